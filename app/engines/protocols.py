@@ -1,0 +1,191 @@
+"""What the GPU thread may expect of an engine, whatever library is behind it.
+
+An engine is opened in two halves. The :class:`Frontend` (configuration,
+tokenizer, chat template) is made and used on ordinary threads: it turns a
+request into *work*, and refuses what cannot be done before the GPU is asked.
+The :class:`Engine` (weights, caches) is made, stepped and freed on the one GPU
+thread, because MLX streams and unevaluated arrays belong to a thread.
+
+Nothing here knows Redis, HTTP or job records. An engine never raises for one
+request's sake out of ``step``: it returns :class:`Failed` for that request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from app.errors import InferenceError
+
+__all__ = [
+    "Embedded",
+    "EmbeddingWork",
+    "Engine",
+    "Event",
+    "Failed",
+    "Finished",
+    "Frontend",
+    "Loading",
+    "Prefilled",
+    "Sampling",
+    "TextWork",
+    "Tokens",
+    "Work",
+]
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How one request's tokens are drawn; each request's own, whoever shares its batch.
+
+    The draw at output position *n* depends on ``seed`` and *n* alone, so a
+    request gives the same tokens solo, in company, and resumed after a crash.
+    """
+
+    seed: int  # 0 <= seed < 2**63
+    temperature: float = 1.0  # 0 is greedy
+    top_p: float = 1.0  # 1 is off
+    top_k: int = 0  # 0 is off
+    min_p: float = 0.0  # 0 is off
+    repetition_penalty: float = 1.0  # 1 is off; multiplicative, over prompt and answer (CTRL, arXiv:1909.05858)
+    presence_penalty: float = 0.0  # OpenAI's, over the answer alone
+    frequency_penalty: float = 0.0  # OpenAI's, over the answer alone
+
+
+@dataclass(frozen=True, slots=True)
+class TextWork:
+    """One completion to generate."""
+
+    id: str
+    prompt: tuple[int, ...]  # token ids, not empty
+    max_tokens: int  # of the whole answer, ``published`` included
+    sampling: Sampling
+    stop: tuple[str, ...] = ()  # matched on decoded text, also across tokens; never part of the answer
+    published: tuple[int, ...] = ()  # the answer so far, by an earlier attempt: prefilled, not emitted again
+    alone: bool = False  # a suspect: nothing else of this engine may share a slice with it
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingWork:
+    """Texts to embed, already tokenized and truncated."""
+
+    id: str
+    rows: tuple[tuple[int, ...], ...]  # token ids of each text, none empty
+    alone: bool = False
+
+
+Work = TextWork | EmbeddingWork
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilled:
+    """The whole prompt is in the KV cache; the first token comes next."""
+
+    id: str
+    cached_tokens: int  # of the prompt, taken from the prefix cache
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """New tokens of one answer. ``text`` is what may be shown now: never half a character, nothing of a stop string."""
+
+    id: str
+    ids: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A completion ended. Its last text, if any, came before in :class:`Tokens`."""
+
+    id: str
+    reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int  # ``published`` included, the end-of-sequence token included, as OpenAI counts
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Texts were embedded."""
+
+    id: str
+    rows: Any  # numpy float32, shape (len(work.rows), dim), each row of unit norm, all finite
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """One request failed; the others of its slice did not."""
+
+    id: str
+    error: InferenceError
+
+
+Event = Prefilled | Tokens | Finished | Embedded | Failed
+
+
+class Frontend(Protocol):
+    """The half of a model that needs no GPU. Thread-safe; never touches mlx arrays."""
+
+    context: int  # tokens that prompt and answer may have together
+    slots: int  # requests that may be in the engine at once
+
+    def prepare(self, work_id: str, kind: str, request: Mapping[str, Any], *, seed: int, published: Sequence[int] = (), alone: bool = False) -> Work:
+        """Turn a validated request of :mod:`app.jobs.requests` into work.
+
+        Args:
+            work_id: The id that every event about it will carry.
+            kind: The job's kind, ``chat``, ``completion`` or ``embedding``.
+            request: The OpenAI body as a plain mapping.
+            seed: Used where the request has none; fixed at submission.
+            published: Token ids that an earlier attempt already published.
+            alone: Whether the work must not share a slice.
+
+        Raises:
+            ContextTooLong: Prompt and answer cannot fit the context.
+            InvalidRequest: The chat template or the tokenizer refuses the request.
+        """
+        ...
+
+    def open(self) -> Loading:
+        """Begin to load the weights. Called and stepped on the GPU thread."""
+        ...
+
+
+Loading = Iterator["Engine | None"]
+"""A load in bounded slices: yields ``None`` while there is more to do, then the engine, then ends."""
+
+
+class Engine(Protocol):
+    """Weights and caches of one model. Every call comes from the GPU thread."""
+
+    slots: int
+
+    def add(self, work: Work) -> None:
+        """Take *work*. It waits inside the engine while every slot is taken."""
+        ...
+
+    def cancel(self, work_id: str) -> None:
+        """Forget *work_id*, whatever its progress; unknown ids are ignored. No event follows."""
+        ...
+
+    @property
+    def has_work(self) -> bool:
+        """Whether ``step`` would do anything."""
+        ...
+
+    def stepping(self) -> Sequence[str]:
+        """Return the ids whose tensors the next ``step`` touches: who is charged if it kills the process."""
+        ...
+
+    def step(self) -> Sequence[Event]:
+        """Do one bounded slice (about 100 ms) and return what came of it."""
+        ...
+
+    def close(self) -> None:
+        """Drop weights and caches, so that active memory falls to what it was before the load."""
+        ...

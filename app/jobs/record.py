@@ -1,0 +1,99 @@
+"""What a job is: its fields, its states, and which moves between them are legal.
+
+The state machine is data. A second delivery of a message is an ordinary event
+and not an error: the claim simply finds nothing to move.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from app.errors import Failure
+
+__all__ = ["LEGAL_MOVES", "TERMINAL", "Job", "JobKind", "JobState", "Lane", "Progress", "WaitingFor", "new_job_id"]
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED})
+
+LEGAL_MOVES: dict[JobState, frozenset[JobState]] = {
+    # queued -> failed: a suspect with its last charge, or a job whose model cannot load.
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELED}),
+    # running -> queued: rescue of a dead worker's job, or the drain of a stopping one.
+    JobState.RUNNING: frozenset({JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELED: frozenset(),
+}
+
+
+class JobKind(StrEnum):
+    """What is to be done. The values are the fixed vocabulary of ``POST /v1/jobs``."""
+
+    CHAT = "chat"
+    EMBEDDING = "embedding"
+
+
+class Lane(StrEnum):
+    """Who waits: a person at a terminal, or nobody in particular."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+class Progress(BaseModel, frozen=True):
+    """How far a running job is."""
+
+    done: int
+    total: int | None = None
+    unit: str = "tokens"
+
+
+class WaitingFor(BaseModel, frozen=True):
+    """Why a queued job does not run yet, in a word for programs and a sentence for people."""
+
+    reason: str
+    detail: str
+
+
+class Job(BaseModel):
+    """A job as its callers see it."""
+
+    id: str
+    object: str = "job"
+    kind: JobKind
+    model: str
+    lane: Lane
+    state: JobState
+    attempt: int = 0
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    progress: Progress | None = None
+    waiting_for: WaitingFor | None = None
+    position: int | None = Field(None, description="Jobs before this one in its queue, 0 is next.")
+    parent: str | None = None
+    children: list[str] = Field(default_factory=list)
+    retry_of: str | None = None
+    error: Failure | None = None
+    usage: dict[str, Any] | None = None
+    output: Any = None
+
+
+def new_job_id() -> str:
+    """Return a fresh job id: 24 hexadecimal digits, unguessable."""
+    return f"job_{secrets.token_hex(12)}"

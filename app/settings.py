@@ -1,0 +1,153 @@
+"""Every setting, typed and frozen. Read once per process and passed on from there.
+
+``MLX_LOCAL_*`` in the environment comes before ``$MLX_LOCAL_HOME/config.toml``,
+which comes before the defaults. A value that cannot be used raises
+:class:`~app.errors.InvalidSetting` with one line that names it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from app.errors import InvalidSetting
+
+__all__ = ["Settings", "load_settings"]
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(value: object) -> object:
+    """Turn ``"90s"``, ``"30m"``, ``"2h"`` or a number of seconds into a timedelta.
+
+    Anything else is returned as it came, for pydantic to judge.
+    """
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return timedelta(seconds=value)
+    if isinstance(value, str):
+        text = value.strip()
+        for unit in ("ms", "s", "m", "h", "d", ""):
+            number = text.removesuffix(unit) if unit else text
+            if text.endswith(unit) and number.replace(".", "", 1).isdigit():
+                return timedelta(seconds=float(number) * _UNITS.get(unit, 1.0))
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+UserPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def default_home() -> Path:
+    """Return the home folder: ``$MLX_LOCAL_HOME``, else ``~/.mlx-server``."""
+    return Path(os.environ.get("MLX_LOCAL_HOME") or "~/.mlx-server").expanduser().absolute()
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Environment names are the field names with ``MLX_LOCAL_`` before them."""
+
+    model_config = SettingsConfigDict(env_prefix="MLX_LOCAL_", env_ignore_empty=True, frozen=True, extra="forbid")
+
+    home: UserPath = Field(default_factory=default_home, description="State, logs, spool and configuration.")
+    host: str = Field("127.0.0.1", description="Address to listen on. Off loopback an API key is required.")
+    port: Port = Field(8787, description="Port of the main API.")
+    audio_port: Port = Field(8788, description="Port of the audio API. Both ports serve every route.")
+    redis_url: str | None = Field(None, description="A Redis or Valkey >= 7 of yours; unset: the bundled server.")
+    profile: str = Field("auto", description="auto, starter, 16gb or 32gb: which model has which role.")
+    catalog: UserPath | None = Field(None, description="A TOML file whose models replace or join the built-in ones.")
+    memory_budget: ByteSize | None = Field(None, description="Bytes (or '20GB') that models may use; unset: from the device.")
+    transcribe_dir: UserPath = Field(Path("~/transcribe"), validate_default=True, description="The watched folder.")
+    api_key: SecretStr | None = Field(None, description="Key that every request must carry as a bearer token.")
+    max_wait: Duration = Field(timedelta(seconds=60), description="Bound on an interactive request's wait for its model's turn.")
+    batch_max_wait: Duration = Field(timedelta(minutes=30), description="The same for batch work.")
+    max_body: ByteSize = Field(ByteSize(64 * 1024**2), description="Largest request body of the JSON routes.")
+    max_queued: Annotated[int, Field(ge=1)] = Field(100_000, description="Jobs that may be queued before a submission is refused.")
+    max_redis_bytes: ByteSize = Field(ByteSize(2 * 1024**3), description="Redis memory above which a submission is refused.")
+    min_free_disk: ByteSize = Field(ByteSize(1024**3), description="Free disk under which a submission is refused.")
+    keep_waited: Duration = Field(timedelta(minutes=10), description="How long a job that a caller waited on is kept after its end.")
+    keep_submitted: Duration = Field(timedelta(days=7), description="How long a submitted job is kept after its end.")
+    keep_finished: Annotated[int, Field(ge=1)] = Field(50_000, description="Finished jobs kept at most, oldest leave first.")
+    drain_timeout: Duration = Field(timedelta(seconds=20), description="How long a stopping worker lets running jobs finish.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then ``config.toml`` of the home."""
+        home = Path(str(init_settings().get("home") or default_home())).expanduser()
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=home / "config.toml")
+
+    @model_validator(mode="after")
+    def _key_off_loopback(self) -> Settings:
+        if not is_loopback(self.host) and self.api_key is None:
+            msg = f"host: {self.host} is not loopback, so an API key is required (MLX_LOCAL_API_KEY)"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def logs_dir(self) -> Path:
+        """Where every process writes its log file."""
+        return self.home / "logs"
+
+    @property
+    def run_dir(self) -> Path:
+        """Locks, the crash breadcrumb, and the socket where its path is short enough."""
+        return self.home / "run"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Blobs too large for Redis, by content hash."""
+        return self.home / "spool"
+
+    @property
+    def models_dir(self) -> Path:
+        """Models that we made ourselves: the converted starter models."""
+        return self.home / "models"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether *host* can be reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - values are whatever the fields take
+    """Read the settings.
+
+    Args:
+        **overrides: Field values that come before every other source.
+
+    Raises:
+        InvalidSetting: One line that names the setting, its value and what is wrong.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        message = str(first["msg"]).removeprefix("Value error, ")
+        where = f"MLX_LOCAL_{name.upper()}" if name else "settings"
+        got = "" if name in {"", "api_key"} else f" (got {first['input']!r})"
+        text = f"{where}: {message}{got}"
+        raise InvalidSetting(text, param=name or None) from None
+    except (OSError, ValueError) as error:  # config.toml: unreadable, or not TOML
+        text = f"config.toml of {overrides.get('home') or default_home()}: {error}"
+        raise InvalidSetting(text) from None
