@@ -1,0 +1,110 @@
+"""OpenAI's request bodies, checked. What the API accepts is what the worker can rely on.
+
+A field that OpenAI knows and this version cannot honour is refused by name
+rather than ignored; fields nobody knows are let through and ignored, as
+OpenAI's own clients send them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+__all__ = ["ChatMessage", "ChatRequest", "EmbeddingRequest", "StreamOptions", "TextPart"]
+
+_MAX_TOKENS = 2**31 - 1
+_UNSUPPORTED_CHAT = {
+    # field -> values that ask for nothing
+    "tools": (None, []),
+    "functions": (None, []),
+    "response_format": (None, {"type": "text"}),
+    "logprobs": (None, False),
+    "top_logprobs": (None, 0),
+    "logit_bias": (None, {}),
+    "n": (None, 1),
+    "audio": (None,),
+    "modalities": (None, ["text"]),
+}
+
+
+class _Body(BaseModel):
+    # protected_namespaces: OpenAI's field is called "model".
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, protected_namespaces=())
+
+
+class TextPart(_Body):
+    """One text part of a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(_Body):
+    """One turn."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart]
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The turn's whole text."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class StreamOptions(_Body):
+    """Options of a streamed answer."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(_Body):
+    """Body of ``POST /v1/chat/completions``."""
+
+    model: str | None = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    max_tokens: Annotated[int, Field(ge=1, le=_MAX_TOKENS)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=_MAX_TOKENS)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, strict=False, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1, strict=False)] | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10, strict=False)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
+    stop: str | Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(max_length=16)] | None = None
+    seed: int | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
+    user: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unsupported(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever came
+        if isinstance(data, dict):
+            for name, harmless in _UNSUPPORTED_CHAT.items():
+                if name in data and data[name] not in harmless:
+                    msg = f"{name} is not supported by this version; leave it out"
+                    raise ValueError(msg)
+        return data
+
+
+class EmbeddingRequest(_Body):
+    """Body of ``POST /v1/embeddings``."""
+
+    model: str | None = None
+    input: (
+        Annotated[str, StringConstraints(min_length=1)]
+        | Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1, max_length=2048)]
+        | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+        | Annotated[list[Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]], Field(min_length=1, max_length=2048)]
+    )
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = Field(
+        None, description="Cut longer inputs to this many tokens, -1: to the model's context. Unset: a longer input is an error."
+    )
+    user: str | None = None
