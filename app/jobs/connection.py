@@ -1,0 +1,90 @@
+"""Clients of Redis, each with the time-outs and retries that its use can bear.
+
+Two kinds, because a repeated command means different things to each:
+
+* the store's scripts carry ids and tokens of their caller, so they may be
+  repeated after a lost answer: :func:`connect` retries for a few seconds;
+* Dramatiq's scripts pop and push lists, so a repeat corrupts them:
+  :func:`connect_broker` never retries and never times out by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.retry import Retry
+
+from app.errors import InvalidSetting
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+__all__ = ["connect", "connect_broker", "redis_url", "socket_path"]
+
+# sockaddr_un.sun_path holds 104 bytes on macOS and 108 on Linux, the final NUL included.
+_MAX_SOCKET_PATH_BYTES = 100
+_REMOTE_TIMEOUT_S = 60.0
+
+
+def socket_path(settings: Settings) -> Path:
+    """Return where the bundled server listens: in the home, or in a private folder of /tmp where that is too long."""
+    path = settings.run_dir / "redis.sock"
+    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
+        return path
+    digest = hashlib.sha256(os.fsencode(settings.home)).hexdigest()[:16]
+    return _private_folder() / f"{digest}.sock"
+
+
+def _private_folder() -> Path:
+    """Make and return a folder in /tmp that is ours alone."""
+    folder = Path("/tmp") / f"mlx-local-{os.getuid()}"  # noqa: S108 - ownership and mode are checked below
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        msg = f"{folder} is not a folder of this user alone (mode 0700); choose a shorter MLX_LOCAL_HOME"
+        raise InvalidSetting(msg, param="home")
+    return folder
+
+
+def redis_url(settings: Settings) -> str:
+    """Return the address of the job store: the user's own, else the bundled server's socket."""
+    return settings.redis_url or f"unix://{socket_path(settings)}"
+
+
+def connect(settings: Settings, *, retries: int = 8) -> redis.Redis:
+    """Return a thread-safe client for the job store; text in, text out.
+
+    Args:
+        settings: Says where.
+        retries: Attempts after the first, 0.05 s to 1 s apart; 8 are about 4 s in all.
+    """
+    retry = Retry(ExponentialBackoff(cap=1.0, base=0.05), retries)
+    return _client(settings, retry=retry, decode_responses=True)
+
+
+def connect_broker(settings: Settings) -> redis.Redis:
+    """Return a client for Dramatiq: bytes, no retry, because a repeated EVALSHA there is not idempotent."""
+    return _client(settings, retry=Retry(NoBackoff(), 0), decode_responses=False)
+
+
+def _client(settings: Settings, **options: Any) -> redis.Redis:  # noqa: ANN401 - redis-py's own options
+    url = redis_url(settings)
+    remote: dict[str, Any] = {}
+    if not url.startswith("unix://"):
+        remote = {"socket_timeout": _REMOTE_TIMEOUT_S, "socket_connect_timeout": 5.0, "socket_keepalive": True}
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            remote["socket_keepalive_options"] = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
+    else:
+        remote = {"socket_timeout": None}
+    try:
+        return redis.Redis.from_url(url, **remote, **options)
+    except ValueError as error:
+        msg = f"MLX_LOCAL_REDIS_URL: {error}"
+        raise InvalidSetting(msg, param="redis_url") from None

@@ -1,0 +1,65 @@
+"""The names of our keys in Redis. Only the modules of the store read this one.
+
+Everything is readable in a Redis dashboard: a hash for each job, a sorted set
+for each state, streams for events, nothing binary.
+"""
+
+from __future__ import annotations
+
+import re
+
+from app.jobs.record import Lane
+
+__all__ = ["PREFIX", "QUARANTINE", "CONTROL", "WAKE", "job", "model_index", "models_of", "queue", "queue_name", "state_index", "tokens", "worker"]
+
+PREFIX = "mlx:"
+QUARANTINE = "quarantine"
+SCHEMA = f"{PREFIX}schema"
+EVENTS = f"{PREFIX}events"
+QUEUES = f"{PREFIX}queues"
+WORKERS = f"{PREFIX}workers"
+UNANNOUNCED = f"{PREFIX}unannounced"
+ENDED_WAITED = f"{PREFIX}ended:waited"
+ENDED_SUBMITTED = f"{PREFIX}ended:submitted"
+WAKE = f"{PREFIX}wake"  # channel: a job's id, whenever its stream or state changed
+CONTROL = f"{PREFIX}control"  # channel: "cancel JOB" and "queue NAME", for workers
+
+
+def job(job_id: str) -> str:
+    """Hash: the record."""
+    return f"{PREFIX}job:{job_id}"
+
+
+def tokens(job_id: str) -> str:
+    """Stream: state moves, tokens and progress of one job."""
+    return f"{PREFIX}tok:{job_id}"
+
+
+def state_index(state: str) -> str:
+    """Sorted set of job ids by order of submission."""
+    return f"{PREFIX}jobs:{state}"
+
+
+def model_index(model: str) -> str:
+    """Sorted set of job ids by order of submission."""
+    return f"{PREFIX}jobs:model:{model}"
+
+
+def queue(name: str) -> str:
+    """Sorted set: the queued jobs of one queue by order of submission. Positions come from here."""
+    return f"{PREFIX}queue:{name}"
+
+
+def worker(worker_id: str) -> str:
+    """Hash with a TTL: what a living worker says of itself."""
+    return f"{PREFIX}worker:{worker_id}"
+
+
+def models_of(worker_id: str) -> str:
+    """Hash: model id to what this worker says of the model, as JSON."""
+    return f"{PREFIX}models:{worker_id}"
+
+
+def queue_name(model: str, lane: Lane) -> str:
+    """Return the Dramatiq queue of *model* and *lane*: a slug, because Dramatiq allows no other names."""
+    return f"{re.sub(r'[^a-zA-Z0-9_-]', '-', model).lower()}_{lane.value}"

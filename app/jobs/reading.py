@@ -1,0 +1,282 @@
+"""Reading jobs, their streams and what workers say. Nothing here changes a record."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import redis
+from pydantic import BaseModel, Field
+
+from app.errors import Failure, JobNotFinished, JobNotFound, StoreUnavailable
+from app.jobs import keys
+from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane, Progress, WaitingFor
+
+if TYPE_CHECKING:
+    from app.jobs.spool import Spool
+
+__all__ = ["JobReader", "ModelState", "StreamEntry", "WorkerInfo"]
+
+_FIELDS = (
+    "id", "kind", "model", "lane", "state", "attempt", "created_at", "started_at", "finished_at", "progress",
+    "parent", "retry_of", "error", "usage", "output", "queue", "blob", "charges",
+)  # fmt: skip
+
+
+class StreamEntry(BaseModel, frozen=True):
+    """One entry of a job's stream."""
+
+    id: str = Field(description="Redis stream id; resume after it.")
+    type: Literal["state", "tokens", "progress"]
+    attempt: int
+    state: JobState | None = None
+    ids: tuple[int, ...] = ()
+    text: str = ""
+    progress: Progress | None = None
+
+    @property
+    def is_end(self) -> bool:
+        """Whether nothing follows this entry."""
+        return self.state in TERMINAL
+
+
+class WorkerInfo(BaseModel, frozen=True):
+    """What a living worker says of itself."""
+
+    id: str
+    home: str
+    pid: int
+    started_at: datetime
+    version: str
+
+
+class ModelState(BaseModel, frozen=True):
+    """What a worker says of one model."""
+
+    state: Literal["waiting", "loading", "resident", "failed"]
+    bytes: int = 0
+    detail: str = ""
+
+
+class JobReader:
+    """The reading half of the job store."""
+
+    def __init__(self, client: redis.Redis, spool: Spool) -> None:
+        self.client = client
+        self.spool = spool
+
+    def get(self, job_id: str) -> Job:
+        """Return a job, with its output where that is small.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        return self._decode_many([job_id], [self._fields(job_id)])[0]
+
+    def output(self, job_id: str) -> bytes:
+        """Return the JSON output of a job that succeeded.
+
+        Raises:
+            JobNotFound: There is no such job.
+            JobNotFinished: It has no output, yet or ever; the record says why.
+        """
+        try:
+            state, output, blob = cast("list[str | None]", self.client.hmget(keys.job(job_id), ["state", "output", "blob"]))
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise StoreUnavailable from error
+        if state is None:
+            raise JobNotFound(job_id)
+        if state != JobState.SUCCEEDED:
+            raise JobNotFinished(job_id, state)
+        return self.spool.get(blob) if blob else (output or "null").encode()
+
+    def list_jobs(
+        self,
+        *,
+        state: JobState | None = None,
+        kind: JobKind | None = None,
+        model: str | None = None,
+        lane: Lane | None = None,
+        limit: int = 20,
+        after: str | None = None,
+    ) -> list[Job]:
+        """Return jobs, newest first, outputs left out.
+
+        Args:
+            state: Only these; likewise *kind*, *model* and *lane*.
+            kind: See above.
+            model: See above.
+            lane: See above.
+            limit: At most so many.
+            after: Only jobs submitted before this one: the last id of the page before.
+        """
+        indexes = [keys.state_index(s) for s in ([state] if state else JobState)]
+        if model is not None:
+            indexes = [keys.model_index(model)]
+        found: list[Job] = []
+        below = self._sequence(after) if after else float("inf")
+        while len(found) < limit:
+            page = self._page(indexes, below, size=max(50, limit))
+            if not page:
+                break
+            below = page[-1][0]
+            jobs = self._decode_many([job_id for _, job_id in page], [self._fields(job_id) for _, job_id in page], missing_ok=True)
+            wanted = (
+                job for job in jobs
+                if state in {None, job.state} and kind in {None, job.kind} and lane in {None, job.lane}
+            )  # fmt: skip
+            found += [job.model_copy(update={"output": None}) for job in wanted]
+        return found[:limit]
+
+    def count_by_state(self) -> dict[JobState, int]:
+        """Return how many jobs are in each state."""
+        pipe = self.client.pipeline(transaction=False)
+        for state in JobState:
+            pipe.zcard(keys.state_index(state))
+        return dict(zip(JobState, self._execute(pipe), strict=True))
+
+    def queues(self) -> dict[str, int]:
+        """Return every queue ever used with the number of jobs queued there."""
+        names = sorted(cast("set[str]", self.client.smembers(keys.QUEUES)))
+        pipe = self.client.pipeline(transaction=False)
+        for name in names:
+            pipe.zcard(keys.queue(name))
+        return dict(zip(names, self._execute(pipe), strict=True))
+
+    def workers(self) -> list[WorkerInfo]:
+        """Return the workers whose heartbeat has not lapsed."""
+        try:
+            ids = cast("set[str]", self.client.smembers(keys.WORKERS))
+            found = ((worker_id, cast("dict[str, str]", self.client.hgetall(keys.worker(worker_id)))) for worker_id in sorted(ids))
+            return [WorkerInfo.model_validate({**fields, "id": worker_id}) for worker_id, fields in found if fields]
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise StoreUnavailable from error
+
+    def model_states(self) -> dict[str, ModelState]:
+        """Return what the living workers say of their models; the furthest state wins."""
+        rank = {"resident": 3, "loading": 2, "waiting": 1, "failed": 0}
+        states: dict[str, ModelState] = {}
+        for worker in self.workers():
+            for model, text in cast("dict[str, str]", self.client.hgetall(keys.models_of(worker.id))).items():
+                state = ModelState.model_validate_json(text)
+                if model not in states or rank[state.state] > rank[states[model].state]:
+                    states[model] = state
+        return states
+
+    def stream(self, cursors: Mapping[str, str], *, count: int = 1000) -> dict[str, list[StreamEntry]]:
+        """Return the entries of each job's stream after its cursor, in one round trip."""
+        if not cursors:
+            return {}
+        try:
+            answer: Any = self.client.xread({keys.tokens(job_id): cursor for job_id, cursor in cursors.items()}, count=count)
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise StoreUnavailable from error
+        pairs: Iterable[tuple[str, Any]] = answer.items() if isinstance(answer, dict) else answer or []
+        found: dict[str, list[StreamEntry]] = {}
+        for key, batches in pairs:
+            entries = batches[0] if isinstance(answer, dict) and batches and isinstance(batches[0], list) else batches
+            found[key.removeprefix(keys.tokens(""))] = [_entry(entry_id, fields) for entry_id, fields in entries]
+        return found
+
+    def published(self, job_id: str) -> list[int]:
+        """Return the token ids that earlier attempts at a job have published."""
+        entries = self.stream({job_id: "0-0"}, count=1_000_000).get(job_id, [])
+        return [token for entry in entries for token in entry.ids]
+
+    def _fields(self, job_id: str) -> list[str | None]:
+        try:
+            return cast("list[str | None]", self.client.hmget(keys.job(job_id), list(_FIELDS)))
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise StoreUnavailable from error
+
+    def _sequence(self, job_id: str) -> float:
+        value = cast("str | None", self.client.hget(keys.job(job_id), "seq"))
+        if value is None:
+            raise JobNotFound(job_id)
+        return float(value)
+
+    def _page(self, indexes: Sequence[str], below: float, *, size: int) -> list[tuple[float, str]]:
+        pipe = self.client.pipeline(transaction=False)
+        for index in indexes:
+            pipe.zrevrangebyscore(index, f"({below}" if below != float("inf") else "+inf", "-inf", start=0, num=size, withscores=True)
+        rows = ((score, job_id) for page in self._execute(pipe) for job_id, score in page)
+        return heapq.nlargest(size, rows)
+
+    @staticmethod
+    def _execute(pipe: Any) -> list[Any]:  # noqa: ANN401 - a redis pipeline
+        try:
+            return cast("list[Any]", pipe.execute())
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise StoreUnavailable from error
+
+    def _decode_many(self, ids: Sequence[str], rows: Sequence[list[str | None]], *, missing_ok: bool = False) -> list[Job]:
+        jobs = []
+        for job_id, row in zip(ids, rows, strict=True):
+            fields = dict(zip(_FIELDS, row, strict=True))
+            if fields["id"] is None:
+                if missing_ok:
+                    continue
+                raise JobNotFound(job_id)
+            jobs.append(self._decode(fields))
+        return jobs
+
+    def _decode(self, fields: dict[str, str | None]) -> Job:
+        state = JobState(str(fields["state"]))
+        job = Job(
+            id=str(fields["id"]),
+            kind=JobKind(str(fields["kind"])),
+            model=str(fields["model"]),
+            lane=Lane(str(fields["lane"])),
+            state=state,
+            attempt=int(fields["attempt"] or 0),
+            created_at=_moment(fields["created_at"]) or datetime.now(UTC),
+            started_at=_moment(fields["started_at"]),
+            finished_at=_moment(fields["finished_at"]),
+            progress=Progress.model_validate_json(fields["progress"]) if fields["progress"] else None,
+            parent=fields["parent"],
+            retry_of=fields["retry_of"],
+            error=Failure.model_validate_json(fields["error"]) if fields["error"] else None,
+            usage=json.loads(fields["usage"]) if fields["usage"] else None,
+            output=json.loads(fields["output"]) if fields["output"] else None,
+        )
+        if state in TERMINAL:
+            return job
+        position, waiting = self._why_waiting(job, str(fields["queue"]))
+        return job.model_copy(update={"position": position, "waiting_for": waiting})
+
+    def _why_waiting(self, job: Job, queue: str) -> tuple[int | None, WaitingFor | None]:
+        """Say why *job* does not run yet. Derived from records and from what workers say, never stored."""
+        model = self.model_states().get(job.model)
+        if job.state is JobState.RUNNING:
+            if model and model.state in {"waiting", "loading"}:
+                return None, WaitingFor(reason=f"model_{model.state}", detail=model.detail or f"{job.model} is being loaded.")
+            return None, None
+        position = cast("int | None", self.client.zrank(keys.queue(queue), job.id))
+        if not self.workers():
+            return position, WaitingFor(reason="no_worker", detail="No worker is running; the job starts when one does.")
+        if queue == keys.QUARANTINE:
+            return position, WaitingFor(reason="quarantine", detail="A worker died while it ran this job, so it runs alone.")
+        if model and model.state != "resident":
+            return position, WaitingFor(reason=f"model_{model.state}", detail=model.detail or f"{job.model} is {model.state}.")
+        return position, WaitingFor(reason="slots_taken", detail=f"{position or 0} jobs are before this one in {queue}.")
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromtimestamp(float(text), UTC) if text else None
+
+
+def _entry(entry_id: str, fields: dict[str, str]) -> StreamEntry:
+    attempt = int(fields["attempt"])
+    match fields["type"]:
+        case "tokens":
+            ids = tuple(int(part) for part in fields["ids"].split())
+            return StreamEntry(id=entry_id, type="tokens", attempt=attempt, ids=ids, text=fields["text"])
+        case "progress":
+            total = int(fields["total"]) if fields["total"] else None
+            progress = Progress(done=int(fields["done"]), total=total, unit=fields["unit"])
+            return StreamEntry(id=entry_id, type="progress", attempt=attempt, progress=progress)
+        case _:
+            return StreamEntry(id=entry_id, type="state", attempt=attempt, state=JobState(fields["state"]))

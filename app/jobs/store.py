@@ -1,0 +1,327 @@
+"""The job store: every move of a job, each one atomic script call.
+
+Synchronous and thread-safe. The scripts may be repeated after a lost answer,
+so the client retries; when Redis stays away, :class:`StoreUnavailable` is
+raised. Reading is in :mod:`app.jobs.reading`, the key names in
+:mod:`app.jobs.keys`; no other module knows them.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, cast
+
+import redis
+from pydantic import BaseModel, Field
+
+from app.errors import Failure, IdempotencyConflict, JobNotFound, NewerSchema, QueueFull, StoreUnavailable, WorkerCrashed
+from app.jobs import keys
+from app.jobs.reading import JobReader
+from app.jobs.record import Job, JobKind, JobState, Lane, Progress, new_job_id
+
+if TYPE_CHECKING:
+    from app.jobs.spool import Spool
+
+__all__ = ["MAX_CHARGES", "SCHEMA_VERSION", "Claimed", "Idempotency", "JobStore", "NewJob", "Released", "Submitted", "Unannounced", "Unclaimed"]
+
+SCHEMA_VERSION = 1
+MAX_CHARGES = 3
+LEASE_S = 30.0
+_LINGER_S = 10.0
+_IDEMPOTENCY_S = 24 * 3600
+_KEEP_TOKENS_S = 300
+_INLINE_OUTPUT_BYTES = 64 * 1024
+
+
+class Idempotency(BaseModel, frozen=True):
+    """What makes two submissions the same one."""
+
+    scope: str = Field(description="Owner of the key and route.")
+    key: str
+    digest: str = Field(description="Hash of the canonical body.")
+
+
+class NewJob(BaseModel, frozen=True):
+    """A job to be accepted."""
+
+    id: str = Field(default_factory=new_job_id)
+    kind: JobKind
+    model: str = Field(description="Canonical id of the catalog.")
+    lane: Lane
+    request: dict[str, Any] = Field(description="The validated OpenAI body.")
+    waited: bool = Field(description="Somebody waits on it: cancelled when the last waiter hangs up.")
+    idempotency: Idempotency | None = None
+
+
+class Submitted(BaseModel, frozen=True):
+    """What became of a submission."""
+
+    job_id: str
+    created: bool = Field(description="False: an idempotent retry joined this earlier job.")
+
+
+class Unannounced(BaseModel, frozen=True):
+    """What the message about a queued job must say."""
+
+    queue: str
+    announce: int
+
+
+class Claimed(BaseModel, frozen=True):
+    """A claim that holds: what the worker needs to run the job."""
+
+    id: str
+    kind: JobKind
+    model: str
+    lane: Lane
+    attempt: int
+    token: str
+    seed: int
+    suspect: bool
+    request: dict[str, Any]
+
+
+class Unclaimed(BaseModel, frozen=True):
+    """The message was about a job that is gone, taken, cancelled, or announced anew."""
+
+    reason: str
+
+
+class Released(BaseModel, frozen=True):
+    """What became of a job that was given back."""
+
+    id: str
+    outcome: str = Field(description="requeued, failed, stale or gone.")
+    queue: str | None = None
+
+
+class JobStore(JobReader):
+    """Moves of jobs. The state machine itself is in ``moves.lua``."""
+
+    def __init__(self, client: redis.Redis, spool: Spool) -> None:
+        super().__init__(client, spool)
+        self._script = client.register_script(files("app.jobs").joinpath("moves.lua").read_text("utf-8"))
+
+    def _move(self, command: str, arguments: Mapping[str, Any], raw: str = "", *, client: Any = None) -> list[Any]:  # noqa: ANN401
+        # None is left out: cjson would turn it into a truthy null.
+        packed = json.dumps({key: value for key, value in arguments.items() if value is not None})
+        try:
+            return cast("list[Any]", self._script(keys=[keys.PREFIX], args=[command, packed, raw], client=client))
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise StoreUnavailable from error
+
+    def check_schema(self) -> None:
+        """Make an empty Redis ours, or check that the records there can be read.
+
+        Raises:
+            NewerSchema: They are of a later version of this software.
+        """
+        try:
+            self.client.set(keys.SCHEMA, SCHEMA_VERSION, nx=True)
+            found = int(cast("str", self.client.get(keys.SCHEMA)))
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise StoreUnavailable from error
+        if found > SCHEMA_VERSION:
+            raise NewerSchema(found, SCHEMA_VERSION)
+
+    def submit(self, new: NewJob, *, max_queued: int, waiter: str | None = None) -> Submitted:
+        """Record *new* as queued. It still has to be announced.
+
+        Raises:
+            QueueFull: *max_queued* jobs wait already.
+            IdempotencyConflict: The key was used with another body.
+        """
+        idem = new.idempotency
+        answer = self._move(
+            "submit",
+            {
+                "id": new.id,
+                "kind": new.kind,
+                "model": new.model,
+                "lane": new.lane,
+                "queue": keys.queue_name(new.model, new.lane),
+                "waited": "1" if new.waited else "0",
+                # Fixed here and not by the worker: a second attempt must draw the same tokens.
+                "seed": str(secrets.randbits(62)),
+                "max_queued": max_queued,
+                "waiter": waiter,
+                "lease": LEASE_S,
+                "idem": f"{keys.PREFIX}idem:{idem.scope}:{idem.key}" if idem else None,
+                "digest": idem.digest if idem else None,
+                "idem_ttl": _IDEMPOTENCY_S,
+            },
+            json.dumps(new.request, ensure_ascii=False, separators=(",", ":")),
+        )
+        match answer[0]:
+            case "conflict":
+                raise IdempotencyConflict
+            case "full":
+                msg = f"{max_queued} jobs are queued already; try again later."
+                raise QueueFull(msg, retry_after_s=30)
+            case outcome:
+                return Submitted(job_id=answer[1], created=outcome == "created")
+
+    def announced(self, job_id: str, announce: int, message: str) -> None:
+        """Note that announcement number *announce* is in the broker as *message*."""
+        self._move("announced", {"id": job_id, "announce": announce, "message": message})
+
+    def to_announce(self, job_id: str) -> Unannounced | None:
+        """Return what a message about this queued job must say, or None where none is wanted."""
+        try:
+            state, queue, number = cast("list[str | None]", self.client.hmget(keys.job(job_id), ["state", "queue", "announce"]))
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise StoreUnavailable from error
+        if state != JobState.QUEUED or queue is None or number is None:
+            return None
+        return Unannounced(queue=queue, announce=int(number))
+
+    def claim(self, job_id: str, announce: int, *, worker: str, token: str) -> Claimed | Unclaimed:
+        """Take a queued job for *worker*; *token* fences every later write about it."""
+        answer = self._move("claim", {"id": job_id, "announce": announce, "worker": worker, "token": token})
+        if answer[0] != "claimed":
+            return Unclaimed(reason=" ".join(str(part) for part in answer))
+        flat = answer[1]
+        record = dict(zip(flat[::2], flat[1::2], strict=True))
+        return Claimed(
+            id=record["id"],
+            kind=JobKind(record["kind"]),
+            model=record["model"],
+            lane=Lane(record["lane"]),
+            attempt=int(record["attempt"]),
+            token=token,
+            seed=int(record["seed"]),
+            suspect=int(record["charges"]) > 0,
+            request=json.loads(record["request"]),
+        )
+
+    def publish_tokens(self, claims: Iterable[tuple[str, str, Sequence[int], str]]) -> list[str]:
+        """Append tokens of running jobs in one round trip.
+
+        Args:
+            claims: For each job its id, claim token, token ids and text.
+
+        Returns:
+            Ids of the jobs that are no longer ours: cancelled, or rescued from us.
+        """
+        batch = list(claims)
+        pipe = self.client.pipeline(transaction=False)
+        for job_id, token, ids, text in batch:
+            self._move("publish", {"id": job_id, "token": token, "ids": " ".join(map(str, ids))}, text, client=pipe)
+        return self._stale(pipe, [entry[0] for entry in batch])
+
+    def publish_progress(self, claims: Iterable[tuple[str, str, Progress]]) -> list[str]:
+        """Record how far running jobs are; otherwise as :meth:`publish_tokens`."""
+        batch = list(claims)
+        pipe = self.client.pipeline(transaction=False)
+        for job_id, token, progress in batch:
+            self._move("publish", {"id": job_id, "token": token, "announce_progress": True, **progress.model_dump()}, client=pipe)
+        return self._stale(pipe, [entry[0] for entry in batch])
+
+    @staticmethod
+    def _stale(pipe: Any, ids: list[str]) -> list[str]:  # noqa: ANN401 - a redis pipeline
+        try:
+            answers = pipe.execute()
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise StoreUnavailable from error
+        return [job_id for job_id, answer in zip(ids, answers, strict=True) if answer[0] == "stale"]
+
+    def commit(
+        self,
+        job_id: str,
+        token: str,
+        state: JobState,
+        *,
+        output: bytes | None = None,
+        usage: Mapping[str, Any] | None = None,
+        error: Failure | None = None,
+    ) -> bool:
+        """End a running job, exactly once.
+
+        Returns:
+            Whether this claim's result is the one that stands.
+        """
+        inline = output is not None and len(output) <= _INLINE_OUTPUT_BYTES
+        blob = self.spool.put(output, holder=job_id) if output is not None and not inline else None
+        answer = self._move(
+            "commit",
+            {
+                "id": job_id,
+                "token": token,
+                "state": state,
+                "usage": json.dumps(usage) if usage else None,
+                "error": error.model_dump_json() if error else None,
+                "blob": blob,
+                "keep_tok": _KEEP_TOKENS_S,
+            },
+            output.decode() if output is not None and inline else "",
+        )
+        committed = bool(answer[0] == "committed")
+        if blob and not committed:
+            self.spool.drop(job_id)
+        return committed
+
+    def release(self, job_id: str, token: str, *, charge: bool) -> Released:
+        """Give a running job back to its queue: a drain, or the rescue of a dead worker's job.
+
+        Args:
+            job_id: The job.
+            token: Of the claim that is given up.
+            charge: The job was being stepped when its worker died. Charged jobs become suspects and
+                wait in the quarantine queue; with the last charge a job fails.
+        """
+        answer = self._move(
+            "release",
+            {
+                "id": job_id,
+                "token": token,
+                "charge": charge,
+                "max_charges": MAX_CHARGES,
+                "quarantine": keys.QUARANTINE,
+                "error": WorkerCrashed(MAX_CHARGES).as_fact().model_dump_json(),
+            },
+        )
+        return Released(id=job_id, outcome=answer[0], queue=answer[1] if answer[0] == "requeued" else None)
+
+    def reannounce(self, job_id: str, message: str) -> bool:
+        """Put a queued job whose *message* was lost back among those to announce."""
+        return bool(self._move("reannounce", {"id": job_id, "message": message})[0] == "ok")
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job at once, whatever it does; one that has ended stays as it is.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        if self._move("cancel", {"id": job_id})[0] == "gone":
+            raise JobNotFound(job_id)
+        return self.get(job_id)
+
+    def attach(self, job_id: str, waiter: str) -> None:
+        """Count *waiter* among those who wait on the job, for :data:`LEASE_S` seconds."""
+        if self._move("attach", {"id": job_id, "waiter": waiter, "lease": LEASE_S})[0] == "gone":
+            raise JobNotFound(job_id)
+
+    def renew(self, waiter: str, job_ids: Sequence[str]) -> None:
+        """Extend the leases of *waiter*."""
+        self._move("renew", {"waiter": waiter, "ids": list(job_ids), "lease": LEASE_S})
+
+    def detach(self, job_id: str, waiter: str) -> None:
+        """*waiter* hung up. The last one's leaving cancels a job that nobody submitted for later."""
+        self._move("detach", {"id": job_id, "waiter": waiter, "linger": _LINGER_S})
+
+    def keep(self, job_id: str, waiter: str) -> None:
+        """*waiter* leaves with a receipt: the job goes on as a submitted one."""
+        if self._move("keep", {"id": job_id, "waiter": waiter})[0] == "gone":
+            raise JobNotFound(job_id)
+
+    def expire_lingering(self) -> list[str]:
+        """Cancel jobs that nobody came back for."""
+        return cast("list[str]", self._move("expire_lingering", {}))
+
+    def forget(self, job_id: str) -> None:
+        """Remove a finished job, its stream and its indexes."""
+        if self._move("forget", {"id": job_id})[0] in {"forgotten", "gone"}:
+            self.spool.drop(job_id)
