@@ -21,8 +21,10 @@ __all__ = [
     "InferenceError",
     "InvalidRequest",
     "InvalidSetting",
-    "JobNotFound",
+    "JobCanceled",
+    "JobFailed",
     "JobNotFinished",
+    "JobNotFound",
     "ModelLoadFailed",
     "ModelNotDownloaded",
     "ModelTooLarge",
@@ -98,7 +100,8 @@ class NoModelForRole(InferenceError):
 
     def __init__(self, role: str, candidates: Sequence[str]) -> None:
         pulls = " or ".join(f"`mlx-local models pull {name}`" for name in candidates)
-        super().__init__(f"No model has the role {role!r} in this profile; run {pulls} and name that model.", param="model")
+        advice = f"run {pulls} and name that model" if pulls else "name a model of the catalog"
+        super().__init__(f"No model has the role {role!r} in this profile; {advice}.", param="model")
         self.role = role
 
 
@@ -191,6 +194,29 @@ class JobNotFinished(InferenceError):
 
     def __init__(self, job_id: str, state: str) -> None:
         super().__init__(f"The job {job_id!r} is {state} and has no output.")
+
+
+class JobFailed(InferenceError):
+    """The job ended ``failed``. What is told is the job's own failure."""
+
+    code = "job_failed"
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message, param=failure.param)
+        self.failure = failure
+
+    def as_fact(self) -> Failure:
+        """Return the failure as the record has it, its code included."""
+        return self.failure
+
+
+class JobCanceled(InferenceError):
+    """The job was cancelled before it had an output."""
+
+    code = "job_canceled"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"The job {job_id!r} was cancelled.")
 
 
 class IdempotencyConflict(InferenceError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ByteSize, Field
@@ -42,3 +43,8 @@ class ModelSpec(BaseModel, frozen=True, extra="forbid"):
     def does(self, task: Task) -> bool:
         """Return whether the model can do *task*."""
         return task in self.tasks or (task is Task.CHAT and Task.VISION in self.tasks)
+
+    @property
+    def directory(self) -> Path | None:
+        """The model's own directory, absolute; None for a model of the hub."""
+        return Path(self.repo) if self.repo.startswith("/") else None
