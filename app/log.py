@@ -72,7 +72,9 @@ def configure(level: str, file: Path | None = None) -> None:
 
 
 def _json() -> list[Processor]:
-    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+    # Without locals: a frame's variables hold prompts and keys.
+    tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+    return [tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
 
 
 def _formatter(shared: list[Processor], render: list[Processor]) -> logging.Formatter:

@@ -9,11 +9,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 __all__ = ["ChatMessage", "ChatRequest", "EmbeddingRequest", "StreamOptions", "TextPart"]
 
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+# Whole numbers end up in arrays of 32 or 64 bits: a larger one is the caller's mistake, not ours to find later.
 _MAX_TOKENS = 2**31 - 1
+TokenId = Annotated[int, Field(ge=0, le=_MAX_TOKENS)]
+Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+
 _UNSUPPORTED_CHAT = {
     # field -> values that ask for nothing
     "tools": (None, []),
@@ -30,7 +37,7 @@ _UNSUPPORTED_CHAT = {
 
 class _Body(BaseModel):
     # protected_namespaces: OpenAI's field is called "model".
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class TextPart(_Body):
@@ -62,22 +69,22 @@ class StreamOptions(_Body):
 class ChatRequest(_Body):
     """Body of ``POST /v1/chat/completions``."""
 
-    model: str | None = None
+    model: ModelName | None = None
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=1, le=_MAX_TOKENS)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=_MAX_TOKENS)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2, strict=False, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1, strict=False)] | None = None
-    top_k: Annotated[int, Field(ge=0)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=_MAX_TOKENS)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10, strict=False)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
     stop: str | Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(max_length=16)] | None = None
-    seed: int | None = None
+    seed: Seed | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
+    chat_template_kwargs: dict[str, JsonValue] | None = None
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
     user: str | None = None
 
@@ -87,24 +94,24 @@ class ChatRequest(_Body):
         if isinstance(data, dict):
             for name, harmless in _UNSUPPORTED_CHAT.items():
                 if name in data and data[name] not in harmless:
-                    msg = f"{name} is not supported by this version; leave it out"
-                    raise ValueError(msg)
+                    msg = "{param} is not supported by this version; leave it out"
+                    raise PydanticCustomError("unsupported_parameter", msg, {"param": name})
         return data
 
 
 class EmbeddingRequest(_Body):
     """Body of ``POST /v1/embeddings``."""
 
-    model: str | None = None
+    model: ModelName | None = None
     input: (
         Annotated[str, StringConstraints(min_length=1)]
         | Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1, max_length=2048)]
-        | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-        | Annotated[list[Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]], Field(min_length=1, max_length=2048)]
+        | Annotated[list[TokenId], Field(min_length=1)]
+        | Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1, max_length=2048)]
     )
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: Annotated[int, Field(ge=1)] | None = None
-    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = Field(
+    dimensions: Annotated[int, Field(ge=1, le=_MAX_TOKENS)] | None = None
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1, le=_MAX_TOKENS)] | None = Field(
         None, description="Cut longer inputs to this many tokens, -1: to the model's context. Unset: a longer input is an error."
     )
     user: str | None = None
