@@ -28,7 +28,7 @@ from app.jobs import keys
 from app.jobs.connection import connect_broker
 
 if TYPE_CHECKING:
-    from app.jobs.store import JobStore
+    from app.jobs.store import JobStore, Unannounced
     from app.settings import Settings
 
 __all__ = ["ACTOR", "Announcer", "InferenceBroker", "declare_actor"]
@@ -166,13 +166,25 @@ class Announcer:
         self._store = store
 
     def announce(self, job_id: str, *, front: bool = False) -> bool:
-        """Announce one job, if it is queued and waits to be announced."""
+        """Announce one job, if it is queued.
+
+        Args:
+            job_id: The job.
+            front: Put its message before the others of its queue.
+
+        Raises:
+            StoreUnavailable: Redis went away; the job stays unannounced and the reconciler finds it.
+        """
         pending = self._store.to_announce(job_id)
         if pending is None:
             return False
+        self.announce_as(job_id, pending, front=front)
+        return True
+
+    def announce_as(self, job_id: str, pending: Unannounced, *, front: bool = False) -> None:
+        """Announce a job whose queue and number are known, as right after its submission."""
         try:
             message = self._broker.announce(pending.queue, job_id, pending.announce, front=front)
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise StoreUnavailable from error
         self._store.announced(job_id, pending.announce, message)
-        return True

@@ -1,0 +1,250 @@
+"""The job store as the API sees it: asynchronous, with waiting.
+
+Store calls are short and run on a few threads; waiting costs no thread. A
+waiter holds a lease that is renewed while it waits, so that the waiters of a
+process that died are not counted for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import redis
+
+from app.errors import QueueFull, StoreUnavailable
+from app.jobs.broker import Announcer, InferenceBroker
+from app.jobs.connection import connect
+from app.jobs.feed import JobFeed, Subscription
+from app.jobs.keys import queue_name
+from app.jobs.reading import ModelState, StreamEntry, WorkerInfo
+from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
+from app.jobs.spool import Spool
+from app.jobs.store import LEASE_S, Idempotency, JobStore, NewJob, Submitted, Unannounced
+from app.log import get_logger
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+__all__ = ["Idempotency", "JobGateway", "NewJob", "StreamEntry", "Submitted", "Waiter"]
+
+log = get_logger("gateway")
+
+T = TypeVar("T")
+_THREADS = 16
+_CHECK_ROOM_EVERY_S = 2.0
+
+
+class Waiter:
+    """One caller's wait on one job. Iterate over it for entries, or await :meth:`done`."""
+
+    def __init__(self, subscription: Subscription, lease: str) -> None:
+        self._subscription = subscription
+        self.lease = lease
+        self.ended = False
+        self.kept = False
+
+    def __aiter__(self) -> AsyncIterator[StreamEntry]:
+        return self
+
+    async def __anext__(self) -> StreamEntry:
+        if self.ended:
+            raise StopAsyncIteration
+        entry = await self._subscription.entries.get()
+        self.ended = entry.is_end
+        return entry
+
+    async def done(self) -> JobState:
+        """Wait for the job's end and return how it ended."""
+        state = JobState.RUNNING
+        async for entry in self:
+            state = entry.state or state
+        return state
+
+
+class JobGateway:
+    """What routes may ask of jobs. Open one in each API process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store = JobStore(connect(settings), Spool(settings.spool_dir))
+        self._broker = InferenceBroker(settings, broker_id=f"api:{secrets.token_hex(8)}")
+        self._announcer = Announcer(self._broker, self._store)
+        self._feed = JobFeed(self._store, connect(settings, retries=0))
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
+        self._waiter = f"api-{secrets.token_hex(6)}"
+        self._leases: dict[str, str] = {}  # waiter id -> job id
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._room_checked = 0.0
+        self._schema_checked = False
+        self._renewing: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Self:
+        """Connect and begin to listen. Redis may be away: then requests fail until it is back."""
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        gateway = cls(settings)
+        gateway._feed.start()
+        gateway._renewing = asyncio.create_task(gateway._renew_leases())
+        return gateway
+
+    async def close(self) -> None:
+        """Stop listening and let go of every connection."""
+        if self._renewing:
+            self._renewing.cancel()
+        await asyncio.to_thread(self._feed.stop)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._store.client.close()
+        self._broker.close()
+
+    async def submit(self, new: NewJob) -> Submitted:
+        """Record and announce a job.
+
+        Raises:
+            QueueFull: A limit of queue length, Redis memory or spool disk is reached.
+            IdempotencyConflict: The key was used with another body.
+            StoreUnavailable: Redis does not answer; nothing was accepted.
+        """
+        return await self._call(lambda: self._submit(new))
+
+    def _submit(self, new: NewJob) -> Submitted:
+        self._check_room()
+        if not self._schema_checked:
+            self._store.check_schema()
+            self._schema_checked = True
+        submitted = self._store.submit(new, max_queued=self._settings.max_queued)
+        if submitted.created:
+            try:
+                self._announcer.announce_as(new.id, Unannounced(queue=queue_name(new.model, new.lane), announce=1))
+            except StoreUnavailable:
+                # Recorded, so accepted: the worker's reconciler announces it.
+                log.warning("job.announcement_delayed", job=new.id)
+        return submitted
+
+    def _check_room(self) -> None:
+        """Refuse what could not be kept. Looks every few seconds, because INFO and statvfs are not free."""
+        if time.monotonic() - self._room_checked < _CHECK_ROOM_EVERY_S:
+            return
+        try:
+            used = int(self._store.client.info("memory")["used_memory"])  # type: ignore[index]
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise StoreUnavailable from error
+        if used > self._settings.max_redis_bytes:
+            msg = f"Redis uses {used / 1e9:.1f} GB of the {self._settings.max_redis_bytes / 1e9:.1f} GB allowed; try again later."
+            raise QueueFull(msg, retry_after_s=60)
+        free = shutil.disk_usage(self._settings.home).free
+        if free < self._settings.min_free_disk:
+            msg = f"The disk of {self._settings.home} has {free / 1e9:.1f} GB left; free some space."
+            raise QueueFull(msg, retry_after_s=60)
+        self._room_checked = time.monotonic()
+
+    @contextlib.asynccontextmanager
+    async def waiting(self, job_id: str, after: str = "0-0") -> AsyncIterator[Waiter]:
+        """Wait on a job. Leaving the block before its end is hanging up, unless :meth:`keep` was called.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        lease = f"{self._waiter}-{secrets.token_hex(4)}"
+        with self._feed.subscribe(job_id, after) as subscription:
+            await self._call(lambda: self._store.attach(job_id, lease))
+            self._leases[lease] = job_id
+            waiter = Waiter(subscription, lease)
+            try:
+                await self._catch_up(subscription, after)
+                yield waiter
+            finally:
+                del self._leases[lease]
+                if not waiter.kept:
+                    # In a task of its own: this runs exactly when the caller's task is being cancelled.
+                    leaving = asyncio.create_task(self._hang_up(job_id, lease))
+                    self._leaving.add(leaving)
+                    leaving.add_done_callback(self._leaving.discard)
+                    await asyncio.shield(leaving)
+
+    async def _hang_up(self, job_id: str, lease: str) -> None:
+        with contextlib.suppress(StoreUnavailable):
+            await self._call(lambda: self._store.detach(job_id, lease))
+
+    async def keep(self, job_id: str, waiter: Waiter) -> None:
+        """Turn a job that was waited on into a submitted one: it outlives its waiter."""
+        await self._call(lambda: self._store.keep(job_id, waiter.lease))
+        waiter.kept = True
+
+    async def follow(self, job_id: str, after: str = "0-0") -> AsyncIterator[StreamEntry]:
+        """Yield a job's entries after a cursor, to its end, without counting as a waiter.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        with self._feed.subscribe(job_id, after) as subscription:
+            await self._catch_up(subscription, after)
+            while True:
+                entry = await subscription.entries.get()
+                yield entry
+                if entry.is_end:
+                    return
+
+    async def _catch_up(self, subscription: Subscription, after: str) -> None:
+        """Deliver what was written before we listened; for a stream that is gone, how the job ended."""
+        job = await self.get(subscription.job_id)
+        await self._call(lambda: self._feed.read_now([subscription.job_id]))
+        await asyncio.sleep(0)  # lets the entries just delivered arrive in the queue
+        if job.state in TERMINAL and subscription.entries.empty():
+            subscription.entries.put_nowait(StreamEntry(id=after, type="state", attempt=job.attempt, state=job.state))
+
+    async def get(self, job_id: str) -> Job:
+        """Return a job; :class:`JobNotFound` when there is none."""
+        return await self._call(lambda: self._store.get(job_id))
+
+    async def output(self, job_id: str) -> bytes:
+        """Return a job's JSON output; :class:`JobNotFinished` when there is none."""
+        return await self._call(lambda: self._store.output(job_id))
+
+    async def list_jobs(
+        self,
+        *,
+        state: JobState | None = None,
+        kind: JobKind | None = None,
+        model: str | None = None,
+        lane: Lane | None = None,
+        limit: int = 20,
+        after: str | None = None,
+    ) -> list[Job]:
+        """Return jobs, newest first, as :meth:`JobReader.list_jobs` does."""
+        return await self._call(lambda: self._store.list_jobs(state=state, kind=kind, model=model, lane=lane, limit=limit, after=after))
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel a job; one that has ended stays as it is."""
+        return await self._call(lambda: self._store.cancel(job_id))
+
+    async def ping(self) -> bool:
+        """Return whether Redis answers."""
+        try:
+            return bool(await self._call(self._store.client.ping))
+        except (redis.ConnectionError, redis.TimeoutError):
+            return False
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Return the living workers."""
+        return await self._call(self._store.workers)
+
+    async def model_states(self) -> dict[str, ModelState]:
+        """Return what living workers say of their models."""
+        return await self._call(self._store.model_states)
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def _renew_leases(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_S / 3)
+            leases = list(self._leases.items())
+            with contextlib.suppress(StoreUnavailable):
+                await self._call(lambda: [self._store.renew(lease, [job_id]) for lease, job_id in leases])  # noqa: B023
