@@ -105,13 +105,16 @@ class Catalog:
     def _checked_role(self, role: str, name: str) -> str:
         field = f"roles.{role}"
         if role not in ROLES:
-            raise CatalogConflict("", field, f"there is no such role; the roles are {', '.join(ROLES)}")
+            message = f"there is no such role; the roles are {', '.join(ROLES)}"
+            raise CatalogConflict(message, field=field)
         model_id = self._names.find(name)
         if model_id is None:
             near = self._names.nearest(name)
-            raise CatalogConflict("", field, f"no model is called {name!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+            message = f"no model is called {name!r}" + (f"; did you mean {', '.join(near)}?" if near else "")
+            raise CatalogConflict(message, field=field)
         if not self.models[model_id].does(ROLES[role]):
-            raise CatalogConflict(model_id, field, f"the model cannot do {ROLES[role].value!r}")
+            message = f"the model cannot do {ROLES[role].value!r}"
+            raise CatalogConflict(message, field=field, model_id=model_id)
         return model_id
 
 

@@ -18,9 +18,9 @@ __all__ = ["CatalogConflict", "Names"]
 
 
 class CatalogConflict(ValueError):
-    """What cannot be in one catalog. ``model_id`` (may be empty) and ``field`` say where."""
+    """What cannot be in one catalog. ``field`` and, where one is at fault, ``model_id`` say where."""
 
-    def __init__(self, model_id: str, field: str, message: str) -> None:
+    def __init__(self, message: str, *, field: str, model_id: str = "") -> None:
         super().__init__(message)
         self.model_id = model_id
         self.field = field
@@ -68,9 +68,11 @@ class Names:
     def _claim(self, name: str, spec: ModelSpec, field: str) -> None:
         key = name.strip().casefold()
         if not key or key in self._reserved:
-            raise CatalogConflict(spec.id, field, f"{name!r} is the name of a role" if key else "a name is empty")
+            message = f"{name!r} is the name of a role" if key else "a name is empty"
+            raise CatalogConflict(message, field=field, model_id=spec.id)
         if self._ids.setdefault(key, spec.id) != spec.id:
-            raise CatalogConflict(spec.id, field, f"{name!r} already names the model {self._ids[key]!r}")
+            message = f"{name!r} already names the model {self._ids[key]!r}"
+            raise CatalogConflict(message, field=field, model_id=spec.id)
 
 
 def _implied(spec: ModelSpec) -> set[str]:
