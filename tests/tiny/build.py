@@ -1,0 +1,46 @@
+"""Which tiny models there are, and building one by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import mlx.core as mx
+
+from tests.tiny.files import Precision
+from tests.tiny.text import bert, qwen3, qwen3_embedding
+from tests.tiny.vision import qwen3_5, qwen3_5_moe, qwen3_vl
+
+__all__ = ["FAMILIES", "build", "names"]
+
+FAMILIES: Mapping[str, Callable[[Path, Precision], None]] = {
+    "qwen3": qwen3,
+    "qwen3_5": qwen3_5,
+    "qwen3_5_moe": qwen3_5_moe,
+    "qwen3_vl": qwen3_vl,
+    "qwen3_embedding": qwen3_embedding,
+    "bert": bert,
+}
+# bfloat16 mixtures of experts do not run on CPU; nobody publishes a quantised BERT.
+_UNUSED = {"qwen3_5_moe", "bert-4bit"}
+
+
+def names() -> list[str]:
+    """Return every name that :func:`build` takes, a bare family being bfloat16."""
+    return [f"{family}{suffix}" for family in FAMILIES for suffix in ("-f32", "", "-4bit") if f"{family}{suffix}" not in _UNUSED]
+
+
+def build(name: str, root: Path) -> Path:
+    """Build the tiny model *name* under *root*, the same weights every time.
+
+    Raises:
+        ValueError: There is no such model.
+    """
+    if name not in names():
+        message = f"there is no tiny model {name!r}; choose {', '.join(names())}"
+        raise ValueError(message)
+    family, _, precision = name.partition("-")
+    mx.random.seed(list(FAMILIES).index(family))
+    out = root / name
+    FAMILIES[family](out, Precision.named(precision or "bf16"))
+    return out
