@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from app.errors import Failure
 
-__all__ = ["LEGAL_MOVES", "TERMINAL", "Job", "JobKind", "JobState", "Lane", "Progress", "WaitingFor", "new_job_id"]
+__all__ = ["LEGAL_MOVES", "TERMINAL", "Job", "JobKind", "JobState", "Lane", "Progress", "WaitingFor", "completion_id", "new_job_id"]
 
 
 class JobState(StrEnum):
@@ -97,3 +97,8 @@ class Job(BaseModel):
 def new_job_id() -> str:
     """Return a fresh job id: 24 hexadecimal digits, unguessable."""
     return f"job_{secrets.token_hex(12)}"
+
+
+def completion_id(job_id: str) -> str:
+    """Return the id of the chat completion that a job makes; its whole output and its stream have the same one."""
+    return f"chatcmpl-{job_id.removeprefix('job_')}"

@@ -73,6 +73,11 @@ class Catalog:
             raise UnknownModel(model_id, self._names.nearest(model_id))
         return self.models[model_id]
 
+    def find(self, name: str) -> ModelSpec:
+        """Return the model that *name* means, whatever it can do; otherwise as :meth:`resolve`."""
+        role = name.strip().casefold()
+        return self._of_role(role) if role in ROLES else self._of_name(name)
+
     def resolve(self, name: str | None, task: Task) -> ModelSpec:
         """Return the model that *name* means, sure to do *task*.
 
@@ -85,8 +90,7 @@ class Catalog:
             NoModelForRole: The role exists, but this profile gives it to no model.
             UnsupportedTask: The model exists and cannot do *task*.
         """
-        role = _ROLE_OF_TASK.get(task, task.value) if name is None else name.strip().casefold()
-        spec = self._of_role(role) if name is None or role in ROLES else self._of_name(name)
+        spec = self._of_role(_ROLE_OF_TASK.get(task, task.value)) if name is None else self.find(name)
         if not spec.does(task):
             raise UnsupportedTask(spec.id, task.value, [own.value for own in spec.tasks])
         return spec

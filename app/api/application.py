@@ -1,0 +1,53 @@
+"""The application: routes, error shapes and what they share, put together for one process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app import __version__
+from app.api import chat, embeddings, health, jobs, models
+from app.api.access import AccessMiddleware
+from app.api.errors import install_error_shapes
+from app.api.request_log import RequestLogMiddleware
+from app.api.services import Pace, Services
+from app.jobs.gateway import JobGateway
+from app.models.catalog import load_catalog
+from app.settings import Settings
+
+__all__ = ["create_app"]
+
+
+def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
+    """Return the application. Its lifespan reads the catalog and connects to the job store.
+
+    Redis may be away when it starts: requests fail with 503 until it is there.
+
+    Args:
+        settings: Of this process.
+        pace: How long streams may be silent.
+
+    Raises:
+        InvalidSetting: From the lifespan, when the catalog cannot be used.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        gateway = await JobGateway.open(settings)
+        try:
+            app.state.services = Services(settings, load_catalog(settings), gateway, pace or Pace())
+            yield
+        finally:
+            await gateway.close()
+
+    # No documentation pages: theirs load scripts from the network.
+    app = FastAPI(title="mlx-local-inference", version=__version__, lifespan=lifespan, openapi_url=None, redirect_slashes=False)
+    for part in (chat, embeddings, models, jobs, health):
+        app.include_router(part.router)
+    install_error_shapes(app)
+    # The last one added is the outermost.
+    app.add_middleware(AccessMiddleware, settings=settings)
+    app.add_middleware(RequestLogMiddleware)
+    return app

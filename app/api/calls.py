@@ -1,0 +1,158 @@
+"""One inference call: from a request body to a job, and from the job to an answer.
+
+What a caller waits on is lane ``interactive`` and is cancelled when the caller
+hangs up. What gets a receipt (202) is lane ``batch`` and goes on by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from app.api.hang_up import attached, while_wanted
+from app.api.prefer import Preference, parse_prefer
+from app.api.services import Services
+from app.api.validation import validated
+from app.errors import InvalidRequest, JobCanceled, JobFailed, JobNotFinished, ModelNotDownloaded
+from app.jobs.gateway import Idempotency, JobGateway, NewJob, Waiter
+from app.jobs.record import Job, JobKind, JobState, Lane
+from app.jobs.requests import ChatRequest, EmbeddingRequest
+from app.models.hub import locate
+from app.models.spec import Task
+
+__all__ = ["Call", "accepted", "answer", "idempotency", "new_job", "output_of", "read_call", "submit"]
+
+_KINDS: Mapping[JobKind, tuple[type[BaseModel], Task]] = {
+    JobKind.CHAT: (ChatRequest, Task.CHAT),
+    JobKind.EMBEDDING: (EmbeddingRequest, Task.EMBEDDING),
+}
+_MAX_KEY_CHARACTERS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A checked call of an inference route, not yet submitted."""
+
+    job: NewJob
+    preference: Preference
+
+    @property
+    def streams(self) -> bool:
+        """Whether the answer comes as a stream. A receipt instead of an answer does not."""
+        return bool(self.job.request.get("stream")) and not self.preference.respond_async
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream ends with its token counts."""
+        return bool((self.job.request.get("stream_options") or {}).get("include_usage"))
+
+
+async def new_job(
+    services: Services,
+    kind: JobKind,
+    body: object,
+    *,
+    lane: Lane,
+    waited: bool,
+    key: Idempotency | None,
+    prefix: tuple[str, ...] = (),
+) -> NewJob:
+    """Check an OpenAI body and return the job it asks for.
+
+    Raises:
+        InvalidRequest: The body is not what *kind* takes.
+        UnknownModel: Likewise NoModelForRole, UnsupportedTask, ModelNotDownloaded.
+    """
+    model, task = _KINDS[kind]
+    checked = validated(model, body, prefix=prefix)
+    spec = services.catalog.resolve(getattr(checked, "model", None), task)
+    if await asyncio.to_thread(locate, spec, services.settings) is None:
+        raise ModelNotDownloaded(spec.id)
+    request = checked.model_dump(mode="json", exclude_unset=True)
+    return NewJob(kind=kind, model=spec.id, lane=lane, request=request, waited=waited, idempotency=key)
+
+
+async def read_call(request: Request, body: Any, kind: JobKind, services: Services) -> Call:  # noqa: ANN401 - any JSON
+    """Turn a request to an inference route into a call."""
+    preference = parse_prefer(request.headers.getlist("prefer"))
+    tier = body.get("service_tier") if isinstance(body, dict) else None
+    lane = Lane.INTERACTIVE if preference.waits and tier != "flex" else Lane.BATCH
+    key = idempotency(request, body)
+    job = await new_job(services, kind, body, lane=lane, waited=preference.waits, key=key)
+    return Call(job=job, preference=preference)
+
+
+def idempotency(request: Request, body: object) -> Idempotency | None:
+    """Read the ``Idempotency-Key`` header. Its scope is the caller and the route, its digest the body's content."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not (0 < len(key) <= _MAX_KEY_CHARACTERS and key.isascii() and key.isprintable()):
+        message = f"An Idempotency-Key has 1 to {_MAX_KEY_CHARACTERS} printable ASCII characters."
+        raise InvalidRequest(message, param="Idempotency-Key")
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    caller = getattr(request.state, "caller", "anyone")
+    return Idempotency(scope=f"{caller}:{request.url.path}", key=key, digest=hashlib.sha256(canonical.encode()).hexdigest())
+
+
+async def submit(request: Request, job: NewJob, gateway: JobGateway) -> str:
+    """Submit *job*, or join the earlier one of its idempotency key. Return the job's id."""
+    submitted = await gateway.submit(job)
+    request.state.job_id = submitted.job_id  # the access log's, and the X-Job-Id header's
+    return submitted.job_id
+
+
+async def answer(request: Request, call: Call, services: Services) -> Response:
+    """Submit *call* and return its output, or the receipt that its caller prefers."""
+    job_id = await submit(request, call.job, services.gateway)
+    if not call.preference.waits:
+        return await accepted(services.gateway, job_id, call.preference)
+    async with attached(services, job_id) as waiter:
+        if not await while_wanted(_ended(waiter, call.preference.wait_s), request.receive, services.stopping):
+            await services.gateway.keep(job_id, waiter)
+            return await accepted(services.gateway, job_id, call.preference)
+    output = await output_of(services.gateway, job_id)
+    return Response(output, media_type="application/json", headers=call.preference.applied)
+
+
+async def _ended(waiter: Waiter, wait_s: float | None) -> bool:
+    try:
+        async with asyncio.timeout(wait_s):
+            await waiter.done()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def accepted(gateway: JobGateway, job_id: str, preference: Preference | None = None) -> Response:
+    """Return the receipt for a job: 202, where to look, and the job as it stands."""
+    job: Job = await gateway.get(job_id)
+    headers = {"Location": f"/v1/jobs/{job_id}", "Retry-After": "1"}
+    return JSONResponse(job.model_dump(mode="json"), 202, headers | (preference.applied if preference else {}))
+
+
+async def output_of(gateway: JobGateway, job_id: str) -> bytes:
+    """Return the JSON output of a job that has ended.
+
+    Raises:
+        JobFailed: With the job's own failure.
+        JobCanceled: Somebody cancelled it.
+        JobNotFinished: It has not ended yet.
+    """
+    try:
+        return await gateway.output(job_id)
+    except JobNotFinished:
+        job = await gateway.get(job_id)
+        if job.error is not None:
+            raise JobFailed(job.error) from None
+        if job.state is JobState.CANCELED:
+            raise JobCanceled(job_id) from None
+        raise

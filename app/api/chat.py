@@ -1,0 +1,63 @@
+"""``POST /v1/chat/completions``, whole or streamed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+from fastapi import APIRouter, Request, Response
+from pydantic_core import from_json
+
+from app.api.body import JsonBody
+from app.api.calls import Call, answer, output_of, read_call, submit
+from app.api.chat_chunks import DONE, ChunkMaker, error_frame
+from app.api.hang_up import attached
+from app.api.services import Services, ServicesDep
+from app.api.sse import KEEP_ALIVE, EventStream, with_pauses
+from app.jobs.gateway import Waiter
+from app.jobs.record import JobKind, completion_id
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+
+@router.post("/v1/chat/completions")
+async def create_chat_completion(request: Request, body: JsonBody, services: ServicesDep) -> Response:
+    """Answer a chat."""
+    call = await read_call(request, body, JobKind.CHAT, services)
+    if not call.streams:
+        return await answer(request, call, services)
+    job_id = await submit(request, call.job, services.gateway)
+    return EventStream(_stream(services, call, job_id), services.stopping, error_frame)
+
+
+@asynccontextmanager
+async def _stream(services: Services, call: Call, job_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Wait on the job for as long as its chunks are read."""
+    async with attached(services, job_id) as waiter, aclosing(_chunks(services, call, job_id, waiter)) as chunks:
+        yield chunks
+
+
+async def _chunks(services: Services, call: Call, job_id: str, waiter: Waiter) -> AsyncGenerator[bytes]:
+    """Yield the frames of one answer. A rescued job's entries go on where the last attempt stopped, and so does this."""
+    make = ChunkMaker(completion_id(job_id), call.job.model, int(time.time()), call.include_usage)
+    pace = services.pace
+    begun = False
+    async with aclosing(with_pauses(waiter, first_s=pace.first_byte_s, then_s=pace.keep_alive_s)) as entries:
+        async for entry in entries:
+            if entry is None:
+                yield KEEP_ALIVE
+            elif entry.type == "tokens" and entry.text:
+                if not begun:
+                    yield make.role()
+                    begun = True
+                yield make.content(entry.text)
+    completion = from_json(await output_of(services.gateway, job_id))
+    if not begun:
+        yield make.role()
+    yield make.finish(completion["choices"][0]["finish_reason"])
+    if call.include_usage:
+        yield make.usage(completion["usage"])
+    yield DONE

@@ -1,0 +1,229 @@
+"""Which status an error code has, and the two shapes an error body can take.
+
+OpenAI's routes answer in OpenAI's shape, so that its clients raise the
+exceptions they know; everything else, ``/v1/jobs`` included, answers with
+problem details (RFC 9457). This is the only place that joins codes and
+statuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.api.validation import invalid_request
+from app.errors import Failure, InferenceError, QueueFull
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "STATUS",
+    "BodyTooLarge",
+    "ClientHungUp",
+    "ForeignHost",
+    "InternalError",
+    "InvalidKey",
+    "MethodNotAllowed",
+    "RouteNotFound",
+    "ServerStopping",
+    "UnsupportedMediaType",
+    "error_body",
+    "error_response",
+    "install_error_shapes",
+    "problem_response",
+]
+
+STATUS: Mapping[str, int] = {
+    "invalid_request": 400,
+    "context_length_exceeded": 400,
+    "model_too_large": 400,
+    "unsupported_task": 400,
+    "invalid_api_key": 401,
+    "foreign_host": 403,
+    "model_not_found": 404,
+    "model_not_downloaded": 404,
+    "job_not_found": 404,
+    "route_not_found": 404,
+    "method_not_allowed": 405,
+    "job_not_finished": 409,
+    "job_canceled": 409,
+    "body_too_large": 413,
+    "unsupported_media_type": 415,
+    "idempotency_conflict": 422,
+    "internal_error": 500,
+    "engine_error": 500,
+    "model_load_failed": 500,
+    "worker_crashed": 500,
+    "newer_schema": 500,
+    "queue_full": 503,
+    "store_unavailable": 503,
+    "worker_draining": 503,
+    "server_stopping": 503,
+    "not_ready": 503,
+}
+"""A code that is not here is an internal error."""
+
+_RETRY_AFTER_S = {"store_unavailable": 2, "worker_draining": 2, "server_stopping": 2, "not_ready": 2}
+
+
+class BodyTooLarge(InferenceError):
+    """The request body is over the limit."""
+
+    code = "body_too_large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"The request body is larger than the {limit_bytes} bytes that this server takes (MLX_LOCAL_MAX_BODY).")
+
+
+class UnsupportedMediaType(InferenceError):
+    """The body is of a kind that this route cannot read."""
+
+    code = "unsupported_media_type"
+
+
+class InvalidKey(InferenceError):
+    """The API key is missing or wrong."""
+
+    code = "invalid_api_key"
+
+    def __init__(self) -> None:
+        super().__init__("This server needs an API key: send the header 'Authorization: Bearer KEY' with the key of MLX_LOCAL_API_KEY.")
+
+
+class ForeignHost(InferenceError):
+    """A web page, or a name that public DNS can hand out, asks for a server that is for this machine alone."""
+
+    code = "foreign_host"
+
+
+class RouteNotFound(InferenceError):
+    """There is nothing at this path."""
+
+    code = "route_not_found"
+
+
+class MethodNotAllowed(InferenceError):
+    """The path exists, but not with this method."""
+
+    code = "method_not_allowed"
+
+
+class InternalError(InferenceError):
+    """A defect of ours; the log has it under the request id."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"The server failed on this request; its log has the cause under request id {request_id}.")
+
+
+class ServerStopping(InferenceError):
+    """The API process stops while a caller waits. The job goes on without it."""
+
+    code = "server_stopping"
+
+    def __init__(self) -> None:
+        super().__init__("The server is stopping. The job of header X-Job-Id goes on: GET /v1/jobs/{id} has it after the restart.")
+
+
+class ClientHungUp(Exception):
+    """The client closed the connection before its answer was there."""
+
+
+def speaks_openai(path: str) -> bool:
+    """Return whether *path* belongs to OpenAI's interface rather than ours."""
+    return path.startswith("/v1/") and path != "/v1/jobs" and not path.startswith("/v1/jobs/")
+
+
+def error_body(path: str, fact: Failure, status: int) -> dict[str, Any]:
+    """Return the body for *fact* in the shape that callers of *path* know."""
+    if speaks_openai(path):
+        kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+        return {"error": {"message": fact.message, "type": kind, "param": fact.param, "code": fact.code}}
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": fact.message,
+        "code": fact.code,
+    }
+    return body if fact.param is None else body | {"param": fact.param}
+
+
+def status_of(code: str) -> int:
+    """Return the status of *code*."""
+    return STATUS.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def error_response(path: str, error: InferenceError, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the answer to a request at *path* that ended with *error*."""
+    fact = error.as_fact()
+    status = status_of(fact.code)
+    body = error_body(path, fact, status)
+    return _json(body, status, {**_advice(error, fact, status), **(headers or {})}, problem=not speaks_openai(path))
+
+
+def problem_response(fact: Failure, **members: Any) -> Response:  # noqa: ANN401 - members of the problem, any JSON
+    """Return problem details with further *members*."""
+    status = status_of(fact.code)
+    retry = {"Retry-After": str(_RETRY_AFTER_S[fact.code])} if fact.code in _RETRY_AFTER_S else {}
+    return _json(error_body("", fact, status) | members, status, retry, problem=True)
+
+
+def _json(body: Mapping[str, Any], status: int, headers: Mapping[str, str], *, problem: bool) -> Response:
+    media_type = "application/problem+json" if problem else "application/json"
+    return JSONResponse(body, status_code=status, headers=dict(headers), media_type=media_type)
+
+
+def _advice(error: InferenceError, fact: Failure, status: int) -> dict[str, str]:
+    """Return the headers that tell a client whether, and when, to try again."""
+    if isinstance(error, QueueFull):
+        return {"Retry-After": str(error.retry_after_s)}
+    if fact.code in _RETRY_AFTER_S:
+        return {"Retry-After": str(_RETRY_AFTER_S[fact.code])}
+    if status == HTTPStatus.UNAUTHORIZED:
+        return {"WWW-Authenticate": "Bearer"}
+    # OpenAI's clients repeat every 409 and 5xx unless told otherwise. A repeat of
+    # what has ended for good would only do the work, or the crash, once more.
+    return {"X-Should-Retry": "false"}
+
+
+def install_error_shapes(app: FastAPI) -> None:
+    """Make *app* answer every error in the shape of its route."""
+
+    async def on_inference_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, InferenceError)  # noqa: S101 - for the type checker; Starlette chose by class
+        return error_response(request.url.path, error)
+
+    async def on_http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - as above
+        return error_response(request.url.path, _from_http(request, error), error.headers)
+
+    async def on_invalid_parameter(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+        found: Iterable[Any] = error.errors()
+        return error_response(request.url.path, invalid_request([{**item, "loc": item["loc"][1:]} for item in found], {}))
+
+    async def on_hang_up(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=499)  # nobody reads it; the access log shows it
+
+    app.add_exception_handler(InferenceError, on_inference_error)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(RequestValidationError, on_invalid_parameter)
+    app.add_exception_handler(ClientHungUp, on_hang_up)
+
+
+def _from_http(request: Request, error: HTTPException) -> InferenceError:
+    """Translate what the router itself refuses."""
+    what = f"{request.method} {request.url.path}"
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return MethodNotAllowed(f"{what} is not possible; allowed: {(error.headers or {}).get('Allow', 'other methods')}.")
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return RouteNotFound(f"There is no route {what}.")
+    message = f"{what}: {error.detail}"
+    return InferenceError(message)

@@ -1,0 +1,167 @@
+"""``/v1/jobs``: submit work for later, look at it, follow it, cancel it, fetch what came of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.sse import format_sse_event
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
+
+from app.api.body import JsonBody
+from app.api.calls import accepted, idempotency, new_job, output_of, submit
+from app.api.errors import error_body, status_of
+from app.api.services import Services, ServicesDep
+from app.api.sse import KEEP_ALIVE, EventStream, with_pauses
+from app.api.validation import validated
+from app.errors import InferenceError, InvalidRequest, NoModelForRole, UnknownModel
+from app.jobs.gateway import StreamEntry
+from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
+from app.models.catalog import Catalog
+
+__all__ = ["JobPage", "JobSubmission", "router"]
+
+router = APIRouter(prefix="/v1/jobs")
+
+_LATER_KINDS = frozenset({"completion", "ocr", "transcription", "translation", "speech", "rerank", "transcript", "download"})
+_STREAM_ID = re.compile(r"\d{1,20}(-\d{1,20})?", re.ASCII)
+
+
+class JobSubmission(BaseModel):
+    """Body of ``POST /v1/jobs``. ``request`` is checked by kind afterwards."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Annotated[str, Field(strict=True)]
+    lane: Lane = Lane.BATCH
+    request: dict[str, object]
+
+
+class JobPage(BaseModel):
+    """Jobs, newest first, without their outputs. The next page is ``after=last_id``."""
+
+    object: Literal["list"] = "list"
+    data: list[Job]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+@router.post("")
+async def create_job(request: Request, body: JsonBody, services: ServicesDep) -> Response:
+    """Accept work that nobody waits on."""
+    asked = validated(JobSubmission, body)
+    kind = _kind(asked.kind)
+    key = idempotency(request, body)
+    job = await new_job(services, kind, body["request"], lane=asked.lane, waited=False, key=key, prefix=("request",))
+    return await accepted(services.gateway, await submit(request, job, services.gateway))
+
+
+def _kind(name: str) -> JobKind:
+    known = " or ".join(repr(kind.value) for kind in JobKind)
+    if name in _LATER_KINDS:
+        message = f"Jobs of kind {name!r} are not implemented in this version; `kind` must be {known}."
+        raise InvalidRequest(message, param="kind")
+    try:
+        return JobKind(name)
+    except ValueError:
+        message = f"`kind` must be {known} (got {name[:40]!r})."
+        raise InvalidRequest(message, param="kind") from None
+
+
+@router.get("")
+async def list_jobs(
+    services: ServicesDep,
+    *,
+    state: JobState | None = None,
+    kind: JobKind | None = None,
+    model: Annotated[str | None, Query(max_length=256)] = None,
+    lane: Lane | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: Annotated[str | None, Query(max_length=64)] = None,
+) -> JobPage:
+    """Return a page of jobs, newest first."""
+    model_id = _model_id(model, services.catalog) if model else None
+    jobs = await services.gateway.list_jobs(state=state, kind=kind, model=model_id, lane=lane, limit=limit + 1, after=after)
+    page = jobs[:limit]
+    return JobPage(
+        data=page,
+        first_id=page[0].id if page else None,
+        last_id=page[-1].id if page else None,
+        has_more=len(jobs) > limit,
+    )
+
+
+def _model_id(name: str, catalog: Catalog) -> str:
+    """Return the id that *name* means; a model that left the catalog may still have jobs."""
+    try:
+        return catalog.find(name).id
+    except (UnknownModel, NoModelForRole):
+        return name
+
+
+@router.get("/{job_id}")
+async def show_job(job_id: str, services: ServicesDep) -> Job:
+    """Return a job, with its output where that is at most 64 KiB."""
+    return await services.gateway.get(job_id)
+
+
+@router.get("/{job_id}/output")
+async def show_output(job_id: str, services: ServicesDep) -> Response:
+    """Return a job's output: the body that the OpenAI route would have answered with."""
+    return Response(await output_of(services.gateway, job_id), media_type="application/json")
+
+
+@router.post("/{job_id}/cancel")
+async def cancel_job(job_id: str, services: ServicesDep) -> Job:
+    """Cancel a job. One that has ended stays as it is, so this may be repeated."""
+    return await services.gateway.cancel(job_id)
+
+
+@router.get("/{job_id}/events")
+async def follow_job(job_id: str, services: ServicesDep, last_event_id: Annotated[str | None, Header()] = None) -> Response:
+    """Follow a job to its end. A reader that reconnects with ``Last-Event-ID`` misses nothing and sees nothing twice."""
+    after = last_event_id or "0-0"
+    if not _STREAM_ID.fullmatch(after):
+        message = "Last-Event-ID must be the id of an event of this stream, such as 1700000000000-0."
+        raise InvalidRequest(message, param="Last-Event-ID")
+    job = await services.gateway.get(job_id)
+    if job.state in TERMINAL and await _saw_the_end(services, job_id, after):
+        return Response(status_code=204)  # tells an EventSource to stop reconnecting
+    return EventStream(_events(services, job_id, after), services.stopping, _error_frame)
+
+
+async def _saw_the_end(services: Services, job_id: str, after: str) -> bool:
+    """Return whether *after* is the last entry of a job that has ended. A stream that is gone is told again, not refused."""
+    async with aclosing(services.gateway.follow(job_id, after)) as entries:
+        return (await anext(entries)).id == after != "0-0"
+
+
+@asynccontextmanager
+async def _events(services: Services, job_id: str, after: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async with aclosing(_frames(services, job_id, after)) as frames:
+        yield frames
+
+
+async def _frames(services: Services, job_id: str, after: str) -> AsyncGenerator[bytes]:
+    pace = services.pace
+    async with (
+        aclosing(services.gateway.follow(job_id, after)) as entries,
+        aclosing(with_pauses(entries, first_s=pace.first_byte_s, then_s=pace.keep_alive_s)) as paced,
+    ):
+        async for entry in paced:
+            yield KEEP_ALIVE if entry is None else _frame(entry)
+
+
+def _frame(entry: StreamEntry) -> bytes:
+    facts = entry.model_dump(mode="json", exclude={"id"}, exclude_none=True, exclude_defaults=True)
+    return format_sse_event(data_str=to_json(facts).decode(), event=entry.type, id=entry.id)
+
+
+def _error_frame(error: InferenceError) -> bytes:
+    fact = error.as_fact()
+    return format_sse_event(data_str=to_json(error_body("/v1/jobs", fact, status_of(fact.code))).decode(), event="error")

@@ -1,0 +1,97 @@
+"""``/v1/models``: OpenAI's list, with what a local user wants to know besides."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from app.api.services import Services, ServicesDep
+from app.errors import StoreUnavailable
+from app.jobs.reading import ModelState
+from app.models.hub import locate
+from app.models.spec import ModelSpec, Task
+
+__all__ = ["ModelList", "ModelObject", "router"]
+
+router = APIRouter(prefix="/v1/models")
+
+
+class ModelObject(BaseModel):
+    """One model. The first four fields are OpenAI's."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(description="When its files came to this machine, unix seconds; 0 where they are not here.")
+    owned_by: str
+    repo: str
+    tasks: list[Task]
+    roles: list[str]
+    aliases: list[str]
+    state: Literal["not_downloaded", "downloaded", "waiting", "loading", "resident", "failed"]
+    downloaded: bool
+    resident: bool
+    bytes: int = Field(description="Memory it takes now; 0 where it is not resident.")
+
+
+class ModelList(BaseModel):
+    """Every model of the catalog, on this machine or not."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelObject]
+
+
+@router.get("")
+async def list_models(services: ServicesDep) -> ModelList:
+    """Return every model that may be named."""
+    return ModelList(data=await _describe(services, list(services.catalog)))
+
+
+@router.get("/{name:path}")
+async def show_model(name: str, services: ServicesDep) -> ModelObject:
+    """Return the model that *name* means: an id, alias, hub name or role, in any case."""
+    return (await _describe(services, [services.catalog.find(name)]))[0]
+
+
+async def _describe(services: Services, specs: list[ModelSpec]) -> list[ModelObject]:
+    folders = await asyncio.to_thread(lambda: [locate(spec, services.settings) for spec in specs])
+    states = await _states(services)
+    return [_object(spec, folder, states.get(spec.id), services) for spec, folder in zip(specs, folders, strict=True)]
+
+
+async def _states(services: Services) -> Mapping[str, ModelState]:
+    """Return what the workers say. The list of models is worth having while Redis is away, too."""
+    try:
+        return await services.gateway.model_states()
+    except StoreUnavailable:
+        return {}
+
+
+def _object(spec: ModelSpec, folder: Path | None, said: ModelState | None, services: Services) -> ModelObject:
+    on_disk = "downloaded" if folder else "not_downloaded"
+    return ModelObject.model_validate(
+        {
+            "id": spec.id,
+            "created": _arrived(folder),
+            "owned_by": spec.repo.partition("/")[0] or "local",
+            "repo": spec.repo if spec.directory is None else spec.directory.name,
+            "tasks": list(spec.tasks),
+            "roles": [role for role, model_id in services.catalog.roles.items() if model_id == spec.id],
+            "aliases": list(spec.aliases),
+            "state": said.state if said else on_disk,
+            "downloaded": folder is not None,
+            "resident": said is not None and said.state == "resident",
+            "bytes": said.bytes if said else 0,
+        },
+    )
+
+
+def _arrived(folder: Path | None) -> int:
+    try:
+        return int((folder / "config.json").stat().st_mtime) if folder else 0
+    except OSError:  # removed a moment ago
+        return 0

@@ -1,0 +1,59 @@
+"""One line for each request, an id on each response, and the place where a defect becomes a 500."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.errors import InternalError, error_response
+from app.log import get_logger
+
+__all__ = ["RequestLogMiddleware"]
+
+log = get_logger("api")
+
+_PROBES = frozenset({"/health", "/ready"})
+
+
+class RequestLogMiddleware:
+    """The outermost part of the application. Logs method, path, status and time; never a body, a query or a header."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, whatever happens."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = f"req_{secrets.token_hex(8)}"
+        state: dict[str, Any] = scope.setdefault("state", {})
+        began = time.monotonic()
+        status: int | None = None
+
+        async def send_with_ids(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                ids = [(b"x-request-id", request_id.encode())]
+                if "job_id" in state:
+                    ids.append((b"x-job-id", state["job_id"].encode()))
+                message = {**message, "headers": [*message.get("headers", ()), *ids]}
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_ids)
+            except Exception:  # the process boundary: a defect of one request must not become silence for its caller
+                log.exception("http.failed", method=scope["method"], path=scope["path"])
+                if status is not None:
+                    raise  # too late for an answer; the server closes the connection, which the client notices
+                await error_response(scope["path"], InternalError(request_id))(scope, receive, send_with_ids)
+            finally:
+                write = log.debug if scope["path"] in _PROBES else log.info
+                seconds = round(time.monotonic() - began, 4)
+                write("http.request", method=scope["method"], path=scope["path"], status=status, seconds=seconds, job=state.get("job_id"))

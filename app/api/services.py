@@ -1,0 +1,43 @@
+"""What the routes of one application share: settings, catalog, gateway, pace. Made by its lifespan, held by its state."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.jobs.gateway import JobGateway
+from app.models.catalog import Catalog
+from app.settings import Settings
+
+__all__ = ["Pace", "Services", "ServicesDep"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long a stream may be silent."""
+
+    first_byte_s: float = 10.0  # until then an error still gets its own status; after it, the stream begins
+    keep_alive_s: float = 15.0  # a comment at least this often: proxies and clients drop silent connections
+
+
+@dataclass(slots=True)
+class Services:
+    """One application's parts. ``catalog`` is replaced when it is read again."""
+
+    settings: Settings
+    catalog: Catalog
+    gateway: JobGateway
+    pace: Pace
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)  # the process ends: leave, and keep the jobs
+
+
+def get_services(request: Request) -> Services:
+    """Return the parts of the application that serves *request*."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]

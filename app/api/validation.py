@@ -1,0 +1,142 @@
+"""From pydantic's errors to one sentence that says what to change.
+
+pydantic reports every branch of a union that did not match. A caller meant
+one of them, so the branch nearest to what was sent is the one reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from app.errors import InvalidRequest
+
+__all__ = ["invalid_request", "validated"]
+
+M = TypeVar("M", bound=BaseModel)
+Path = tuple[str | int, ...]
+
+_SHOWN_CHARACTERS = 40
+_SENTENCES = {
+    "missing": "is required",
+    "string_type": "must be a string",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "list_type": "must be an array",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "finite_number": "must be a finite number",
+    "extra_forbidden": "is not a known parameter; leave it out",
+}
+_JSON_TYPES = {dict: "an object", list: "an array", str: "a string", type(None): "null"}
+
+
+def validated(model: type[M], body: object, *, prefix: Path = ()) -> M:
+    """Return *body* as *model*.
+
+    Args:
+        model: The request model.
+        body: Parsed JSON.
+        prefix: Where *body* stands in what the caller sent.
+
+    Raises:
+        InvalidRequest: One sentence; ``param`` is the dotted path of what is wrong.
+    """
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise invalid_request(error.errors(include_url=False), body, prefix=prefix) from None
+
+
+def invalid_request(errors: Sequence[Mapping[str, Any]], body: object, *, prefix: Path = ()) -> InvalidRequest:
+    """Return what to tell the caller about *errors*, as pydantic's ``errors()`` gives them."""
+    chosen = _nearest_branch(errors, body)
+    first = chosen[0]
+    path, _ = _split(first, body)
+    named = (first.get("ctx") or {}).get("param")
+    param = ".".join(str(part) for part in (*prefix, *path, *([named] if named else []))) or None
+    if first["type"] == "unsupported_parameter":
+        return InvalidRequest(f"{first['msg']}.", param=param)
+    # Branches of a union that all fail at one place: any of them would do.
+    same = [error for error in chosen if _split(error, body)[0] == path]
+    wanted = list(dict.fromkeys(_sentence(error) for error in same))
+    sentence = wanted[0] + "".join(f" or {other.removeprefix('must be ')}" for other in wanted[1:])
+    return InvalidRequest(f"{f'`{param}`' if param else 'The body'} {sentence}{_got(first)}.", param=param)
+
+
+def _nearest_branch(errors: Sequence[Mapping[str, Any]], body: object) -> Sequence[Mapping[str, Any]]:
+    """Return the errors to report: those outside unions, or those of the union branch that came closest."""
+    union_path, tag = _split(errors[0], body)
+    if tag is None:
+        return errors[:1]
+    branches: dict[str, list[Mapping[str, Any]]] = {}
+    for error in errors:
+        path, own_tag = _split(error, body)
+        if own_tag is not None and path[: own_tag[0]] == union_path[: tag[0]] and own_tag[0] == tag[0]:
+            branches.setdefault(own_tag[1], []).append(error)
+    # A branch that is not even of the right JSON type is what the caller did not mean.
+    meant = [found for found in branches.values() if not _wrong_type_at(found, tag[0], body)]
+    if not meant:
+        return [found[0] for found in branches.values()]
+    fewest = min(len(found) for found in meant)
+    return max((found for found in meant if len(found) == fewest), key=lambda found: _rank(found[0], body))
+
+
+def _wrong_type_at(found: Sequence[Mapping[str, Any]], depth: int, body: object) -> bool:
+    first = found[0]
+    return len(_split(first, body)[0]) == depth and str(first["type"]).endswith("_type")
+
+
+def _rank(error: Mapping[str, Any], body: object) -> tuple[tuple[int, str], ...]:
+    """Order paths by how far validation came: longer, or further along an array."""
+    return tuple((part, "") if isinstance(part, int) else (-1, part) for part in _split(error, body)[0])
+
+
+def _split(error: Mapping[str, Any], body: object) -> tuple[Path, tuple[int, str] | None]:
+    """Separate an error's location into the path in *body* and the first union tag.
+
+    pydantic mixes both: ``("input", "list[str]", 1)`` is ``input.1`` in branch ``list[str]``.
+
+    Returns:
+        The path, and ``(depth, tag)`` of the outermost union, if there is one.
+    """
+    loc = error["loc"]
+    path: list[str | int] = []
+    tag: tuple[int, str] | None = None
+    at: Any = body
+    for place, part in enumerate(loc):
+        absent_field = error["type"] == "missing" and place == len(loc) - 1
+        if (isinstance(at, dict) and part in at) or (isinstance(at, list) and isinstance(part, int) and part < len(at)):
+            at = at[part]
+        elif isinstance(part, str) and place > 0 and not absent_field:
+            tag = tag or (len(path), part)
+            continue
+        path.append(part)
+    return tuple(path), tag
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    known = _SENTENCES.get(error["type"])
+    if known:
+        return known
+    text = str(error["msg"]).removeprefix("Value error, ")
+    text = text.removesuffix(" after validation, not 0").replace("Input should be", "must be").replace("should", "must")
+    for subject in ("List ", "String ", "Dictionary "):
+        text = text.removeprefix(subject)
+    return text
+
+
+def _got(error: Mapping[str, Any]) -> str:
+    """Say what came instead, where that is short or has a type worth naming."""
+    value = error.get("input")
+    if error["type"] in {"missing", "extra_forbidden"}:
+        return ""
+    if isinstance(value, dict | list) or value is None:
+        return f" (got {_JSON_TYPES[type(value)]})" if str(error["type"]).endswith("_type") else ""
+    shown = repr(value)
+    return f" (got {shown})" if len(shown) <= _SHOWN_CHARACTERS else f" (got {_JSON_TYPES.get(type(value), 'a number')})"
