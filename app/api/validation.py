@@ -6,6 +6,7 @@ one of them, so the branch nearest to what was sent is the one reported.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -32,6 +33,13 @@ _SENTENCES = {
     "model_attributes_type": "must be an object",
     "finite_number": "must be a finite number",
     "extra_forbidden": "is not a known parameter; leave it out",
+}
+_WORDS = {
+    "Input should": "must",
+    "List should": "must",
+    "String should": "must",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
 }
 _JSON_TYPES = {dict: "an object", list: "an array", str: "a string", type(None): "null"}
 
@@ -61,7 +69,7 @@ def invalid_request(errors: Sequence[Mapping[str, Any]], body: object, *, prefix
     named = (first.get("ctx") or {}).get("param")
     param = ".".join(str(part) for part in (*prefix, *path, *([named] if named else []))) or None
     if first["type"] == "unsupported_parameter":
-        return InvalidRequest(f"{first['msg']}.", param=param)
+        return InvalidRequest(f"`{param}` {first['msg']}.", param=param)
     # Branches of a union that all fail at one place: any of them would do.
     same = [error for error in chosen if _split(error, body)[0] == path]
     wanted = list(dict.fromkeys(_sentence(error) for error in same))
@@ -124,10 +132,9 @@ def _sentence(error: Mapping[str, Any]) -> str:
     known = _SENTENCES.get(error["type"])
     if known:
         return known
-    text = str(error["msg"]).removeprefix("Value error, ")
-    text = text.removesuffix(" after validation, not 0").replace("Input should be", "must be").replace("should", "must")
-    for subject in ("List ", "String ", "Dictionary "):
-        text = text.removeprefix(subject)
+    text = str(error["msg"]).removeprefix("Value error, ").partition(" after validation")[0]
+    for theirs, ours in _WORDS.items():
+        text = text.replace(theirs, ours)
     return text
 
 
@@ -138,5 +145,5 @@ def _got(error: Mapping[str, Any]) -> str:
         return ""
     if isinstance(value, dict | list) or value is None:
         return f" (got {_JSON_TYPES[type(value)]})" if str(error["type"]).endswith("_type") else ""
-    shown = repr(value)
+    shown = repr(value) if isinstance(value, str) else json.dumps(value)
     return f" (got {shown})" if len(shown) <= _SHOWN_CHARACTERS else f" (got {_JSON_TYPES.get(type(value), 'a number')})"

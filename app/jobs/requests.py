@@ -73,13 +73,13 @@ class ChatRequest(_Body):
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=1, le=_MAX_TOKENS)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=_MAX_TOKENS)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2, strict=False, allow_inf_nan=False)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1, strict=False)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0, le=_MAX_TOKENS)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10, strict=False)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     stop: str | Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(max_length=16)] | None = None
     seed: Seed | None = None
     stream: bool | None = None
@@ -94,7 +94,7 @@ class ChatRequest(_Body):
         if isinstance(data, dict):
             for name, harmless in _UNSUPPORTED_CHAT.items():
                 if name in data and data[name] not in harmless:
-                    msg = "{param} is not supported by this version; leave it out"
+                    msg = "is not supported by this version; leave it out"
                     raise PydanticCustomError("unsupported_parameter", msg, {"param": name})
         return data
 
