@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 __all__ = [
     "ContextTooLong",
+    "DownloadFailed",
     "DrainTimeout",
     "EngineFailed",
     "IdempotencyConflict",
@@ -121,6 +122,12 @@ class ModelNotDownloaded(InferenceError):
 
     def __init__(self, model: str) -> None:
         super().__init__(f"The files of {model!r} are not on this machine; run `mlx-local models pull {model}`.", param="model")
+
+
+class DownloadFailed(InferenceError):
+    """A model's files could not be fetched, or not be made usable."""
+
+    code = "download_failed"
 
 
 class ModelLoadFailed(InferenceError):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Machine", "auto_profile", "detect"]
+__all__ = ["Machine", "auto_profile", "detect", "starter_dtype"]
 
 _GIB = 1024**3
 # A card sold as 16 GB reports a little less; a 24 GB Mac reports exactly 24 GiB.
@@ -57,6 +57,11 @@ def auto_profile(machine: Machine) -> str:
     if memory >= _LARGE_BYTES:
         return "32gb"
     return "16gb" if memory >= _MEDIUM_BYTES else "starter"
+
+
+def starter_dtype(machine: Machine) -> str:
+    """Return the float type to store starter models in: a CPU's matrix products are fast in float32 alone."""
+    return "bfloat16" if machine.accelerated else "float32"
 
 
 def has_nvidia() -> bool:
