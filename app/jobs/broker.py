@@ -16,6 +16,7 @@ This is the only module that knows Dramatiq's keys.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import dramatiq
@@ -60,7 +61,7 @@ class InferenceBroker(RedisBroker):
     """
 
     def __init__(self, settings: Settings, *, broker_id: str, middleware: list[dramatiq.Middleware] | None = None) -> None:
-        super().__init__(
+        super().__init__(  # type: ignore[no-untyped-call]
             client=connect_broker(settings),
             namespace=_NAMESPACE,
             heartbeat_timeout=_HEARTBEAT_TIMEOUT_MS,
@@ -109,6 +110,11 @@ class InferenceBroker(RedisBroker):
             pipe.hexists(f"{self._list(queue)}.msgs", message)
         return [message for message, found in zip(messages, pipe.execute(), strict=True) if not found]
 
+    def held(self, queue: str) -> set[str]:
+        """Return the ids of the messages that Redis counts as fetched by this broker and not finished."""
+        found = cast("set[bytes]", self.client.smembers(f"{_NAMESPACE}:__acks__.{self.broker_id}.{queue}"))
+        return {message.decode() for message in found}
+
     def recover(self, dead_broker: str) -> int:
         """Put what *dead_broker* had fetched back to the front of its queues; return how many messages."""
         moved = 0
@@ -145,13 +151,14 @@ class InferenceBroker(RedisBroker):
         return f"{_NAMESPACE}:{queue}"
 
 
-def declare_actor(broker: InferenceBroker, run: Any) -> dramatiq.Actor[..., Any]:  # noqa: ANN401 - any callable of (job_id, announce)
+def declare_actor(broker: InferenceBroker, run: Callable[[str, int], None]) -> dramatiq.Actor[[str, int], None]:
     """Register *run* as the actor that every message names.
 
     No time limit and no retries: Dramatiq's time limit raises between bytecodes and cannot stop a
     kernel, and retries are counted in the job's record.
     """
-    return dramatiq.actor(run, actor_name=ACTOR, broker=broker, queue_name=keys.QUARANTINE, max_retries=0, time_limit=float("inf"))
+    options = {"max_retries": 0, "time_limit": float("inf")}
+    return dramatiq.Actor(run, broker=broker, actor_name=ACTOR, queue_name=keys.QUARANTINE, priority=0, options=options)
 
 
 class Announcer:

@@ -127,7 +127,7 @@ class JobFeed:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                with self._client.pubsub(ignore_subscribe_messages=True) as listener:
+                with self._client.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
                     listener.subscribe(keys.WAKE)
                     self.read_now(self.watched())
                     self._listen(listener)

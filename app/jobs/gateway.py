@@ -12,8 +12,9 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import redis
@@ -132,7 +133,7 @@ class JobGateway:
         if time.monotonic() - self._room_checked < _CHECK_ROOM_EVERY_S:
             return
         try:
-            used = int(self._store.client.info("memory")["used_memory"])  # type: ignore[index]
+            used = self._store.used_bytes()
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise StoreUnavailable from error
         if used > self._settings.max_redis_bytes:
@@ -177,7 +178,7 @@ class JobGateway:
         await self._call(lambda: self._store.keep(job_id, waiter.lease))
         waiter.kept = True
 
-    async def follow(self, job_id: str, after: str = "0-0") -> AsyncIterator[StreamEntry]:
+    async def follow(self, job_id: str, after: str = "0-0") -> AsyncGenerator[StreamEntry]:
         """Yield a job's entries after a cursor, to its end, without counting as a waiter.
 
         Raises:
@@ -247,4 +248,5 @@ class JobGateway:
             await asyncio.sleep(LEASE_S / 3)
             leases = list(self._leases.items())
             with contextlib.suppress(StoreUnavailable):
-                await self._call(lambda: [self._store.renew(lease, [job_id]) for lease, job_id in leases])  # noqa: B023
+                for lease, job_id in leases:
+                    await self._call(partial(self._store.renew, lease, [job_id]))

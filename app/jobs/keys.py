@@ -10,7 +10,20 @@ import re
 
 from app.jobs.record import Lane
 
-__all__ = ["PREFIX", "QUARANTINE", "CONTROL", "WAKE", "job", "model_index", "models_of", "queue", "queue_name", "state_index", "tokens", "worker"]
+__all__ = [
+    "CONTROL",
+    "PREFIX",
+    "QUARANTINE",
+    "WAKE",
+    "job",
+    "model_index",
+    "models_of",
+    "queue",
+    "queue_name",
+    "state_index",
+    "tokens",
+    "worker",
+]
 
 PREFIX = "mlx:"
 QUARANTINE = "quarantine"

@@ -181,10 +181,36 @@ class JobReader:
             found[key.removeprefix(keys.tokens(""))] = [_entry(entry_id, fields) for entry_id, fields in entries]
         return found
 
-    def published(self, job_id: str) -> list[int]:
-        """Return the token ids that earlier attempts at a job have published."""
+    def published(self, job_id: str) -> tuple[list[int], str]:
+        """Return the token ids and the text that earlier attempts at a job have published."""
         entries = self.stream({job_id: "0-0"}, count=1_000_000).get(job_id, [])
-        return [token for entry in entries for token in entry.ids]
+        return [token for entry in entries for token in entry.ids], "".join(entry.text for entry in entries)
+
+    def held(self) -> list[tuple[str, str, str, int]]:
+        """Return every running job in order of submission: its id, worker, claim token and attempt."""
+        running = cast("list[str]", self.client.zrange(keys.state_index(JobState.RUNNING), 0, -1))
+        pipe = self.client.pipeline(transaction=False)
+        for job_id in running:
+            pipe.hmget(keys.job(job_id), ["worker", "token", "attempt"])
+        rows = zip(running, self._execute(pipe), strict=True)
+        return [(job_id, row[0], row[1], int(row[2])) for job_id, row in rows if row[0] and row[1]]
+
+    def still_running(self, claims: Sequence[tuple[str, str]]) -> set[str]:
+        """Return those of the jobs, given with their claim tokens, that are running under that claim."""
+        pipe = self.client.pipeline(transaction=False)
+        for job_id, _ in claims:
+            pipe.hmget(keys.job(job_id), ["state", "token"])
+        rows = zip(claims, self._execute(pipe), strict=True)
+        return {job_id for (job_id, token), (state, held) in rows if state == JobState.RUNNING and held == token}
+
+    def now(self) -> float:
+        """Return Redis TIME in seconds: the clock of every record."""
+        seconds, micros = self.client.time()
+        return seconds + micros / 1e6
+
+    def used_bytes(self) -> int:
+        """Return the memory that Redis uses."""
+        return int(cast("dict[str, int]", self.client.info("memory"))["used_memory"])
 
     def _fields(self, job_id: str) -> list[str | None]:
         try:

@@ -95,7 +95,8 @@ class ChatRequest(_Body):
             for name, harmless in _UNSUPPORTED_CHAT.items():
                 if name in data and data[name] not in harmless:
                     msg = "is not supported by this version; leave it out"
-                    raise PydanticCustomError("unsupported_parameter", msg, {"param": name})
+                    msg_0 = "unsupported_parameter"
+                    raise PydanticCustomError(msg_0, msg, {"param": name})
         return data
 
 

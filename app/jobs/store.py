@@ -25,7 +25,18 @@ from app.jobs.record import Job, JobKind, JobState, Lane, Progress, new_job_id
 if TYPE_CHECKING:
     from app.jobs.spool import Spool
 
-__all__ = ["MAX_CHARGES", "SCHEMA_VERSION", "Claimed", "Idempotency", "JobStore", "NewJob", "Released", "Submitted", "Unannounced", "Unclaimed"]
+__all__ = [
+    "MAX_CHARGES",
+    "SCHEMA_VERSION",
+    "Claimed",
+    "Idempotency",
+    "JobStore",
+    "NewJob",
+    "Released",
+    "Submitted",
+    "Unannounced",
+    "Unclaimed",
+]
 
 SCHEMA_VERSION = 1
 MAX_CHARGES = 3

@@ -1,0 +1,137 @@
+"""The worker's side of the broker: consumers that sleep until they are woken.
+
+A stock consumer polls with growing pauses, up to a second late. This one
+waits for an event that an enqueue (through the control channel) or an
+acknowledgement sets, with a long poll as fallback.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import redis
+from dramatiq.broker import Consumer, MessageProxy
+from dramatiq.brokers.redis import _RedisConsumer
+from dramatiq.errors import ConnectionClosed
+from dramatiq.message import Message
+
+from app.jobs.broker import InferenceBroker
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+__all__ = ["WakeConsumer", "WorkerBroker"]
+
+_POLL_S = 30.0
+
+
+class WakeConsumer(_RedisConsumer):
+    """Fetches when woken; stock fetch, stock scripts, stock acknowledgements."""
+
+    def __init__(self, broker: WorkerBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+        super().__init__(broker, queue_name, prefetch, timeout)  # type: ignore[no-untyped-call]
+        self.event = threading.Event()
+        self.closing = False
+        self.known: set[str] = set()  # Redis ids of messages that this process has fetched and not finished
+        self._orphans: set[str] = set()
+
+    def __next__(self) -> MessageProxy | None:
+        # Cleared before the fetch: a wake-up in between is seen by the wait below.
+        self.event.clear()
+        if not self.message_cache and not self.closing:
+            self._fetch()
+        if self.message_cache:
+            message: Message[Any] = Message.decode(self.message_cache.pop(0))
+            self.queued_message_ids.add(message.message_id)
+            return MessageProxy(message)
+        self.event.wait(0 if self.closing else _POLL_S)
+        return None
+
+    def _fetch(self) -> None:
+        room = self.prefetch - self.outstanding_message_count
+        if room <= 0:
+            return
+        try:
+            fetched = [data for data in self.broker.do_fetch(self.queue_name, room) if data is not None]
+        except redis.ConnectionError as error:
+            raise ConnectionClosed(error) from None
+        self.known.update(Message.decode(data).options["redis_message_id"] for data in fetched)
+        self.message_cache = fetched
+
+    def ack(self, message: MessageProxy) -> None:
+        """Acknowledge, and fetch again: there is room for one more."""
+        super().ack(message)  # type: ignore[no-untyped-call]
+        self._done(message)
+
+    def nack(self, message: MessageProxy) -> None:
+        """Reject, and fetch again."""
+        super().nack(message)  # type: ignore[no-untyped-call]
+        self._done(message)
+
+    def _done(self, message: MessageProxy) -> None:
+        self.known.discard(message.options["redis_message_id"])
+        self.event.set()
+
+    def adopt_orphans(self) -> int:
+        """Give back messages that Redis says we hold and we never received: the answer of a fetch was lost.
+
+        A message counts as lost when two passes in a row have missed it: in
+        one it may be on its way.
+        """
+        broker = cast("WorkerBroker", self.broker)
+        missing = broker.held(self.queue_name) - self.known
+        lost, self._orphans = missing & self._orphans, missing
+        if lost:
+            broker.do_requeue(self.queue_name, *lost)
+            self.event.set()
+        return len(lost)
+
+
+class WorkerBroker(InferenceBroker):
+    """The broker of a worker process.
+
+    Args:
+        settings: Say where Redis is.
+        broker_id: See :class:`InferenceBroker`.
+        prefetch_of: Messages that a queue may have fetched and unfinished: its model's slots.
+    """
+
+    def __init__(self, settings: Settings, *, broker_id: str, prefetch_of: Callable[[str], int]) -> None:
+        super().__init__(settings, broker_id=broker_id)
+        self._prefetch_of = prefetch_of
+        self._consumers: dict[str, WakeConsumer] = {}
+        self._consumers_lock = threading.Lock()
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:  # noqa: ARG002 - Dramatiq's signature
+        """Return the queue's consumer.
+
+        Dramatiq asks again after a connection error. It gets the same one back, because that still
+        has messages that were fetched before.
+        """
+        with self._consumers_lock:
+            if queue_name not in self._consumers:
+                self._consumers[queue_name] = WakeConsumer(self, queue_name, self._prefetch_of(queue_name), timeout)
+            return self._consumers[queue_name]
+
+    def wake(self, queue_name: str) -> None:
+        """Let a queue's consumer look for messages."""
+        consumer = self._consumers.get(queue_name)
+        if consumer:
+            consumer.event.set()
+
+    def wake_all(self) -> None:
+        """Let every consumer look for messages."""
+        for queue_name in list(self._consumers):
+            self.wake(queue_name)
+
+    def close_consumers(self) -> None:
+        """Fetch nothing more."""
+        for consumer in list(self._consumers.values()):
+            consumer.closing = True
+            consumer.event.set()
+
+    def adopt_orphans(self) -> int:
+        """Give back what no consumer received; return how many messages."""
+        return sum(consumer.adopt_orphans() for consumer in list(self._consumers.values()))

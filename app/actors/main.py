@@ -1,0 +1,41 @@
+"""Entry point of the worker process: ``mlx-local worker``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+# Read by dramatiq when it is imported: how long a consumer waits after it lost Redis.
+os.environ.setdefault("dramatiq_restart_delay", "500")
+
+from app import log
+from app.errors import InferenceError
+from app.settings import Settings, load_settings
+
+__all__ = ["main"]
+
+
+def main(settings: Settings | None = None) -> int:
+    """Run a worker until SIGTERM or SIGINT, then drain it. Returns the exit code."""
+    try:
+        settings = settings or load_settings()
+        log.configure(settings.log_level, settings.logs_dir / "worker.log")
+        from app.actors.worker import InferenceWorker
+
+        worker = InferenceWorker(settings)
+    except InferenceError as error:
+        sys.stderr.write(f"mlx-local worker: {error.message}\n")
+        return 2
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    worker.start()
+    stop.wait()
+    worker.drain()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

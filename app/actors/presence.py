@@ -1,0 +1,72 @@
+"""What a worker says of itself in Redis: that it lives, and what each model's state is.
+
+The hash has a TTL; while it is there, the worker counts as alive for workers
+of other homes and for everybody who looks.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from app import __version__
+from app.jobs import keys
+from app.log import get_logger
+
+if TYPE_CHECKING:
+    from app.jobs.reading import ModelState
+    from app.jobs.store import JobStore
+
+__all__ = ["Presence"]
+
+log = get_logger("worker.presence")
+
+_TTL_S = 30
+
+
+class Presence:
+    """This worker's entry among the workers. Quick: a report never waits for Redis."""
+
+    def __init__(self, store: JobStore, worker_id: str) -> None:
+        self._store = store
+        self._worker_id = worker_id
+        self._models: dict[str, ModelState] = {}
+        self._lock = threading.Lock()
+        self._facts: dict[Any, Any] = {"home": worker_id.partition("-")[0], "pid": os.getpid(), "started_at": store.now(), "version": __version__}
+
+    def report(self, model: str, state: ModelState | None) -> None:
+        """Note a model's state, None when it is gone, and say so."""
+        with self._lock:
+            if state is None:
+                self._models.pop(model, None)
+            else:
+                self._models[model] = state
+        self.beat()
+
+    def beat(self) -> None:
+        """Say everything again, and live for another half minute."""
+        with self._lock:
+            models: dict[Any, Any] = {model: state.model_dump_json() for model, state in self._models.items()}
+        pipe = self._store.client.pipeline(transaction=True)
+        pipe.hset(keys.worker(self._worker_id), mapping=self._facts)
+        pipe.expire(keys.worker(self._worker_id), _TTL_S)
+        pipe.sadd(keys.WORKERS, self._worker_id)
+        pipe.delete(keys.models_of(self._worker_id))
+        if models:
+            pipe.hset(keys.models_of(self._worker_id), mapping=models)
+            pipe.expire(keys.models_of(self._worker_id), _TTL_S)
+        try:
+            pipe.execute()
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            log.warning("presence.unsaid", error=type(error).__name__)
+
+    def leave(self) -> None:
+        """Say goodbye."""
+        try:
+            self._store.client.delete(keys.worker(self._worker_id), keys.models_of(self._worker_id))
+            self._store.client.srem(keys.WORKERS, self._worker_id)
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            log.warning("presence.unsaid", error=type(error).__name__)

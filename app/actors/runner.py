@@ -1,0 +1,139 @@
+"""What the actor does with one message: claim, hand over to an engine, wait, commit."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from app.actors.outputs import chat_completion, embedding_list
+from app.actors.runs import Ending, Run, Runs, Withdrawn
+from app.engines.protocols import Embedded, Failed, Finished
+from app.errors import Failure, InferenceError, StoreUnavailable
+from app.jobs.record import JobState
+from app.jobs.store import Unclaimed
+from app.log import get_logger
+
+if TYPE_CHECKING:
+    from app.jobs.broker import Announcer
+    from app.jobs.store import JobStore
+    from app.models.catalog import Catalog
+    from app.scheduler.gpu import GpuThread
+    from app.scheduler.residency import Residency
+
+__all__ = ["Runner"]
+
+log = get_logger("worker.runner")
+
+T = TypeVar("T")
+_RETRY_S = 0.5
+
+
+class Runner:
+    """Runs jobs on this worker's GPU. Called by many Dramatiq threads at once."""
+
+    def __init__(
+        self,
+        worker_id: str,
+        store: JobStore,
+        announcer: Announcer,
+        catalog: Catalog,
+        residency: Residency,
+        gpu: GpuThread,
+        runs: Runs,
+    ) -> None:  # fmt: skip
+        self._worker_id = worker_id
+        self._store = store
+        self._announcer = announcer
+        self._catalog = catalog
+        self._residency = residency
+        self._gpu = gpu
+        self._runs = runs
+        self.draining = False
+
+    def run(self, job_id: str, announce: int) -> None:
+        """Run one job to its end, if the message is still true."""
+        token = secrets.token_hex(8)
+        claim = self._insist(lambda: self._store.claim(job_id, announce, worker=self._worker_id, token=token))
+        if isinstance(claim, Unclaimed):
+            # A second delivery, or a job that was cancelled meanwhile: ordinary.
+            log.debug("message.dropped", job=job_id, reason=claim.reason)
+            return
+        run = Run(claim)
+        self._runs.add(run)
+        try:
+            self._settle(run, self._work(run))
+        except Exception as error:  # the actor's boundary: whatever is wrong with us, the job must end and say so
+            log.exception("job.broke", job=claim.id, error=type(error).__name__)
+            self._commit_failure(run, Failure(code="internal_error", message=f"The worker failed on this job: {type(error).__name__}."))
+        finally:
+            self._runs.remove(run)
+
+    def _work(self, run: Run) -> Ending:
+        """Return how the run ended; whatever its request did wrong is an ending too."""
+        claim = run.claim
+        if self.draining:
+            return Withdrawn.DRAINED
+        try:
+            frontend = self._residency.acquire(self._catalog.get(claim.model), run.work_id)
+            ids, text = self._store.published(claim.id) if claim.attempt > 1 else ([], "")
+            run.text.append(text)
+            work = frontend.prepare(
+                run.work_id, claim.kind, claim.request, seed=claim.seed, published=ids, alone=claim.suspect
+            )  # fmt: skip
+        except InferenceError as error:
+            return Failed(run.work_id, error)
+        self._gpu.add(claim.model, work)
+        if run.ended.done():
+            # Withdrawn before there was anything to cancel.
+            self._gpu.cancel(claim.model, run.work_id)
+        return run.ended.result()
+
+    def withdraw(self, run: Run, why: Withdrawn) -> None:
+        """Stop working on a run: it was cancelled, it is not ours any more, or this worker stops."""
+        run.end(why)
+        self._gpu.cancel(run.claim.model, run.work_id)
+
+    def _settle(self, run: Run, ending: Ending) -> None:
+        claim = run.claim
+        if ending is Withdrawn.LOST:
+            log.info("job.withdrawn", job=claim.id)
+            return
+        if ending is Withdrawn.DRAINED:
+            self._give_back(run)
+            return
+        try:
+            match ending:
+                case Finished():
+                    output, usage = chat_completion(claim, int(time.time()), "".join(run.text), ending)
+                case Embedded():
+                    output, usage = embedding_list(claim, ending)
+                case Failed():
+                    raise ending.error
+        except InferenceError as error:
+            self._commit_failure(run, error.as_fact())
+            return
+        stands = self._insist(lambda: self._store.commit(claim.id, claim.token, JobState.SUCCEEDED, output=output, usage=usage))
+        log.info("job.succeeded", job=claim.id, kind=claim.kind, model=claim.model, attempt=claim.attempt, stands=stands)
+
+    def _commit_failure(self, run: Run, failure: Failure) -> None:
+        claim = run.claim
+        self._insist(lambda: self._store.commit(claim.id, claim.token, JobState.FAILED, error=failure))
+        log.info("job.failed", job=claim.id, kind=claim.kind, model=claim.model, attempt=claim.attempt, code=failure.code)
+
+    def _give_back(self, run: Run) -> None:
+        claim = run.claim
+        released = self._insist(lambda: self._store.release(claim.id, claim.token, charge=False))
+        if released.outcome == "requeued":
+            self._insist(lambda: self._announcer.announce(claim.id, front=True))
+        log.info("job.given_back", job=claim.id, outcome=released.outcome)
+
+    def _insist(self, move: Callable[[], T]) -> T:
+        """Try until Redis answers: a result that exists must not be lost to a blip."""
+        while True:
+            try:
+                return move()
+            except StoreUnavailable:
+                log.warning("store.waiting")
+                time.sleep(_RETRY_S)

@@ -1,0 +1,136 @@
+"""From the GPU thread to Redis, without ever making the GPU wait.
+
+Engines emit events; a thread of its own collects tokens and publishes them in
+one round trip every few milliseconds, the first ones of a job at once. While
+Redis is away, events gather here and nothing is lost. A run learns of its end
+only after its last tokens are published, so a reader of the stream sees the
+tokens before the end.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from app.actors.runs import Run, Runs
+from app.engines.protocols import Embedded, Event, Failed, Finished, Tokens
+from app.errors import StoreUnavailable
+from app.log import get_logger
+
+if TYPE_CHECKING:
+    from app.jobs.store import JobStore
+
+__all__ = ["EventSink"]
+
+log = get_logger("worker.sink")
+
+_FLUSH_S = 0.02
+_RETRY_S = 0.25
+
+
+@dataclass(slots=True)
+class _Batch:
+    tokens: dict[str, tuple[list[int], list[str]]] = field(default_factory=dict)  # by work id
+    endings: list[Finished | Embedded | Failed] = field(default_factory=list)
+
+
+class EventSink:
+    """Publishes what engines emit.
+
+    Args:
+        store: The job store.
+        runs: Who emitted what for whom.
+        lost: Called with each run whose record is not ours any more.
+    """
+
+    def __init__(self, store: JobStore, runs: Runs, lost: Callable[[Run], None]) -> None:
+        self._store = store
+        self._runs = runs
+        self._lost = lost
+        self._events: deque[Event] = deque()
+        self._arrived = threading.Event()
+        self._stopping = False
+        self._begun: set[str] = set()
+        self._thread = threading.Thread(target=self._run, name="event-sink", daemon=True)
+
+    def start(self) -> None:
+        """Begin to publish."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Publish what is left, if Redis answers, and end the thread."""
+        self._stopping = True
+        self._arrived.set()
+        self._thread.join(timeout=5)
+
+    def emit(self, event: Event) -> None:
+        """Take an event. Never blocks."""
+        self._events.append(event)
+        self._arrived.set()
+
+    def _run(self) -> None:
+        batch = _Batch()
+        last_flush = 0.0
+        while True:
+            self._arrived.wait()
+            self._arrived.clear()
+            urgent = self._collect(batch)
+            if not urgent and not self._stopping:
+                # Not urgent: let more tokens gather, so that a step of 32 streams is one round trip.
+                pause = _FLUSH_S - (time.monotonic() - last_flush)
+                if pause > 0:
+                    time.sleep(pause)
+                    self._collect(batch)
+            while not self._flush(batch):
+                if self._stopping:
+                    return
+                time.sleep(_RETRY_S)
+                self._collect(batch)
+            last_flush = time.monotonic()
+            batch = _Batch()
+            if self._stopping and not self._events:
+                return
+
+    def _collect(self, batch: _Batch) -> bool:
+        """Move what arrived into *batch*; return whether somebody is waiting for it."""
+        urgent = False
+        while self._events:
+            event = self._events.popleft()
+            if isinstance(event, Tokens):
+                ids, texts = batch.tokens.setdefault(event.id, ([], []))
+                ids += event.ids
+                texts.append(event.text)
+                urgent |= event.id not in self._begun
+                self._begun.add(event.id)
+            elif isinstance(event, Finished | Embedded | Failed):
+                batch.endings.append(event)
+                urgent = True
+        return urgent
+
+    def _flush(self, batch: _Batch) -> bool:
+        if batch.tokens and not self._publish(batch):
+            return False
+        for ending in batch.endings:
+            self._begun.discard(ending.id)
+            run = self._runs.get(ending.id)
+            if run:
+                run.end(ending)
+        return True
+
+    def _publish(self, batch: _Batch) -> bool:
+        known = [(run, *batch.tokens[run_id]) for run_id in batch.tokens if (run := self._runs.get(run_id))]
+        try:
+            stale = self._store.publish_tokens((run.claim.id, run.claim.token, ids, "".join(texts)) for run, ids, texts in known)
+        except StoreUnavailable:
+            log.warning("sink.buffering", jobs=len(known))
+            return False
+        for run, _, texts in known:
+            run.text += texts
+            if run.claim.id in stale:
+                self._lost(run)
+        batch.tokens.clear()
+        return True

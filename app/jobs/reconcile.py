@@ -1,0 +1,94 @@
+"""What keeps promises when a process died at the wrong moment. Each pass is idempotent and may run anywhere, any time.
+
+* A job that was recorded and never announced is announced.
+* A queued job whose message is not in the broker any more is announced anew.
+* A job that nobody came back for is cancelled.
+* A finished job leaves when its time or its room is over, and blobs with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from app.jobs import keys
+from app.log import get_logger
+
+if TYPE_CHECKING:
+    from app.jobs.broker import Announcer, InferenceBroker
+    from app.jobs.store import JobStore
+    from app.settings import Settings
+
+__all__ = ["announce_lost", "announce_pending", "expire", "sweep_spool"]
+
+log = get_logger("worker.reconcile")
+
+_SETTLE_S = 1.0  # a submission normally announces within a millisecond of its record
+_CHUNK = 500
+_KEEP_WAITED_AT_MOST = 10_000
+
+
+def announce_pending(store: JobStore, announcer: Announcer) -> int:
+    """Announce what was recorded a second ago and is still unannounced; return how many."""
+    now = store.now()
+    due = cast("list[str]", store.client.zrangebyscore(keys.UNANNOUNCED, "-inf", now - _SETTLE_S, start=0, num=_CHUNK))
+    count = 0
+    for job_id in due:
+        if announcer.announce(job_id):
+            count += 1
+        else:
+            store.client.zrem(keys.UNANNOUNCED, job_id)
+    if count:
+        log.info("jobs.announced_late", count=count)
+    return count
+
+
+def announce_lost(store: JobStore, broker: InferenceBroker, announcer: Announcer) -> int:
+    """Announce queued jobs anew whose message the broker does not hold; return how many."""
+    count = 0
+    for queue in store.queues():
+        start = 0
+        while page := cast("list[str]", store.client.zrange(keys.queue(queue), start, start + _CHUNK - 1)):
+            start += _CHUNK
+            pipe = store.client.pipeline(transaction=False)
+            for job_id in page:
+                pipe.hget(keys.job(job_id), "message")
+            held = {message: job_id for job_id, message in zip(page, pipe.execute(), strict=True) if message}
+            for message in broker.missing(queue, list(held)):
+                if store.reannounce(held[message], message):
+                    announcer.announce(held[message])
+                    count += 1
+    if count:
+        log.warning("jobs.messages_lost", count=count)
+    return count
+
+
+def expire(store: JobStore, settings: Settings) -> int:
+    """Forget finished jobs past their retention, and the oldest beyond what may be kept; return how many."""
+    store.expire_lingering()
+    now = store.now()
+    count = 0
+    limits = (
+        (keys.ENDED_WAITED, settings.keep_waited.total_seconds(), min(_KEEP_WAITED_AT_MOST, settings.keep_finished)),
+        (keys.ENDED_SUBMITTED, settings.keep_submitted.total_seconds(), settings.keep_finished),
+    )
+    crowded = store.used_bytes() > 0.9 * settings.max_redis_bytes
+    for index, keep_s, at_most in limits:
+        old = cast("list[str]", store.client.zrangebyscore(index, "-inf", now - keep_s, start=0, num=_CHUNK))
+        beyond = store.client.zcard(index) - at_most
+        # Close to the limit of bytes what is finished leaves first, oldest first: what is queued never does.
+        surplus = max(beyond, _CHUNK if crowded else 0)
+        oldest = cast("list[str]", store.client.zrange(index, 0, surplus - 1)) if surplus > 0 else []
+        for job_id in dict.fromkeys(old + oldest):
+            store.forget(job_id)
+            count += 1
+    return count
+
+
+def sweep_spool(store: JobStore) -> None:
+    """Let go of blobs of jobs that are gone, then remove the blobs that nobody holds."""
+    for job_id in list(store.spool.holders()):
+        if not store.client.exists(keys.job(job_id)):
+            store.spool.drop(job_id)
+    removed = store.spool.sweep()
+    if removed:
+        log.info("spool.swept", blobs=removed)

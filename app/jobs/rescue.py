@@ -1,0 +1,88 @@
+"""What happens to the jobs of a worker that is gone.
+
+A home has one worker at a time (a file lock says so), so a worker that starts
+rescues every other worker of its home at once. Workers of other homes are
+known by their heartbeat alone. The jobs of the slice that was being stepped
+are charged; all others go back to their queue as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, cast
+
+from app.jobs import keys
+from app.log import get_logger
+
+if TYPE_CHECKING:
+    from app.jobs.broker import Announcer, InferenceBroker
+    from app.jobs.store import JobStore, Released
+
+__all__ = ["broker_of", "rescue_home", "rescue_silent", "work_id"]
+
+log = get_logger("worker.rescue")
+
+
+def work_id(job_id: str, attempt: int) -> str:
+    """Return the name of one attempt: engines and the breadcrumb know work by it."""
+    return f"{job_id}/{attempt}"
+
+
+def broker_of(worker_id: str) -> str:
+    """Return the id of a worker's broker."""
+    return f"worker:{worker_id}"
+
+
+def rescue_home(store: JobStore, broker: InferenceBroker, announcer: Announcer, worker_id: str, stepped: Collection[str]) -> list[Released]:
+    """Take back what earlier workers of this home held.
+
+    Args:
+        store: The job store.
+        broker: This worker's; every queue must be declared.
+        announcer: Announces what is queued again.
+        worker_id: This worker's id, ``{home}-{random}``.
+        stepped: Work ids that the breadcrumb names.
+
+    Returns:
+        What became of each job that had been running.
+    """
+    home = worker_id.partition("-")[0]
+    for name in broker.brokers():
+        if name.startswith(broker_of(f"{home}-")) and name != broker_of(worker_id):
+            moved = broker.recover(name)
+            log.info("broker.recovered", broker=name, messages=moved)
+    gone = [(job, token, f"{job}/{attempt}" in stepped) for job, worker, token, attempt in store.held() if _other(worker, home, worker_id)]
+    released = _release(store, announcer, gone)
+    for name in cast("set[str]", store.client.smembers(keys.WORKERS)):
+        if _other(name, home, worker_id):
+            store.client.delete(keys.worker(name), keys.models_of(name))
+            store.client.srem(keys.WORKERS, name)
+    return released
+
+
+def rescue_silent(store: JobStore, announcer: Announcer, worker_id: str) -> list[Released]:
+    """Take back what workers of other homes hold whose heartbeat has lapsed. Nobody is charged: the breadcrumb is over there."""
+    home = worker_id.partition("-")[0]
+    living = {worker.id for worker in store.workers()}
+    gone = [(job, token, False) for job, worker, token, _ in store.held() if worker not in living and worker.partition("-")[0] != home]
+    released = _release(store, announcer, gone)
+    silent = cast("set[str]", store.client.smembers(keys.WORKERS)) - living - {worker_id}
+    if silent:
+        store.client.srem(keys.WORKERS, *silent)
+    return released
+
+
+def _other(worker: str, home: str, worker_id: str) -> bool:
+    return worker != worker_id and worker.partition("-")[0] == home
+
+
+def _release(store: JobStore, announcer: Announcer, gone: list[tuple[str, str, bool]]) -> list[Released]:
+    """Release newest first: each goes to the front of its queue, so the oldest ends up first."""
+    released = []
+    for job_id, token, charge in reversed(gone):
+        what = store.release(job_id, token, charge=charge)
+        if what.outcome == "requeued":
+            announcer.announce(job_id, front=True)
+        log.info("job.rescued", job=job_id, outcome=what.outcome, charged=charge)
+        released.append(what)
+    return released

@@ -1,0 +1,250 @@
+"""The one thread that loads, steps and frees every engine.
+
+MLX streams and unevaluated arrays belong to a thread, and one evaluation
+cannot be interrupted. So everything that touches MLX happens here, in bounded
+slices: each round gives every engine with work one slice, the shortest by
+measure first, so that an embedding does not wait for a long prompt. A load is
+a sequence of slices too, one load at a time, so resident models go on
+answering meanwhile.
+
+Other threads only leave commands; they are carried out between slices. What
+engines produce goes to a callable that must not block.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from app.engines import device
+from app.engines.protocols import Embedded, Engine, Event, Failed, Finished, Frontend, Loading, Work
+from app.errors import EngineFailed, InferenceError, ModelLoadFailed
+from app.log import get_logger
+from app.scheduler.breadcrumb import Breadcrumb
+
+__all__ = ["GpuThread", "LoadFacts"]
+
+log = get_logger("worker.gpu")
+
+_SMOOTHING = 0.2  # weight of the newest slice in an engine's mean
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFacts:
+    """What a load cost."""
+
+    bytes: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Resident:
+    engine: Engine
+    bytes: int
+    slice_s: float = 0.0
+    work: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Load:
+    model: str
+    frontend: Frontend
+    wanted_by: str  # who is charged if this load kills the process
+    done: Future[LoadFacts]
+    steps: Loading | None = None
+    began_s: float = 0.0
+    bytes_before: int = 0
+
+
+class GpuThread:
+    """Runs engines. Start it once; :meth:`stop` frees everything.
+
+    Args:
+        emit: Receives every event, on the GPU thread; must not block.
+        lost: Receives the id of a model whose engine was dropped because it failed as a whole.
+        breadcrumb: Names the work of each slice before it.
+    """
+
+    def __init__(self, emit: Callable[[Event], None], lost: Callable[[str], None], breadcrumb: Breadcrumb) -> None:
+        self._emit = emit
+        self._lost = lost
+        self._breadcrumb = breadcrumb
+        self._commands: deque[Callable[[], None]] = deque()
+        self._wake = threading.Condition()
+        self._residents: dict[str, _Resident] = {}
+        self._loads: deque[_Load] = deque()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="gpu")
+
+    def start(self) -> None:
+        """Begin to run engines."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Free every engine and end the thread. Work that is left gets no event."""
+        self._order(self._begin_stop)
+        self._thread.join()
+
+    def load(self, model: str, frontend: Frontend, wanted_by: str) -> Future[LoadFacts]:
+        """Load a model after those asked for before it.
+
+        Args:
+            model: Its id.
+            frontend: The half that is ready.
+            wanted_by: Work id that the load is for.
+
+        Returns:
+            Its cost, or :class:`ModelLoadFailed`.
+        """
+        load = _Load(model, frontend, wanted_by, Future())
+        self._order(lambda: self._loads.append(load))
+        return load.done
+
+    def unload(self, model: str) -> Future[int]:
+        """Free a model's engine; the future has the bytes that came free, 0 where it was not resident."""
+        done: Future[int] = Future()
+        self._order(lambda: done.set_result(self._unload(model)))
+        return done
+
+    def add(self, model: str, work: Work) -> None:
+        """Give work to a resident model. A model that is gone answers with :class:`Failed`."""
+        self._order(lambda: self._add(model, work))
+
+    def cancel(self, model: str, work_id: str) -> None:
+        """Forget work before the next slice."""
+        self._order(lambda: self._cancel(model, work_id))
+
+    def _order(self, command: Callable[[], None]) -> None:
+        with self._wake:
+            self._commands.append(command)
+            self._wake.notify()
+
+    def _run(self) -> None:
+        device.settle_device()
+        while True:
+            with self._wake:
+                while not self._commands and not self._busy():
+                    self._wake.wait()
+            self._obey()
+            if self._stopping:
+                break
+            self._round()
+        for load in self._loads:
+            load.done.cancel()
+        self._loads.clear()
+        for model in list(self._residents):
+            self._unload(model)
+        device.retire_thread()
+
+    def _begin_stop(self) -> None:
+        self._stopping = True
+
+    def _obey(self) -> None:
+        while self._commands:
+            self._commands.popleft()()
+
+    def _busy(self) -> bool:
+        return bool(self._loads) or any(resident.engine.has_work for resident in self._residents.values())
+
+    def _round(self) -> None:
+        """Give every engine with work one slice, the shortest first, and the load at the head one."""
+        order = sorted(self._residents, key=lambda model: self._residents[model].slice_s)
+        for model in order:
+            # Commands count between any two slices: a cancel must not wait for a whole round.
+            self._obey()
+            if self._stopping:
+                return
+            resident = self._residents.get(model)
+            if resident and resident.engine.has_work:
+                self._step(model, resident)
+        if self._loads and not self._stopping:
+            self._load_slice(self._loads[0])
+
+    def _step(self, model: str, resident: _Resident) -> None:
+        self._breadcrumb.write(resident.engine.stepping())
+        began = time.perf_counter()
+        try:
+            events = resident.engine.step()
+        except Exception as error:  # noqa: BLE001 - native code may raise anything, and the other engines must go on
+            self._drop_broken(model, resident, error)
+            return
+        finally:
+            self._breadcrumb.write(())
+        spent = time.perf_counter() - began
+        resident.slice_s += _SMOOTHING * (spent - resident.slice_s) if resident.slice_s else spent
+        for event in events:
+            if isinstance(event, Finished | Embedded | Failed):
+                resident.work.discard(event.id)
+            self._emit(event)
+
+    def _drop_broken(self, model: str, resident: _Resident, error: Exception) -> None:
+        """An engine failed as a whole, so its state is unknown: fail its work and free it; the next call loads it again."""
+        log.error("engine.failed", model=model, error=type(error).__name__, exc_info=error)
+        work, resident.work = resident.work, set()
+        self._unload(model)
+        self._lost(model)
+        for work_id in work:
+            text = f"The engine of {model} failed: {type(error).__name__}."
+            self._emit(Failed(work_id, EngineFailed(text)))
+
+    def _load_slice(self, load: _Load) -> None:
+        self._breadcrumb.write((load.wanted_by,))
+        try:
+            if load.steps is None:
+                load.began_s = time.perf_counter()
+                load.bytes_before = device.active_bytes()
+                load.steps = load.frontend.open()
+            engine = next(load.steps)
+        except Exception as error:  # noqa: BLE001 - loaders of five libraries raise anything on files of any origin
+            self._end_failed_load(load, error)
+            return
+        finally:
+            self._breadcrumb.write(())
+        if engine is None:
+            return
+        facts = LoadFacts(max(0, device.active_bytes() - load.bytes_before), time.perf_counter() - load.began_s)
+        self._residents[load.model] = _Resident(engine, facts.bytes)
+        self._loads.popleft()
+        log.info("model.loaded", model=load.model, bytes=facts.bytes, seconds=round(facts.seconds, 3))
+        load.done.set_result(facts)
+
+    def _end_failed_load(self, load: _Load, error: Exception) -> None:
+        log.error("model.load_failed", model=load.model, error=type(error).__name__, exc_info=error)
+        self._loads.popleft()
+        load.steps = None
+        text = f"{load.model} could not be loaded: {error}"
+        failure = error if isinstance(error, InferenceError) else ModelLoadFailed(text, param="model")
+        failure.__traceback__ = None  # its frames hold the half-loaded weights
+        load.done.set_exception(failure)
+        device.release_memory()
+
+    def _unload(self, model: str) -> int:
+        resident = self._residents.pop(model, None)
+        if resident is None:
+            return 0
+        before, began = device.active_bytes(), time.perf_counter()
+        resident.engine.close()
+        del resident
+        device.release_memory()
+        freed = before - device.active_bytes()
+        log.info("model.unloaded", model=model, bytes=freed, seconds=round(time.perf_counter() - began, 3))
+        return freed
+
+    def _add(self, model: str, work: Work) -> None:
+        resident = self._residents.get(model)
+        if resident is None:
+            text = f"{model} was unloaded before the work reached it."
+            self._emit(Failed(work.id, EngineFailed(text)))
+            return
+        resident.work.add(work.id)
+        resident.engine.add(work)
+
+    def _cancel(self, model: str, work_id: str) -> None:
+        resident = self._residents.get(model)
+        if resident is not None:
+            resident.work.discard(work_id)
+            resident.engine.cancel(work_id)
