@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.engines.registry import open_frontend
-from app.errors import InferenceError, ModelNotDownloaded
+from app.errors import InferenceError, ModelLoadFailed, ModelNotDownloaded
 from app.jobs.reading import ModelState
 from app.models.hub import locate
 
@@ -43,6 +43,7 @@ class Residency:
         self._report = report
         self._frontends: dict[str, Future[Frontend]] = {}
         self._lock = threading.Lock()
+        self._opening = threading.Lock()
 
     def acquire(self, spec: ModelSpec, wanted_by: str) -> Frontend:
         """Return the frontend of a model whose engine is resident; load it first where it is not.
@@ -73,14 +74,18 @@ class Residency:
     def _load(self, spec: ModelSpec, wanted_by: str, flight: Future[Frontend]) -> None:
         try:
             self._report(spec.id, ModelState(state="loading", detail=f"{spec.id} is being loaded."))
-            frontend = open_frontend(spec, self._directory(spec))
+            # One at a time: transformers' lazy imports break when threads race for them.
+            with self._opening:
+                frontend = open_frontend(spec, self._directory(spec))
             facts = self._gpu.load(spec.id, frontend, wanted_by).result()
         except BaseException as error:  # whatever it was, those who wait for this load must hear of it
+            text = f"{spec.id} could not be loaded: {error}"
+            failure = error if isinstance(error, InferenceError) else ModelLoadFailed(text, param="model")
             with self._lock:
                 self._frontends.pop(spec.id, None)
-            self._report(spec.id, ModelState(state="failed", detail=error.message if isinstance(error, InferenceError) else ""))
-            flight.set_exception(error)
-            raise
+            self._report(spec.id, ModelState(state="failed", detail=failure.message))
+            flight.set_exception(failure)
+            raise failure from error
         self._report(spec.id, ModelState(state="resident", bytes=facts.bytes))
         flight.set_result(frontend)
 
