@@ -21,7 +21,7 @@ from app.api.hang_up import attached, while_wanted
 from app.api.prefer import Preference, parse_prefer
 from app.api.services import Services
 from app.api.validation import validated
-from app.errors import InvalidRequest, JobCanceled, JobFailed, JobNotFinished, ModelNotDownloaded
+from app.errors import InferenceError, InvalidRequest, JobCanceled, JobFailed, JobNotFinished, ModelNotDownloaded
 from app.jobs.gateway import Idempotency, JobGateway, NewJob, Waiter
 from app.jobs.record import Job, JobKind, JobState, Lane
 from app.jobs.requests import ChatRequest, EmbeddingRequest
@@ -73,9 +73,13 @@ async def new_job(
     """
     model, task = _KINDS[kind]
     checked = validated(model, body, prefix=prefix)
-    spec = services.catalog.resolve(getattr(checked, "model", None), task)
-    if await asyncio.to_thread(locate, spec, services.settings) is None:
-        raise ModelNotDownloaded(spec.id)
+    try:
+        spec = services.catalog.resolve(getattr(checked, "model", None), task)
+        if await asyncio.to_thread(locate, spec, services.settings) is None:
+            raise ModelNotDownloaded(spec.id)
+    except InferenceError as error:
+        error.param = ".".join((*prefix, "model"))
+        raise
     request = checked.model_dump(mode="json", exclude_unset=True)
     return NewJob(kind=kind, model=spec.id, lane=lane, request=request, waited=waited, idempotency=key)
 

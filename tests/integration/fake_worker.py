@@ -1,0 +1,100 @@
+"""A worker without models: moves jobs through the real store as a worker would, each time a test says so."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import struct
+import time
+from collections.abc import Sequence
+
+from pydantic_core import to_json
+
+from app.errors import Failure
+from app.jobs import keys
+from app.jobs.connection import connect
+from app.jobs.record import Job, JobState, completion_id
+from app.jobs.spool import Spool
+from app.jobs.store import Claimed, JobStore
+from app.settings import Settings
+
+_PATIENCE_S = 30.0
+
+
+class FakeWorker:
+    """Claims, publishes and commits. Its waits end with the store's own wake-up messages."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._client = connect(settings)
+        self.store = JobStore(self._client, Spool(settings.spool_dir))
+        self._wake = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        self._wake.subscribe(keys.WAKE)
+        self._wake.get_message(timeout=_PATIENCE_S)  # the confirmation: from here on nothing is missed
+
+    def close(self) -> None:
+        self._wake.close()
+        self._client.close()
+
+    def claim(self) -> Claimed:
+        """Wait for a queued job and take it."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline:
+            for job in reversed(self.store.list_jobs(state=JobState.QUEUED, limit=1000)):
+                announce = int(str(self._client.hget(keys.job(job.id), "announce")))
+                claimed = self.store.claim(job.id, announce, worker="fake", token=secrets.token_hex(4))
+                if isinstance(claimed, Claimed):
+                    return claimed
+            self._wake.get_message(timeout=1.0)
+        message = "no job was submitted"
+        raise AssertionError(message)
+
+    def wait_for(self, job_id: str, state: JobState) -> Job:
+        """Wait until a job is in *state*."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline:
+            job = self.store.get(job_id)
+            if job.state is state:
+                return job
+            self._wake.get_message(timeout=1.0)
+        message = f"{job_id} is {job.state}, not {state}"
+        raise AssertionError(message)
+
+    def say(self, job: Claimed, text: str, ids: Sequence[int] = (1,)) -> list[str]:
+        """Publish one piece of an answer; return the ids of jobs that are no longer ours."""
+        return self.store.publish_tokens([(job.id, job.token, ids, text)])
+
+    def finish_chat(self, job: Claimed, text: str, *, reason: str = "stop") -> bool:
+        """Commit a chat completion."""
+        usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+        message = {"role": "assistant", "content": text}
+        body = {
+            "id": completion_id(job.id),
+            "object": "chat.completion",
+            "created": 1_700_000_000,
+            "model": job.model,
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
+            "usage": usage,
+        }
+        return self.store.commit(job.id, job.token, JobState.SUCCEEDED, output=to_json(body), usage=usage)
+
+    def finish_embedding(self, job: Claimed) -> bool:
+        """Commit ``[text number, dimensions asked for]`` for each text, in the encoding asked for."""
+        texts = job.request["input"]
+        rows = [[float(n), float(job.request.get("dimensions", 0))] for n in range(1 if isinstance(texts, str) else len(texts))]
+        if job.request.get("encoding_format") == "base64":
+            vectors: list[object] = [base64.b64encode(struct.pack("<2f", *row)).decode() for row in rows]
+        else:
+            vectors = list(rows)
+        usage = {"prompt_tokens": 5, "total_tokens": 5}
+        data = [{"object": "embedding", "index": n, "embedding": vector} for n, vector in enumerate(vectors)]
+        body = {"object": "list", "data": data, "model": job.model, "usage": usage}
+        return self.store.commit(job.id, job.token, JobState.SUCCEEDED, output=to_json(body), usage=usage)
+
+    def fail(self, job: Claimed, code: str, message: str, param: str | None = None) -> bool:
+        """Commit a failure."""
+        failure = Failure(code=code, message=message, param=param)
+        return self.store.commit(job.id, job.token, JobState.FAILED, error=failure)
+
+    def die(self, job: Claimed) -> None:
+        """Lose the job, as a rescue finds it after a worker's death."""
+        self.store.release(job.id, job.token, charge=False)
