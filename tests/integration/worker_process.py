@@ -1,0 +1,84 @@
+"""A real worker process over a test's Redis, started again when it dies, as a supervisor would."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from app.settings import Settings
+
+__all__ = ["WorkerProcess", "scripted_catalog"]
+
+_ROOT = Path(__file__).parents[2]
+
+
+def scripted_catalog(folder: Path) -> Path:
+    """Write a catalog whose chat model is the scripted engine."""
+    model = folder / "scripted"
+    model.mkdir(exist_ok=True)
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").write_bytes(b"")
+    catalog = folder / "catalog.toml"
+    catalog.write_text(
+        f"""
+        [[model]]
+        id = "scripted"
+        repo = "{model}"
+        tasks = ["chat"]
+        engine = "tests.scripted_engine:open_frontend"
+        slots = 8
+        [roles]
+        chat = "scripted"
+        """
+    )
+    return catalog
+
+
+class WorkerProcess:
+    """Keeps one worker running until :meth:`stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._environment = os.environ | {
+            "MLX_LOCAL_HOME": str(settings.home),
+            "MLX_LOCAL_REDIS_URL": str(settings.redis_url),
+            "MLX_LOCAL_CATALOG": str(settings.catalog),
+            "MLX_LOCAL_PROFILE": "starter",
+            "PYTHONPATH": str(_ROOT),
+            "MLX_DISABLE_COMPILE": "1",
+            "MLX_LOCAL_DRAIN_TIMEOUT": "1",
+        }
+        self._log = settings.home / "worker.out"
+        self._stopping = False
+        self._started = threading.Event()
+        self.starts = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._keep_running)
+
+    def start(self) -> None:
+        """Start the worker; return once the process exists."""
+        self._thread.start()
+        self._started.wait()
+
+    def kill(self) -> None:
+        """``kill -9``; it is started again at once."""
+        assert self._process
+        self._process.kill()
+
+    def stop(self) -> int:
+        """Drain the worker and return its exit code."""
+        self._stopping = True
+        assert self._process
+        self._process.terminate()
+        self._thread.join()
+        return self._process.returncode
+
+    def _keep_running(self) -> None:
+        while not self._stopping:
+            with self._log.open("ab") as out:
+                self._process = subprocess.Popen([sys.executable, "-m", "app.actors.main"], env=self._environment, stdout=out, stderr=out)
+            self.starts += 1
+            self._started.set()
+            self._process.wait()

@@ -1,0 +1,115 @@
+"""An engine of the real Protocol that does what its prompt says, and can take the process down with it.
+
+``say N`` answers N tokens, one a step, ``w0 w1 …``; ``die`` kills the process
+with SIGKILL in its first step, as an out-of-memory killer would; ``raise``
+fails as a whole. Catalogs name it ``tests.scripted_engine:open_frontend``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.engines.protocols import Engine, Event, Finished, Loading, TextWork, Tokens, Work
+from app.models.spec import ModelSpec
+
+__all__ = ["ScriptedEngine", "ScriptedFrontend", "open_frontend"]
+
+_SLOTS = 8
+_STEP_S = 0.005  # so that work is in flight when a test kills something
+
+
+class ScriptedEngine:
+    """Steps up to eight works at once, one token each."""
+
+    slots = _SLOTS
+
+    def __init__(self) -> None:
+        self._waiting: list[TextWork] = []
+        self._active: dict[str, tuple[TextWork, int]] = {}
+
+    def add(self, work: Work) -> None:
+        assert isinstance(work, TextWork)
+        self._waiting.append(work)
+
+    def cancel(self, work_id: str) -> None:
+        self._waiting = [work for work in self._waiting if work.id != work_id]
+        self._active.pop(work_id, None)
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._waiting or self._active)
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._active) < self.slots:
+            alone = self._waiting[0].alone or any(work.alone for work, _ in self._active.values())
+            if alone and self._active:
+                return
+            work = self._waiting.pop(0)
+            self._active[work.id] = (work, len(work.published))
+
+    def stepping(self) -> Sequence[str]:
+        self._admit()
+        return list(self._active)
+
+    def step(self) -> Sequence[Event]:
+        self._admit()
+        time.sleep(_STEP_S)
+        events: list[Event] = []
+        for work_id, (work, done) in list(self._active.items()):
+            script = bytes(work.prompt).decode()
+            if script == "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if script == "raise":
+                text = "asked to"
+                raise RuntimeError(text)
+            if done < work.max_tokens:
+                events.append(Tokens(work_id, (done,), f"w{done} "))
+                self._active[work_id] = (work, done + 1)
+            else:
+                events.append(Finished(work_id, "stop", len(work.prompt), done, 0))
+                del self._active[work_id]
+        return events
+
+    def close(self) -> None:
+        self._waiting.clear()
+        self._active.clear()
+
+
+class ScriptedFrontend:
+    """The prompt is the last message's bytes."""
+
+    context = 100_000
+    slots = _SLOTS
+
+    def prepare(
+        self,
+        work_id: str,
+        kind: str,
+        request: Mapping[str, Any],
+        *,
+        seed: int,
+        published: Sequence[int] = (),
+        alone: bool = False,
+    ) -> Work:
+        script = str(request["messages"][-1]["content"])
+        count = int(script.split()[1]) if script.startswith("say ") else 1
+        from app.engines.protocols import Sampling
+
+        return TextWork(work_id, tuple(script.encode()), count, Sampling(seed), published=tuple(published), alone=alone)
+
+    def open(self) -> Loading:
+        def load() -> Iterator[Engine | None]:
+            yield None
+            yield ScriptedEngine()
+
+        return load()
+
+
+def open_frontend(spec: ModelSpec, directory: Path) -> ScriptedFrontend:
+    """Open the scripted model; its folder is not looked at."""
+    return ScriptedFrontend()
