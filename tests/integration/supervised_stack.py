@@ -62,7 +62,8 @@ def program(folder: Path, name: str, behaviour: str) -> int:
     take_locks(folder, name)
     if behaviour == "parent":
         # It holds a lock of its own for as long as it lives.
-        code = f"import pathlib, signal; from app.cli.ownership import hold; hold(pathlib.Path({str(folder)!r}) / 'offspring.lock')\nsignal.pause()"
+        lock = folder / "offspring.lock"
+        code = f"import pathlib, signal\nfrom app.cli.ownership import hold\nhold(pathlib.Path({str(lock)!r}))\nsignal.pause()"
         subprocess.Popen([sys.executable, "-c", code])
     note(folder / "log", f"start {name}\n")
     staged = folder / f"{name}.staged"

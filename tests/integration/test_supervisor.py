@@ -68,7 +68,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
     for stack in stacks:
         with stack.process:
             stack.process.kill()
-        stop_living(tmp_path, 0.0)
+    stop_living(tmp_path, 0.0)
 
 
 def freed(lock: Path) -> bool:
@@ -85,7 +85,7 @@ def test_the_first_stage_is_ready_before_the_next_starts(run: Run) -> None:
 
     assert stack.log()[0] == "start redis"
     assert sorted(stack.log()) == ["start api", "start audio", "start redis", "start worker"]
-    assert set(living(stack.folder)) == {"redis", "api", "audio", "worker"}
+    assert set(living(stack.folder)) == {"guard", "redis", "api", "audio", "worker"}
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -184,7 +184,7 @@ def test_when_the_supervisor_is_killed_its_programs_are_drained(run: Run) -> Non
     stack.process.kill()
     stack.process.wait()
 
-    assert freed(stack.folder / "guard.lock")  # held by the guard until its work is done
+    assert freed(stack.folder / "processes" / "guard.lock")  # held by the guard until its work is done
     assert living(stack.folder) == {}
     ends = [line for line in stack.log() if line.startswith("end")]
     assert ends[0] == "end worker"
@@ -195,6 +195,7 @@ def test_the_next_supervisor_waits_for_what_a_killed_one_left(run: Run) -> None:
     first = run(*WHOLE)
     first.until("READY")
     first.process.kill()
+    first.process.wait()
     second = run(*WHOLE)
     second.until("READY")
 
@@ -206,15 +207,13 @@ def test_the_next_supervisor_waits_for_what_a_killed_one_left(run: Run) -> None:
 def test_a_guard_that_is_killed_is_replaced(run: Run) -> None:
     stack = run("redis=steady")
     stack.until("READY")
-    children = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(stack.process.pid)], capture_output=True, text=True, check=True).stdout
-    (guard,) = [int(line.split()[0]) for line in children.splitlines() if "app.cli.guard" in line]
-    os.kill(guard, signal.SIGKILL)
+    os.kill(stack.pid("guard"), signal.SIGKILL)
     os.kill(stack.pid("redis"), signal.SIGKILL)
     stack.until("redis is back")
     stack.process.kill()
     stack.process.wait()
 
-    assert freed(stack.folder / "guard.lock")
+    assert freed(stack.folder / "processes" / "guard.lock")
     assert living(stack.folder) == {}
 
 
@@ -225,5 +224,5 @@ def test_programs_without_supervisor_and_guard_can_still_be_found_and_stopped(ru
     told: list[str] = []
     stop_living(stack.folder, 60.0, say=told.append)
 
-    assert living(stack.folder) == {}
+    assert set(living(stack.folder)) == {"guard"}
     assert [line.split()[1] for line in told] == ["worker", "api", "audio", "redis"]

@@ -1,0 +1,94 @@
+"""The command line's way to the API: HTTP to our own port, and errors as sentences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import httpx
+
+from app.cli.programs import local_host
+from app.cli.terminal import NOT_RUNNING, CommandError
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+__all__ = ["post", "stream"]
+
+_CONNECT_S = 5.0
+
+
+def post(settings: Settings, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Send *body* and return the answer's JSON object, however long the job waits for its turn.
+
+    Raises:
+        CommandError: Nothing listens, or the API refused; its sentence is the message.
+    """
+    with _talking(settings) as client:
+        answer = client.post(path, json=body)
+        if answer.is_error:
+            _refuse(answer)
+        return dict(answer.json())
+
+
+def stream(settings: Settings, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Send *body* and yield the JSON objects of the server-sent events that answer it.
+
+    Raises:
+        CommandError: As :func:`post`; also when the stream breaks, or carries an error, after a beginning.
+    """
+    with _talking(settings) as client, client.stream("POST", path, json=body) as answer:
+        if answer.is_error:
+            answer.read()
+            _refuse(answer)
+        ended = False
+        for line in answer.iter_lines():
+            data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
+            if data == "[DONE]":
+                ended = True
+            elif data:
+                event = json.loads(data)
+                if isinstance(event.get("error"), dict):
+                    raise CommandError(str(event["error"].get("message", data)))
+                yield event
+        if not ended:
+            msg = "The connection ended before the answer did; the text above is not complete."
+            raise CommandError(msg)
+
+
+@contextmanager
+def _talking(settings: Settings) -> Iterator[httpx.Client]:
+    host = local_host(settings)
+    base = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    headers = {"Authorization": f"Bearer {settings.api_key.get_secret_value()}"} if settings.api_key else {}
+    # trust_env: a proxy of the environment cannot reach our own port. Reading has no
+    # time limit, because waiting for a model's turn is what a job does.
+    timeout = httpx.Timeout(None, connect=_CONNECT_S)
+    try:
+        with httpx.Client(base_url=base, headers=headers, timeout=timeout, trust_env=False) as client:
+            yield client
+    except (httpx.ConnectError, httpx.ConnectTimeout):
+        msg = f"The server is not running: nothing answers at {base}. Start it with `mlx-local up`."
+        raise CommandError(msg, NOT_RUNNING) from None
+    except httpx.TransportError as error:
+        msg = f"The connection to {base} broke ({error or type(error).__name__}); `mlx-local status` says what runs."
+        raise CommandError(msg) from None
+    except json.JSONDecodeError:
+        msg = f"What answers at {base} is not this server; MLX_LOCAL_PORT says where it should be."
+        raise CommandError(msg) from None
+
+
+def _refuse(answer: httpx.Response) -> NoReturn:
+    """Raise the sentence of an error answer, in OpenAI's shape or RFC 9457's."""
+    body: Any = None
+    if "json" in answer.headers.get("content-type", ""):
+        body = answer.json()
+    message: Any = None
+    if isinstance(body, dict):
+        error = body.get("error")
+        message = error.get("message") if isinstance(error, dict) else body.get("detail") or body.get("title")
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        message = f"{message or 'The API key was refused.'} Set MLX_LOCAL_API_KEY to the server's key."
+    raise CommandError(str(message or f"The server answered {answer.status_code} {answer.reason_phrase}."))

@@ -1,0 +1,93 @@
+"""The entry points: one command for each process of the stack, whoever supervises it.
+
+Each takes its locks, then becomes the real program by ``exec``, so that
+``up``, launchd or systemd signal and watch that program itself. A process
+that ``up`` started checks that ``up`` still lives after it has taken its
+lock: whoever stops orphans then either finds the lock or need not look.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from app.cli import terminal
+from app.cli.terminal import CommandError
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+__all__ = ["SUPERVISOR", "api", "audio", "become", "redis", "worker"]
+
+SUPERVISOR = "MLX_SUPERVISOR_PID"
+"""Environment variable that ``up`` sets for its children: its process id."""
+
+
+def redis() -> None:
+    """Run the bundled Redis in the foreground."""
+    settings = terminal.settings()
+    if settings.redis_url:
+        terminal.say("MLX_LOCAL_REDIS_URL is set, so the jobs live there and no bundled Redis is started.")
+        return
+    from app.cli.redis_server import server_command
+
+    take_locks(settings.run_dir, "redis")
+    command = server_command(settings)
+    os.execv(command[0], command)  # noqa: S606 - no shell is wanted
+
+
+def api() -> None:
+    """Run the main API in the foreground."""
+    _become_module("api", ["app.api.main", "--role", "main"])
+
+
+def audio() -> None:
+    """Run the audio API in the foreground."""
+    _become_module("audio", ["app.api.main", "--role", "audio"])
+
+
+def worker() -> None:
+    """Run the worker, the one process with models, in the foreground."""
+    from app.machine import worker_environment
+
+    settings = terminal.settings()
+    become(settings, "worker", ["app.actors.main"], worker_environment(settings))
+
+
+def become(settings: Settings, name: str, module: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    """Take the locks of process *name* and become ``python -m`` *module*.
+
+    Args:
+        settings: Say which home.
+        name: redis, api, audio or worker.
+        module: The module and its arguments.
+        environment: Variables to set over those of this process.
+
+    Raises:
+        CommandError: Another owner or another such process lives, or the supervisor has died.
+    """
+    take_locks(settings.run_dir, name)
+    # -P: a folder named "app" where the command was typed must not be taken for ours.
+    command = [sys.executable, "-P", "-m", *module]
+    os.execve(command[0], command, {**os.environ, **environment})  # noqa: S606 - no shell is wanted
+
+
+def take_locks(run_dir: Path, name: str) -> None:
+    """Become process *name* of the home: one of the services, or a child of its ``up``."""
+    from app.cli import ownership
+
+    supervisor = int(os.environ[SUPERVISOR]) if os.environ.get(SUPERVISOR, "").isdigit() else None
+    if supervisor is None:
+        ownership.share_home(run_dir)
+    ownership.claim_process(run_dir, name, supervisor)
+    if supervisor is not None and os.getppid() != supervisor:
+        msg = f"The `mlx-local up` that started `{name}` is gone."
+        raise CommandError(msg)
+
+
+def _become_module(name: str, module: Sequence[str]) -> NoReturn:
+    settings = terminal.settings()
+    become(settings, name, module, {})

@@ -1,0 +1,103 @@
+"""``mlx-local chat`` and ``mlx-local embed``: one request over HTTP, the answer on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from app.cli import terminal
+from app.cli.terminal import USAGE, CommandError
+
+__all__ = ["chat", "embed"]
+
+Model = Annotated[str | None, typer.Option("--model", "-m", help="Name of a model or role; unset: the role's default.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the API's whole answer as JSON.")]
+
+
+def chat(
+    prompt: Annotated[list[str] | None, typer.Argument(help="What to ask. Text piped in is put after it.")] = None,
+    model: Model = None,
+    system: Annotated[str | None, typer.Option("--system", "-s", help="System message.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0, help="0 is greedy.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the chat model; the answer is printed as it is written."""
+    settings = terminal.settings()
+    text = "\n\n".join(part for part in (" ".join(prompt or ()), _piped(wanted=not prompt)) if part)
+    if not text.strip():
+        msg = 'Say what to ask: mlx-local chat "What is the capital of France?", or pipe text into it.'
+        raise CommandError(msg, USAGE)
+    messages = [{"role": "system", "content": system}] if system else []
+    options = {"temperature": temperature, "max_tokens": max_tokens}
+    body: dict[str, Any] = {
+        "model": model or "chat",
+        "messages": [*messages, {"role": "user", "content": text}],
+        **{name: value for name, value in options.items() if value is not None},
+    }
+    from app.cli import api_client
+
+    if as_json:
+        terminal.print_json(api_client.post(settings, "/v1/chat/completions", body))
+        return
+    written = ""
+    try:
+        for event in api_client.stream(settings, "/v1/chat/completions", {**body, "stream": True}):
+            for choice in event.get("choices") or []:
+                if piece := choice.get("delta", {}).get("content"):
+                    written = piece
+                    sys.stdout.write(piece)
+                    sys.stdout.flush()
+    finally:
+        if written and not written.endswith("\n"):
+            sys.stdout.write("\n")
+
+
+def embed(
+    text: Annotated[list[str] | None, typer.Argument(help="Texts to embed; none: each line piped in.")] = None,
+    model: Model = None,
+    dimensions: Annotated[int | None, typer.Option(min=1, help="Length of the vectors, where the model allows it.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Turn texts into vectors; each is printed as a line of JSON."""
+    settings = terminal.settings()
+    texts = list(text or ()) or [line for line in _piped(wanted=True).splitlines() if line.strip()]
+    if not texts:
+        msg = 'Say what to embed: mlx-local embed "a cat sat on the mat", or pipe lines into it.'
+        raise CommandError(msg, USAGE)
+    body: dict[str, Any] = {"model": model or "embedding", "input": texts, "encoding_format": "float"}
+    if dimensions is not None:
+        body["dimensions"] = dimensions
+    from app.cli import api_client
+
+    answer = api_client.post(settings, "/v1/embeddings", body)
+    if as_json:
+        terminal.print_json(answer)
+        return
+    for row in sorted(answer["data"], key=lambda row: int(row["index"])):
+        sys.stdout.write(json.dumps(row["embedding"]) + "\n")
+
+
+def _piped(*, wanted: bool) -> str:
+    """Return what was piped or redirected into the command.
+
+    Beside a prompt only a pipe or a file is read: a program that runs the command may have left
+    it a socket or a device that never ends. Where nothing else was given (*wanted*), all but a terminal.
+    """
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        return ""
+    mode = os.fstat(sys.stdin.fileno()).st_mode
+    if not (wanted or stat.S_ISFIFO(mode) or stat.S_ISREG(mode)):
+        return ""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError:
+        msg = "What was piped in is not UTF-8 text."
+        raise CommandError(msg, USAGE) from None

@@ -1,0 +1,114 @@
+"""``mlx-local jobs``: see and cancel jobs, straight from the store."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli import terminal
+from app.cli.store_access import job_store
+from app.jobs.record import Job, JobKind, JobState, Lane
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+__all__ = ["app"]
+
+app = typer.Typer(help="See and cancel jobs. Works while the API is down.", no_args_is_help=True)
+
+JobId = Annotated[str, typer.Argument(help="Id of the job.", metavar="JOB")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_jobs(
+    state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
+    kind: Annotated[JobKind | None, typer.Option(help="Only jobs of this kind.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only jobs of this model (its id in the catalog).")] = None,
+    lane: Annotated[Lane | None, typer.Option(help="Only jobs of this lane.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first."""
+    with job_store(terminal.settings()) as store:
+        jobs = store.list_jobs(state=state, kind=kind, model=model, lane=lane, limit=limit)
+    if as_json:
+        terminal.print_json([job.model_dump(mode="json") for job in jobs])
+        return
+    if not jobs:
+        terminal.say("No jobs.")
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("JOB", "KIND", "MODEL", "LANE", "STATE", "CREATED", "TOOK"):
+        table.add_column(heading, no_wrap=heading == "JOB", overflow="fold")
+    for job in jobs:
+        table.add_row(job.id, job.kind, job.model, job.lane, job.state, _local(job.created_at), _took(job))
+    terminal.console().print(table)
+
+
+@app.command()
+def show(job_id: JobId, *, as_json: AsJson = False) -> None:
+    """Show one job: where it stands, why it waits, what came of it."""
+    with job_store(terminal.settings()) as store:
+        job = store.get(job_id)
+        output = store.output(job_id) if job.state is JobState.SUCCEEDED else None
+    if as_json:
+        record = job.model_dump(mode="json") | {"output": json.loads(output) if output is not None else None}
+        terminal.print_json(record)
+        return
+    for name, value in _facts(job):
+        sys.stdout.write(f"{name:<12} {value}\n")
+    if output is not None:
+        sys.stdout.write("\n")
+        terminal.print_json(json.loads(output))
+
+
+@app.command()
+def cancel(job_id: JobId, *, as_json: AsJson = False) -> None:
+    """Cancel a job, whatever it is doing. One that has ended stays as it is."""
+    with job_store(terminal.settings()) as store:
+        job = store.cancel(job_id)
+    if as_json:
+        terminal.print_json(job.model_dump(mode="json", exclude={"output"}))
+    else:
+        terminal.say(f"{job.id} is {job.state}.")
+
+
+def _facts(job: Job) -> list[tuple[str, str]]:
+    waiting = job.waiting_for
+    progress = job.progress
+    facts: list[tuple[str, object]] = [
+        ("id", job.id),
+        ("kind", job.kind),
+        ("model", job.model),
+        ("lane", job.lane),
+        ("state", job.state),
+        ("waiting for", f"{waiting.reason}: {waiting.detail}" if waiting else None),
+        ("position", job.position),
+        ("progress", f"{progress.done} of {progress.total or '?'} {progress.unit}" if progress else None),
+        ("attempt", job.attempt),
+        ("created", _local(job.created_at)),
+        ("started", _local(job.started_at)),
+        ("finished", _local(job.finished_at)),
+        ("took", _took(job)),
+        ("retry of", job.retry_of),
+        ("parent", job.parent),
+        ("children", ", ".join(job.children)),
+        ("error", f"{job.error.code}: {job.error.message}" if job.error else None),
+        ("usage", json.dumps(job.usage) if job.usage else None),
+    ]
+    return [(name, str(value)) for name, value in facts if value not in {None, ""}]
+
+
+def _local(moment: datetime | None) -> str:
+    return moment.astimezone().isoformat(sep=" ", timespec="seconds") if moment else ""
+
+
+def _took(job: Job) -> str:
+    return f"{(job.finished_at - job.started_at).total_seconds():.1f} s" if job.started_at and job.finished_at else ""

@@ -1,0 +1,109 @@
+"""The command ``mlx-local``: its table of commands, and how it fails.
+
+Every failure is a sentence on stderr and an exit code: 1 failed, 2 wrong
+usage or a wrong setting, 3 the server is not running, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from app import __version__
+from app.cli import entry, inference, jobs, models, status, up
+from app.cli.terminal import FAILED, NOT_RUNNING, USAGE, CommandError
+from app.errors import InferenceError, InvalidSetting, StoreUnavailable
+
+__all__ = ["app", "main"]
+
+_INTERRUPTED = 130
+_CODES = {InvalidSetting: USAGE, StoreUnavailable: NOT_RUNNING}
+
+app = typer.Typer(
+    name="mlx-local",
+    help="Local AI inference on MLX, as durable jobs behind OpenAI's API.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_RUN = "Run"
+_ASK = "Ask"
+_ENTRY = "Entry points, one process each (for launchd and systemd)"
+
+app.command(rich_help_panel=_RUN)(up.up)
+app.command(rich_help_panel=_RUN)(up.stop)
+app.command(rich_help_panel=_RUN)(status.status)
+app.add_typer(jobs.app, name="jobs", rich_help_panel=_RUN)
+app.add_typer(models.app, name="models", rich_help_panel=_RUN)
+app.command(rich_help_panel=_ASK)(inference.chat)
+app.command(rich_help_panel=_ASK)(inference.embed)
+app.command(rich_help_panel=_ENTRY)(entry.redis)
+app.command(rich_help_panel=_ENTRY)(entry.api)
+app.command(rich_help_panel=_ENTRY)(entry.audio)
+app.command(rich_help_panel=_ENTRY)(entry.worker)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with the option's value
+    if wanted:
+        typer.echo(f"mlx-local {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)] = False,  # noqa: FBT002
+) -> None:
+    """Local AI inference on MLX, as durable jobs behind OpenAI's API."""
+
+
+def main() -> int:
+    """Run the command line.
+
+    Returns:
+        The exit code. Usage errors exit from within Typer, with code 2.
+    """
+    try:
+        app()
+    except SystemExit as end:
+        return _flushed(end.code if isinstance(end.code, int) else int(end.code is not None))
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except CommandError as error:
+        return _fail(error.message, error.exit_code)
+    except InferenceError as error:
+        return _fail(error.message, _CODES.get(type(error), FAILED))
+    except BrokenPipeError:
+        return _quiet_stdout(FAILED)
+    except Exception as error:  # noqa: BLE001 - the process boundary: whoever typed a command gets a sentence, not a traceback
+        if os.environ.get("MLX_LOCAL_LOG_LEVEL") == "debug":
+            traceback.print_exc()
+        return _fail(f"{type(error).__name__}: {error} (MLX_LOCAL_LOG_LEVEL=debug prints where).", FAILED)
+    return _flushed(0)
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(message + "\n")
+    return code
+
+
+def _flushed(code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _quiet_stdout(code or FAILED)
+    return code
+
+
+def _quiet_stdout(code: int) -> int:
+    """Keep the interpreter from complaining at its end that the reader of a pipe has left (``mlx-local ... | head``)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

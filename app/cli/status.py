@@ -1,0 +1,90 @@
+"""``mlx-local status``: which processes live, what is in memory, what waits. Works while the API is down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli import terminal
+from app.cli.store_access import job_store
+from app.cli.terminal import NOT_RUNNING, CommandError
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+__all__ = ["status"]
+
+_GB = 1e9
+
+
+def status(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Say what runs, what is in memory and what waits. Exit code 3 if nothing runs."""
+    settings = terminal.settings()
+    facts = _facts(settings)
+    if as_json:
+        terminal.print_json(facts)
+    else:
+        _print(settings, facts)
+    if not facts["processes"] and facts["store"] is None:
+        raise typer.Exit(NOT_RUNNING)
+
+
+def _facts(settings: Settings) -> dict[str, Any]:
+    from app.cli.ownership import home_owner, living
+    from app.cli.programs import get_status
+
+    processes = living(settings.run_dir)
+    owner = home_owner(settings.run_dir)
+    facts: dict[str, Any] = {
+        "home": str(settings.home),
+        "owner": {"pid": owner.pid, "since": owner.since} if owner else None,
+        "processes": {name: {"pid": holder.pid, "since": holder.since} for name, holder in processes.items()},
+        "api": {
+            name: {"port": port, "answers": get_status(settings, port, "/health") is not None}
+            for name, port in (("api", settings.port), ("audio", settings.audio_port))
+        },
+        "store": None,
+    }
+    try:
+        with job_store(settings) as store:
+            facts["store"] = {
+                "jobs": {state.value: count for state, count in store.count_by_state().items()},
+                "queues": {name: length for name, length in store.queues().items() if length},
+                "workers": [worker.model_dump(mode="json") for worker in store.workers()],
+                "models": {model: state.model_dump(mode="json") for model, state in store.model_states().items()},
+            }
+    except CommandError as error:
+        if error.exit_code != NOT_RUNNING:
+            raise
+        facts["store_error"] = error.message
+    return facts
+
+
+def _print(settings: Settings, facts: dict[str, Any]) -> None:
+    say = terminal.say
+    owner = facts["owner"]
+    say(f"Home       {facts['home']}" + (f", owned by `mlx-local up` (process {owner['pid']}, since {owner['since']})" if owner else ""))
+    say("Processes")
+    names = ["api", "audio", "worker"] if settings.redis_url else ["redis", "api", "audio", "worker"]
+    for name in names:
+        process = facts["processes"].get(name)
+        line = f"process {process['pid']}, since {process['since']}" if process else "not running"
+        if name in facts["api"]:
+            port = facts["api"][name]
+            line += f", port {port['port']} {'answers' if port['answers'] else 'does not answer'}"
+        say(f"  {name:<9}{line}")
+    if facts["store"] is None:
+        say(facts["store_error"])
+        return
+    say("Models")
+    for model, state in facts["store"]["models"].items():
+        size = f", {state['bytes'] / _GB:.2f} GB" if state["bytes"] else ""
+        say(f"  {model}: {state['state']}{size}" + (f" ({state['detail']})" if state["detail"] else ""))
+    if not facts["store"]["models"]:
+        say("  none in memory")
+    say("Jobs       " + ", ".join(f"{count} {state}" for state, count in facts["store"]["jobs"].items()))
+    for name, length in facts["store"]["queues"].items():
+        say(f"  {length} queued in {name}")
+    for worker in facts["store"]["workers"]:
+        say(f"Worker     {worker['id']}, process {worker['pid']}, since {worker['started_at']}, version {worker['version']}")

@@ -1,0 +1,66 @@
+"""What every command shares: how to fail in a sentence, how to print, how to read the settings.
+
+A command that cannot go on raises :class:`CommandError` (or lets an
+:class:`~app.errors.InferenceError` through); ``main`` prints the sentence on
+stderr and exits. Nothing here prints a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from app.settings import Settings
+
+__all__ = ["FAILED", "NOT_RUNNING", "USAGE", "CommandError", "console", "print_json", "say", "settings"]
+
+FAILED = 1
+USAGE = 2  # a wrong argument or a wrong setting
+NOT_RUNNING = 3
+
+_NO_TERMINAL_COLUMNS = 1000
+
+
+class CommandError(Exception):
+    """A command failed in a way that one or two sentences explain."""
+
+    def __init__(self, message: str, exit_code: int = FAILED) -> None:
+        super().__init__(message)
+        self.message = message
+        self.exit_code = exit_code
+
+
+def settings() -> Settings:
+    """Read the settings of this process.
+
+    Raises:
+        InvalidSetting: One of them cannot be used.
+    """
+    from app.settings import load_settings
+
+    return load_settings()
+
+
+def say(line: str = "") -> None:
+    """Print *line* at once. A terminal that went away is no reason to stop supervising."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
+    """Print *value* as indented JSON for programs and people; dates become ISO 8601."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
+    sys.stdout.write("\n")
+
+
+def console() -> Console:
+    """Return a console for tables; where stdout is no terminal, plain text in lines as long as they are."""
+    from rich.console import Console
+
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=_NO_TERMINAL_COLUMNS)
