@@ -134,7 +134,9 @@ class Frontend(Protocol):
     context: int  # tokens that prompt and answer may have together
     slots: int  # requests that may be in the engine at once
 
-    def prepare(self, work_id: str, kind: str, request: Mapping[str, Any], *, seed: int, published: Sequence[int] = (), alone: bool = False) -> Work:
+    def prepare(
+        self, work_id: str, kind: str, request: Mapping[str, Any], *, seed: int, published: Sequence[int] = (), alone: bool = False
+    ) -> Work:
         """Turn a validated request of :mod:`app.jobs.requests` into work.
 
         Args:

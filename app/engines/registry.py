@@ -40,7 +40,8 @@ def open_frontend(spec: ModelSpec, directory: Path) -> Frontend:
 
         return EmbeddingFrontend(spec, checkpoint)
     wanted = f"names the engine {engine!r}" if engine else f"is for {', '.join(spec.tasks)}"
-    raise ModelLoadFailed(f"The model {spec.id!r} {wanted}, and there is no such engine in this version.")
+    msg = f"The model {spec.id!r} {wanted}, and there is no such engine in this version."
+    raise ModelLoadFailed(msg)
 
 
 def _foreign(spec: ModelSpec, directory: Path) -> Frontend:

@@ -1,0 +1,22 @@
+"""What a library may raise out of a slice, and how one request's failure is told.
+
+An engine's slice is a border: beyond it runs code of others over data of users.
+Whatever comes out of it concerns the requests of that slice and nobody else, so
+these errors are caught there, and there alone. Anything outside the list
+(KeyboardInterrupt, SystemExit) is not about a request and passes through.
+"""
+
+from __future__ import annotations
+
+from app.errors import EngineFailed
+
+__all__ = ["LIBRARY_ERRORS", "NOT_FINITE", "engine_failed"]
+
+LIBRARY_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError, OSError)
+
+NOT_FINITE = "The model computed values that are not finite numbers for this request. Its weights may be damaged, or the input breaks it."
+
+
+def engine_failed(error: BaseException) -> EngineFailed:
+    """Return the failure of the one request that raised *error*."""
+    return EngineFailed(f"The engine failed on this request: {type(error).__name__}: {error}")

@@ -1,0 +1,139 @@
+"""Chat requests into work for the text engine, on any thread, before the GPU is asked.
+
+What a request leaves out comes from the model's generation_config.json, and what
+that leaves out from OpenAI's documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from app.engines.checkpoint import Checkpoint
+from app.engines.detokenize import detokenizer_for
+from app.engines.protocols import EmbeddingWork, Loading, Sampling, TextWork
+from app.engines.text import load_text_engine
+from app.engines.tokenizing import Tokenizing
+from app.engines.vlm_library import has_text_model
+from app.errors import ContextTooLong, InvalidRequest, ModelLoadFailed, UnsupportedTask
+from app.models.spec import ModelSpec
+
+__all__ = ["TextFrontend"]
+
+_SLOTS = 16
+_DEFAULT_MAX_TOKENS = 2048
+_SEEDS = 2**63
+# OpenAI's newer name for the same role; templates know the older one.
+_ROLES = {"developer": "system"}
+
+_T = TypeVar("_T")
+
+
+class TextFrontend:
+    """A :class:`~app.engines.protocols.Frontend` for models that mlx-vlm loads."""
+
+    def __init__(self, spec: ModelSpec, checkpoint: Checkpoint) -> None:
+        """Read tokenizer and configuration.
+
+        Raises:
+            ModelLoadFailed: mlx-vlm does not know the architecture, or the tokenizer cannot be loaded.
+        """
+        if not has_text_model(checkpoint.config):
+            msg = f"{spec.id} is of the architecture {checkpoint.model_type!r}, which cannot generate text here."
+            raise ModelLoadFailed(msg)
+        self.context = min(checkpoint.context, spec.context or checkpoint.context)
+        self.slots = spec.slots or _SLOTS
+        self._spec = spec
+        self._checkpoint = checkpoint
+        self._tokenizing = Tokenizing(checkpoint)
+        own_end = self._tokenizing.eos_token_id
+        self._eos_token_ids = checkpoint.eos_token_ids | ({own_end} if own_end is not None else set())
+        self._detokenizer = detokenizer_for(self._tokenizing.tokenizer)
+
+    def prepare(
+        self,
+        work_id: str,
+        kind: str,
+        request: Mapping[str, Any],
+        *,
+        seed: int,
+        published: Sequence[int] = (),
+        alone: bool = False,
+    ) -> TextWork | EmbeddingWork:
+        """Turn a chat request into work.
+
+        Raises:
+            ContextTooLong: Prompt and answer do not fit the context.
+            InvalidRequest: The model has no chat template, or its template refuses the conversation.
+            UnsupportedTask: *kind* is not chat.
+        """
+        if kind != "chat":
+            raise UnsupportedTask(self._spec.id, kind, self._spec.tasks)
+        prompt = self._prompt(request)
+        stop = request.get("stop") or ()
+        return TextWork(
+            id=work_id,
+            prompt=tuple(prompt),
+            max_tokens=self._max_tokens(request, len(prompt)),
+            sampling=self._sampling(request, seed),
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            published=tuple(published),
+            alone=alone,
+        )
+
+    def open(self) -> Loading:
+        """Begin to load the weights."""
+        return load_text_engine(self._checkpoint, slots=self.slots, eos_token_ids=self._eos_token_ids, detokenizer=self._detokenizer)
+
+    def _prompt(self, request: Mapping[str, Any]) -> list[int]:
+        if not self._tokenizing.has_chat_template:
+            msg = f"The model {self._spec.id!r} has no chat template, so it cannot answer a conversation."
+            raise InvalidRequest(msg, param="model")
+        messages = [
+            {"role": _ROLES.get(message["role"], message["role"]), "content": plain_text(message["content"])}
+            for message in request["messages"]
+        ]
+        prompt = self._tokenizing.encode_chat(messages, request.get("chat_template_kwargs") or {})
+        if not prompt:
+            msg = "The model's chat template makes an empty prompt of these messages."
+            raise InvalidRequest(msg, param="messages")
+        return prompt
+
+    def _max_tokens(self, request: Mapping[str, Any], prompt_tokens: int) -> int:
+        left = self.context - prompt_tokens
+        if left <= 0:
+            raise ContextTooLong(prompt_tokens, None, self.context)
+        asked = _first(request.get("max_completion_tokens"), request.get("max_tokens"), None)
+        if asked is None:
+            return min(_DEFAULT_MAX_TOKENS, left)
+        if asked > left:
+            raise ContextTooLong(prompt_tokens, asked, self.context)
+        return int(asked)
+
+    def _sampling(self, request: Mapping[str, Any], seed: int) -> Sampling:
+        model = self._checkpoint.generation
+        temperature = 0.0 if model.get("do_sample") is False else _first(model.get("temperature"), None, 1.0)
+        asked_seed = request.get("seed")
+        return Sampling(
+            # Any integer is a seed to OpenAI, a negative one too.
+            seed=(seed if asked_seed is None else int(asked_seed)) % _SEEDS,
+            temperature=float(_first(request.get("temperature"), None, temperature)),
+            top_p=float(_first(request.get("top_p"), model.get("top_p"), 1.0)),
+            top_k=int(_first(request.get("top_k"), model.get("top_k"), 0)),
+            min_p=float(_first(request.get("min_p"), model.get("min_p"), 0.0)),
+            repetition_penalty=float(_first(request.get("repetition_penalty"), model.get("repetition_penalty"), 1.0)),
+            presence_penalty=float(_first(request.get("presence_penalty"), None, 0.0)),
+            frequency_penalty=float(_first(request.get("frequency_penalty"), None, 0.0)),
+        )
+
+
+def plain_text(content: str | Sequence[Mapping[str, str]]) -> str:
+    """Return a turn's text, whether it came whole or in parts."""
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def _first(asked: _T | None, model: _T | None, otherwise: _T) -> _T:
+    """Return the first that is set."""
+    if asked is not None:
+        return asked
+    return otherwise if model is None else model

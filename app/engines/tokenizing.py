@@ -1,0 +1,130 @@
+"""A model's tokenizer and chat template, safe to use from any thread.
+
+Hugging Face's fast tokenizers change themselves when truncation is switched, and
+raise "Already borrowed" when a second thread meets them in the middle: one lock
+guards each tokenizer. No code that comes with a model is run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import jinja2
+from transformers import AutoTokenizer
+
+from app.engines.checkpoint import Checkpoint
+from app.errors import InvalidRequest, ModelLoadFailed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["Tokenizing"]
+
+# Names of apply_chat_template itself: a request may set a template's variables, not how it is called.
+_NOT_VARIABLES = frozenset(
+    {
+        "add_generation_prompt",
+        "chat_template",
+        "continue_final_message",
+        "conversation",
+        "documents",
+        "max_length",
+        "messages",
+        "padding",
+        "return_assistant_tokens_mask",
+        "return_dict",
+        "return_tensors",
+        "tokenize",
+        "tokenizer_kwargs",
+        "tools",
+        "truncation",
+    }
+)
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json", "tiktoken.model")
+
+
+class Tokenizing:
+    """Turns text into token ids."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Load the tokenizer.
+
+        Raises:
+            ModelLoadFailed: The folder has none that can be used.
+        """
+        # Without its files transformers makes an empty tokenizer of the right class, and says nothing.
+        if not any((checkpoint.directory / name).is_file() for name in _VOCABULARIES):
+            msg = f"{checkpoint.directory.name} has no tokenizer: none of {', '.join(_VOCABULARIES)}."
+            raise ModelLoadFailed(msg)
+        try:
+            loaded = AutoTokenizer.from_pretrained(checkpoint.directory, local_files_only=True)
+        except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+            msg = f"The tokenizer of {checkpoint.directory.name} cannot be loaded: {error}"
+            raise ModelLoadFailed(msg) from error
+        self.tokenizer: PreTrainedTokenizerBase = loaded
+        self._lock = threading.Lock()
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """The tokenizer's own end token."""
+        return cast("int | None", self.tokenizer.eos_token_id)
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens that the model takes by its tokenizer's configuration, None where that does not say."""
+        stated = int(self.tokenizer.model_max_length)
+        return stated if 0 < stated < 10**9 else None
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether conversations can be put into the model's format."""
+        return self.tokenizer.chat_template is not None
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of *text* with the special tokens that the tokenizer adds."""
+        with self._lock:
+            return list(self.tokenizer(text, add_special_tokens=True, truncation=False)["input_ids"])
+
+    def encode_within(self, text: str, most: int) -> list[int]:
+        """Return the ids of *text*, its end cut off so that with special tokens they are *most* at most.
+
+        Raises:
+            InvalidRequest: *most* leaves no room beside the special tokens.
+        """
+        with self._lock:
+            if most <= self.tokenizer.num_special_tokens_to_add():
+                msg = f"truncate_prompt_tokens is {most}, which leaves no room for text beside the special tokens."
+                raise InvalidRequest(
+                    msg,
+                    param="truncate_prompt_tokens",
+                )
+            return list(self.tokenizer(text, add_special_tokens=True, truncation=True, max_length=most)["input_ids"])
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]], variables: Mapping[str, Any]) -> list[int]:
+        """Return the ids of a conversation up to where the answer begins.
+
+        Args:
+            messages: ``role`` and ``content`` of each turn.
+            variables: Set by the request for the template; ``enable_thinking`` is false unless set.
+
+        Raises:
+            InvalidRequest: The template refuses the conversation, or a variable may not be set.
+        """
+        if taken := sorted(_NOT_VARIABLES & variables.keys()):
+            msg = f"chat_template_kwargs may not set {', '.join(taken)}."
+            raise InvalidRequest(msg, param="chat_template_kwargs")
+        try:
+            with self._lock:
+                text = self.tokenizer.apply_chat_template(
+                    [dict(message) for message in messages],
+                    tokenize=False,
+                    add_generation_prompt=True,
+                    **{"enable_thinking": False, **variables},
+                )
+                # The template writes the special tokens itself.
+                return list(self.tokenizer(cast("str", text), add_special_tokens=False, truncation=False)["input_ids"])
+        except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+            msg = f"The model's chat template refuses this conversation: {error}"
+            raise InvalidRequest(msg, param="messages") from error

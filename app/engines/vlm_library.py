@@ -1,0 +1,209 @@
+"""The parts of mlx-vlm that we use, and the one door to them.
+
+Its batch generator decodes every row one step, then prefills one piece of one
+prompt. This adapter gives each row its own sampling, keeps order and sizes, and
+is the only module that knows the generator's private names: ``_prompt_batch``
+and, of it, ``prefill_step_size`` and ``_processed_prompt_columns``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final, cast
+
+import mlx.core as mx
+from mlx import nn
+from mlx_vlm.apc import APCManager
+from mlx_vlm.generate import BatchGenerator
+from mlx_vlm.utils import get_model_and_args, load_model
+
+from app.engines.pace import Pace
+from app.engines.penalties import penalties_of
+from app.engines.protocols import Sampling
+from app.engines.sampling import NOT_A_TOKEN, Draw
+
+__all__ = ["TextBatch", "Tick", "has_text_model", "load_lazily", "prefix_cache"]
+
+_GIB: Final = 1024**3
+# Prefixes are shared in blocks of this many tokens; smaller ones cost an evaluation each when a prompt is kept.
+_BLOCK_TOKENS: Final = 32
+_BLOCKS: Final = 4096
+
+
+def has_text_model(config: Mapping[str, Any]) -> bool:
+    """Return whether mlx-vlm has this architecture, as a model that generates text."""
+    try:
+        architecture, _ = get_model_and_args(dict(config))
+    except (ImportError, KeyError, ValueError):
+        return False
+    return hasattr(getattr(architecture, "Model", None), "get_input_embeddings")
+
+
+def load_lazily(directory: Path) -> nn.Module:
+    """Return the model with weights that are read when they are evaluated."""
+    return load_model(directory, lazy=True)
+
+
+def prefix_cache(most_bytes: int) -> APCManager:
+    """Return a store of prompts read before, at most *most_bytes* large."""
+    # The reserve is memory that it leaves free for others; prompts leave the cache before that is touched.
+    return APCManager(
+        num_blocks=_BLOCKS, block_size=_BLOCK_TOKENS, overrides={"memory_max_gb": most_bytes / _GIB, "memory_reserve_gb": 0.5}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one step did."""
+
+    prefilled: tuple[tuple[int, int], ...]  # (row, tokens of its prompt that came from the prefix cache)
+    tokens: tuple[tuple[int, int], ...]  # (row, token); NOT_A_TOKEN where the row's logits were not finite
+
+
+class TextBatch:
+    """Rows that decode together while at most one prompt is prefilled beside them.
+
+    A row leaves by itself after an end token, after its last token, or after ``NOT_A_TOKEN``.
+    """
+
+    def __init__(self, model: nn.Module, *, slots: int, eos_token_ids: frozenset[int], cache_bytes: int, pace: Pace) -> None:
+        self._model = model
+        self._pace = pace
+        self._samplings: dict[int, tuple[Sampling, int]] = {}  # row -> its parameters, tokens drawn by an earlier attempt
+        self._order: list[int] = []  # rows that decode, as the generator has them
+        self._incoming: int | None = None
+        self._draw: Draw | None = None  # of the rows in _order
+        self._decode_s = 0.0
+        self._generator = BatchGenerator(
+            model.language_model,
+            cast("Any", _stop_rule(eos_token_ids)),
+            sampler=cast("Any", self),  # it asks for sample_target, which its signature does not say
+            completion_batch_size=slots,
+            # One prompt at a time: it may enter as soon as a slot is free, and some models are exact in no other way.
+            prefill_batch_size=1,
+            prefill_step_size=pace.size,
+            compute_logprobs=False,
+            stream=mx.default_stream(mx.default_device()),
+            apc_manager=prefix_cache(cache_bytes) if cache_bytes else None,
+        )
+        # All that close() undoes is the wired limit, which belongs to the process (device.settle_device): with
+        # several engines, each would restore what it found, in any order.
+        self._generator.close()
+
+    @property
+    def prefilling(self) -> bool:
+        """Whether a prompt is on its way in; no other may be inserted."""
+        return bool(self._generator.has_pending_prompts)
+
+    def insert(self, tokens: Sequence[int], answered: int, most: int, sampling: Sampling) -> int:
+        """Begin a row and return its number.
+
+        Args:
+            tokens: All that the model must read: the prompt and, of a resumed answer, its tokens so far.
+            answered: How many of them are the answer's.
+            most: Tokens to draw at most.
+            sampling: How to draw them.
+        """
+        ids = list(tokens)
+        features = self._model.get_input_embeddings(mx.array([ids])).to_dict()
+        # Without a hash of our own the embeddings would be hashed whole, and no two prompts would share a prefix.
+        extras = {name: value for name, value in features.items() if value is not None} | {"_apc_semantic_hash": 0}
+        prompt = len(ids) - answered
+        penalties = penalties_of(sampling, ids[:prompt], ids[prompt:])
+        (row,) = self._generator.insert(
+            [ids], max_tokens=[most], prompt_kwargs=[extras], logits_processors=[[penalties] if penalties else []]
+        )
+        self._samplings[row] = (sampling, answered)
+        self._incoming = row
+        return int(row)
+
+    def step(self) -> Tick:
+        """Decode one token of every row, and prefill one piece of the incoming prompt."""
+        prefilling = self.prefilling
+        before = self._columns()
+        self._set_piece()
+        started = time.perf_counter()
+        prompts, responses = self._generator.next()
+        if prefilling:
+            # A piece is only queued by next(). Waiting for it keeps slices bounded; without prompts the queued
+            # decode step may run on while the caller handles this one's tokens.
+            mx.synchronize(self._generator.stream)
+        self._learn(time.perf_counter() - started, prefilling=prefilling, piece=self._columns() - before)
+        if [response.uid for response in responses] != self._order:
+            msg = "the batch generator changed the order of its rows"
+            raise RuntimeError(msg)
+        for response in responses:
+            if response.finish_reason is not None:
+                self._forget(response.uid)
+        prefilled = tuple((int(prompt.uid), int(prompt.cached_tokens)) for prompt in prompts)
+        for row, _ in prefilled:
+            self._incoming = None
+            self._order.append(row)
+            self._draw = None
+        return Tick(prefilled, tuple((int(response.uid), int(response.token)) for response in responses))
+
+    def remove(self, row: int) -> None:
+        """End *row* now; one that has left already is ignored."""
+        if row in self._samplings:
+            self._generator.remove(row)
+            self._forget(row)
+
+    def close(self) -> None:
+        """Drop every array: rows, queued steps, prefix cache."""
+        if self._generator.apc_manager is not None:
+            self._generator.apc_manager.clear()
+        del self._generator, self._model
+        self._draw = None
+
+    def sample_target(self, logprobs: mx.array, *, row_ids: Sequence[int], positions: Sequence[int]) -> mx.array:
+        """Draw tokens: called by the generator, with position 0 for the incoming row and from 1 on for the others."""
+        del row_ids  # always zero
+        if positions[0] == 0 and self._incoming is not None:
+            sampling, answered = self._samplings[self._incoming]
+            return Draw([sampling])(logprobs, [answered])
+        if self._draw is None:
+            self._draw = Draw([self._samplings[row][0] for row in self._order])
+        return self._draw(logprobs, [place + self._samplings[row][1] for row, place in zip(self._order, positions, strict=True)])
+
+    def _forget(self, row: int) -> None:
+        del self._samplings[row]
+        if row == self._incoming:
+            self._incoming = None
+        else:
+            self._order.remove(row)
+            self._draw = None
+
+    def _set_piece(self) -> None:
+        self._generator.prefill_step_size = self._pace.size
+        prompt = self._generator._prompt_batch  # noqa: SLF001 - see the module's docstring
+        if prompt is not None and prompt.prefill_step_size is not None:
+            prompt.prefill_step_size = self._pace.size
+
+    def _columns(self) -> int:
+        prompt = self._generator._prompt_batch  # noqa: SLF001 - see the module's docstring
+        return 0 if prompt is None else int(prompt._processed_prompt_columns)  # noqa: SLF001
+
+    def _learn(self, seconds: float, *, prefilling: bool, piece: int) -> None:
+        """Learn from a step: what decoding takes from one without a prompt, what a piece takes from the rest."""
+        if not prefilling:
+            self._decode_s = 0.8 * self._decode_s + 0.2 * seconds if self._decode_s else seconds
+        elif piece > 0:  # the last step of a prompt reads one token and keeps the prefix: it teaches nothing
+            self._pace.record(piece, max(seconds - (self._decode_s if self._order else 0.0), 0.25 * seconds))
+
+
+def _stop_rule(eos_token_ids: frozenset[int]) -> SimpleNamespace:
+    """Return the little of a processor that the generator asks for: which tokens end a row."""
+    ends = eos_token_ids | {NOT_A_TOKEN}
+
+    class Ends:
+        def add_eos_token_ids(self, _more: object) -> None:
+            """Take none: ends are known from the start."""
+
+        def __call__(self, token: int) -> bool:
+            return token in ends
+
+    return SimpleNamespace(stopping_criteria=Ends())
