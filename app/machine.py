@@ -1,9 +1,9 @@
 """What this machine is, and every choice that follows from it.
 
 Standard library alone and never mlx, so that the Makefile, the command line
-and the API may all ask. ``python -m app.machine extra`` names the extra of
-pyproject.toml that fits; ``python -m app.machine blas`` builds the OpenBLAS
-shim (see :mod:`app.blas`).
+and the API may all ask. As a program: ``python -m app.machine extra`` names the
+extra of pyproject.toml that fits, and ``python -m app.machine blas`` builds the
+OpenBLAS shim where that helps.
 """
 
 from __future__ import annotations
@@ -15,8 +15,14 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["Machine", "auto_profile", "detect", "starter_dtype"]
+from app.blas import BlasUnavailable, build_shim, built_shim
+
+if TYPE_CHECKING:  # the Makefile asks before pydantic is installed
+    from app.settings import Settings
+
+__all__ = ["Machine", "auto_profile", "detect", "ensure_blas", "starter_dtype", "worker_environment"]
 
 _GIB = 1024**3
 # A card sold as 16 GB reports a little less; a 24 GB Mac reports exactly 24 GiB.
@@ -29,6 +35,8 @@ class Machine:
     """The facts that choices depend on."""
 
     ram_bytes: int
+    cores: int  # that this process may use
+    macos: bool
     apple_silicon: bool
     nvidia: bool
     vram_bytes: int | None  # of the first NVIDIA card; None without one, or where the driver does not say
@@ -42,12 +50,14 @@ class Machine:
 @cache
 def detect() -> Machine:
     """Look at this machine, once per process."""
-    nvidia = has_nvidia()
+    nvidia = _has_nvidia()
     return Machine(
         ram_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
+        macos=sys.platform == "darwin",
         apple_silicon=sys.platform == "darwin" and platform.machine() == "arm64",
         nvidia=nvidia,
-        vram_bytes=nvidia_memory() if nvidia else None,
+        vram_bytes=_nvidia_memory() if nvidia else None,
     )
 
 
@@ -64,16 +74,55 @@ def starter_dtype(machine: Machine) -> str:
     return "bfloat16" if machine.accelerated else "float32"
 
 
-def has_nvidia() -> bool:
+def worker_environment(settings: Settings) -> dict[str, str]:
+    """Return what the process that starts a worker adds to its environment: a preload works from the start or not at all.
+
+    The worker gets the home of *settings*; for the rest, what the user's own environment sets stays as it is.
+    """
+    machine = detect()
+    wanted = {
+        # Tokenizers warn, and may deadlock, when a process that used their threads forks.
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    if not machine.accelerated:
+        # OpenBLAS's threads spin while they wait. With one for every core, a machine that has anything else to do (the API
+        # and Redis are enough) decoded 3 times slower than with one fewer; an idle one gained 15 %.
+        wanted["OPENBLAS_NUM_THREADS"] = str(max(1, machine.cores - 1))
+    chosen = {name: value for name, value in wanted.items() if name not in os.environ}
+    chosen["MLX_LOCAL_HOME"] = str(settings.home)
+    shim = None if machine.accelerated else built_shim()
+    if shim is not None:
+        chosen["LD_PRELOAD"] = ":".join(part for part in (str(shim), os.environ.get("LD_PRELOAD")) if part)
+    return chosen
+
+
+def ensure_blas(machine: Machine) -> str | None:
+    """Build the OpenBLAS shim where it helps: on Linux without a GPU.
+
+    Returns:
+        None when there is nothing to say, else one line for the user: why the CPU will be slow.
+    """
+    if machine.accelerated or machine.macos:
+        return None
+    try:
+        build_shim()
+    except BlasUnavailable as reason:
+        return str(reason)
+    return None
+
+
+def _has_nvidia() -> bool:
     """Return whether an NVIDIA driver with a card is here and not hidden from this process."""
     if sys.platform != "linux" or os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}:
         return False
     cards = Path("/proc/driver/nvidia/gpus")
-    return (cards.is_dir() and any(cards.iterdir())) or bool(nvidia_memory())
+    return (cards.is_dir() and any(cards.iterdir())) or bool(_nvidia_memory())
 
 
 @cache
-def nvidia_memory() -> int | None:
+def _nvidia_memory() -> int | None:
     """Return the first card's memory in bytes as ``nvidia-smi`` reports it, None where it does not."""
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
@@ -82,3 +131,21 @@ def nvidia_memory() -> int | None:
         return None
     first = answer.split("\n", 1)[0].strip()
     return int(first) * 1024**2 if first.isdigit() else None
+
+
+def main(arguments: list[str]) -> int:
+    """Answer the Makefile."""
+    machine = detect()
+    if arguments == ["extra"]:
+        sys.stdout.write("" if machine.macos else "cuda" if machine.nvidia else "cpu")
+        return 0
+    if arguments == ["blas"]:
+        if (problem := ensure_blas(machine)) is not None:
+            sys.stderr.write(f"note: {problem}\n")
+        return 0
+    sys.stderr.write("usage: python -m app.machine extra|blas\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
