@@ -20,7 +20,7 @@ from app.jobs.spool import Spool
 from app.jobs.store import JobStore
 from app.settings import Settings, load_settings
 
-pytest_plugins = ["tests.tiny.fixtures"]
+pytest_plugins = ["tests.starter", "tests.tiny.fixtures"]
 
 
 class RedisServer:
