@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger, Processor
+    from structlog.stdlib import BoundLogger
+    from structlog.typing import Processor
 
 __all__ = ["configure", "get_logger"]
 
@@ -24,9 +25,9 @@ _ROTATE_BYTES = 10 * 1024**2
 _ROTATE_KEEP = 5
 
 
-def get_logger(component: str) -> FilteringBoundLogger:
+def get_logger(component: str) -> BoundLogger:
     """Return a logger whose lines carry *component*."""
-    logger: FilteringBoundLogger = structlog.stdlib.get_logger(component)
+    logger: BoundLogger = structlog.stdlib.get_logger(component)
     return logger
 
 
@@ -62,7 +63,7 @@ def configure(level: str, file: Path | None = None) -> None:
         root.addHandler(rotating)
     if sys.stderr is not None and (file is None or sys.stderr.isatty()):
         terminal = logging.StreamHandler(sys.stderr)
-        plain = [structlog.dev.ConsoleRenderer(colors=True)] if sys.stderr.isatty() else _json()
+        plain: list[Processor] = [structlog.dev.ConsoleRenderer(colors=True)] if sys.stderr.isatty() else _json()
         terminal.setFormatter(_formatter(shared, plain))
         root.addHandler(terminal)
     root.setLevel(level.upper())

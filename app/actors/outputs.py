@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from app.engines.protocols import Embedded, Finished
 from app.errors import InvalidRequest
-from app.jobs.store import Claimed
+from app.jobs.claims import Claimed
 
 __all__ = ["chat_completion", "embedding_list"]
 

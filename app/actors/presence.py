@@ -35,7 +35,12 @@ class Presence:
         self._worker_id = worker_id
         self._models: dict[str, ModelState] = {}
         self._lock = threading.Lock()
-        self._facts: dict[Any, Any] = {"home": worker_id.partition("-")[0], "pid": os.getpid(), "started_at": store.now(), "version": __version__}
+        self._facts: dict[Any, Any] = {
+            "home": worker_id.partition("-")[0],
+            "pid": os.getpid(),
+            "started_at": store.now(),
+            "version": __version__,
+        }
 
     def report(self, model: str, state: ModelState | None) -> None:
         """Note a model's state, None when it is gone, and say so."""

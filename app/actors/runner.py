@@ -11,8 +11,8 @@ from app.actors.outputs import chat_completion, embedding_list
 from app.actors.runs import Ending, Run, Runs, Withdrawn
 from app.engines.protocols import Embedded, Failed, Finished
 from app.errors import Failure, InferenceError, StoreUnavailable
+from app.jobs.claims import Unclaimed
 from app.jobs.record import JobState
-from app.jobs.store import Unclaimed
 from app.log import get_logger
 
 if TYPE_CHECKING:

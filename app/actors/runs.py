@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from app.engines.protocols import Embedded, Failed, Finished
+from app.jobs.claims import Claimed
 from app.jobs.rescue import work_id
-from app.jobs.store import Claimed
 
 __all__ = ["Ending", "Run", "Runs", "Withdrawn"]
 

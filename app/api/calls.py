@@ -22,9 +22,10 @@ from app.api.prefer import Preference, parse_prefer
 from app.api.services import Services
 from app.api.validation import validated
 from app.errors import InferenceError, InvalidRequest, JobCanceled, JobFailed, JobNotFinished, ModelNotDownloaded
-from app.jobs.gateway import Idempotency, JobGateway, NewJob, Waiter
+from app.jobs.gateway import JobGateway, Waiter
 from app.jobs.record import Job, JobKind, JobState, Lane
 from app.jobs.requests import ChatRequest, EmbeddingRequest
+from app.jobs.submission import Idempotency, NewJob
 from app.models.hub import locate
 from app.models.spec import Task
 

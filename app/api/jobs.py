@@ -19,8 +19,8 @@ from app.api.services import Services, ServicesDep
 from app.api.sse import KEEP_ALIVE, EventStream, with_pauses
 from app.api.validation import validated
 from app.errors import InferenceError, InvalidRequest, NoModelForRole, UnknownModel
-from app.jobs.gateway import StreamEntry
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
+from app.jobs.streams import StreamEntry
 from app.models.catalog import Catalog
 
 __all__ = ["JobPage", "JobSubmission", "router"]
@@ -28,7 +28,7 @@ __all__ = ["JobPage", "JobSubmission", "router"]
 router = APIRouter(prefix="/v1/jobs")
 
 _LATER_KINDS = frozenset({"completion", "ocr", "transcription", "translation", "speech", "rerank", "transcript", "download"})
-_STREAM_ID = re.compile(r"\d{1,20}(-\d{1,20})?", re.ASCII)
+_STREAM_ID = re.compile(r"\d{1,19}(-\d{1,19})?", re.ASCII)
 
 
 class JobSubmission(BaseModel):

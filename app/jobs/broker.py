@@ -29,7 +29,8 @@ from app.jobs import keys
 from app.jobs.connection import connect_broker
 
 if TYPE_CHECKING:
-    from app.jobs.store import JobStore, Unannounced
+    from app.jobs.claims import Unannounced
+    from app.jobs.store import JobStore
     from app.settings import Settings
 
 __all__ = ["ACTOR", "Announcer", "InferenceBroker", "declare_actor"]

@@ -23,7 +23,8 @@ from app.jobs import keys
 from app.log import get_logger
 
 if TYPE_CHECKING:
-    from app.jobs.reading import JobReader, StreamEntry
+    from app.jobs.reading import JobReader
+    from app.jobs.streams import StreamEntry
 
 __all__ = ["JobFeed", "Subscription"]
 

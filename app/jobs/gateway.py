@@ -21,19 +21,22 @@ import redis
 
 from app.errors import QueueFull, StoreUnavailable
 from app.jobs.broker import Announcer, InferenceBroker
+from app.jobs.claims import Unannounced
 from app.jobs.connection import connect
 from app.jobs.feed import JobFeed, Subscription
 from app.jobs.keys import queue_name
-from app.jobs.reading import ModelState, StreamEntry, WorkerInfo
+from app.jobs.reading import ModelState, WorkerInfo
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
 from app.jobs.spool import Spool
-from app.jobs.store import LEASE_S, Idempotency, JobStore, NewJob, Submitted, Unannounced
+from app.jobs.store import LEASE_S, JobStore
+from app.jobs.streams import StreamEntry
+from app.jobs.submission import NewJob, Submitted
 from app.log import get_logger
 
 if TYPE_CHECKING:
     from app.settings import Settings
 
-__all__ = ["Idempotency", "JobGateway", "NewJob", "StreamEntry", "Submitted", "Waiter"]
+__all__ = ["JobGateway", "Waiter"]
 
 log = get_logger("gateway")
 

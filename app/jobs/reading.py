@@ -4,43 +4,27 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import redis
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from app.errors import Failure, JobNotFinished, JobNotFound, StoreUnavailable
 from app.jobs import keys
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane, Progress, WaitingFor
+from app.jobs.streams import StreamEntry, read_streams
 
 if TYPE_CHECKING:
     from app.jobs.spool import Spool
 
-__all__ = ["JobReader", "ModelState", "StreamEntry", "WorkerInfo"]
+__all__ = ["JobReader", "ModelState", "WorkerInfo"]
 
 _FIELDS = (
     "id", "kind", "model", "lane", "state", "attempt", "created_at", "started_at", "finished_at", "progress",
     "parent", "retry_of", "error", "usage", "output", "queue", "blob", "charges",
 )  # fmt: skip
-
-
-class StreamEntry(BaseModel, frozen=True):
-    """One entry of a job's stream."""
-
-    id: str = Field(description="Redis stream id; resume after it.")
-    type: Literal["state", "tokens", "progress"]
-    attempt: int
-    state: JobState | None = None
-    ids: tuple[int, ...] = ()
-    text: str = ""
-    progress: Progress | None = None
-
-    @property
-    def is_end(self) -> bool:
-        """Whether nothing follows this entry."""
-        return self.state in TERMINAL
 
 
 class WorkerInfo(BaseModel, frozen=True):
@@ -168,18 +152,7 @@ class JobReader:
 
     def stream(self, cursors: Mapping[str, str], *, count: int = 1000) -> dict[str, list[StreamEntry]]:
         """Return the entries of each job's stream after its cursor, in one round trip."""
-        if not cursors:
-            return {}
-        try:
-            answer: Any = self.client.xread({keys.tokens(job_id): cursor for job_id, cursor in cursors.items()}, count=count)
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise StoreUnavailable from error
-        pairs: Iterable[tuple[str, Any]] = answer.items() if isinstance(answer, dict) else answer or []
-        found: dict[str, list[StreamEntry]] = {}
-        for key, batches in pairs:
-            entries = batches[0] if isinstance(answer, dict) and batches and isinstance(batches[0], list) else batches
-            found[key.removeprefix(keys.tokens(""))] = [_entry(entry_id, fields) for entry_id, fields in entries]
-        return found
+        return read_streams(self.client, cursors, count=count)
 
     def published(self, job_id: str) -> tuple[list[int], str]:
         """Return the token ids and the text that earlier attempts at a job have published."""
@@ -292,17 +265,3 @@ class JobReader:
 
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromtimestamp(float(text), UTC) if text else None
-
-
-def _entry(entry_id: str, fields: dict[str, str]) -> StreamEntry:
-    attempt = int(fields["attempt"])
-    match fields["type"]:
-        case "tokens":
-            ids = tuple(int(part) for part in fields["ids"].split())
-            return StreamEntry(id=entry_id, type="tokens", attempt=attempt, ids=ids, text=fields["text"])
-        case "progress":
-            total = int(fields["total"]) if fields["total"] else None
-            progress = Progress(done=int(fields["done"]), total=total, unit=fields["unit"])
-            return StreamEntry(id=entry_id, type="progress", attempt=attempt, progress=progress)
-        case _:
-            return StreamEntry(id=entry_id, type="state", attempt=attempt, state=JobState(fields["state"]))

@@ -16,7 +16,8 @@ from app.log import get_logger
 
 if TYPE_CHECKING:
     from app.jobs.broker import Announcer, InferenceBroker
-    from app.jobs.store import JobStore, Released
+    from app.jobs.claims import Released
+    from app.jobs.store import JobStore
 
 __all__ = ["broker_of", "rescue_home", "rescue_silent", "work_id"]
 

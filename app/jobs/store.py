@@ -15,28 +15,18 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
-from pydantic import BaseModel, Field
 
 from app.errors import Failure, IdempotencyConflict, JobNotFound, NewerSchema, QueueFull, StoreUnavailable, WorkerCrashed
 from app.jobs import keys
+from app.jobs.claims import Claimed, Released, Unannounced, Unclaimed
 from app.jobs.reading import JobReader
-from app.jobs.record import Job, JobKind, JobState, Lane, Progress, new_job_id
+from app.jobs.record import Job, JobState, Progress
+from app.jobs.submission import NewJob, Submitted
 
 if TYPE_CHECKING:
     from app.jobs.spool import Spool
 
-__all__ = [
-    "MAX_CHARGES",
-    "SCHEMA_VERSION",
-    "Claimed",
-    "Idempotency",
-    "JobStore",
-    "NewJob",
-    "Released",
-    "Submitted",
-    "Unannounced",
-    "Unclaimed",
-]
+__all__ = ["LEASE_S", "MAX_CHARGES", "SCHEMA_VERSION", "JobStore"]
 
 SCHEMA_VERSION = 1
 MAX_CHARGES = 3
@@ -45,68 +35,6 @@ _LINGER_S = 10.0
 _IDEMPOTENCY_S = 24 * 3600
 _KEEP_TOKENS_S = 300
 _INLINE_OUTPUT_BYTES = 64 * 1024
-
-
-class Idempotency(BaseModel, frozen=True):
-    """What makes two submissions the same one."""
-
-    scope: str = Field(description="Owner of the key and route.")
-    key: str
-    digest: str = Field(description="Hash of the canonical body.")
-
-
-class NewJob(BaseModel, frozen=True):
-    """A job to be accepted."""
-
-    id: str = Field(default_factory=new_job_id)
-    kind: JobKind
-    model: str = Field(description="Canonical id of the catalog.")
-    lane: Lane
-    request: dict[str, Any] = Field(description="The validated OpenAI body.")
-    waited: bool = Field(description="Somebody waits on it: cancelled when the last waiter hangs up.")
-    idempotency: Idempotency | None = None
-
-
-class Submitted(BaseModel, frozen=True):
-    """What became of a submission."""
-
-    job_id: str
-    created: bool = Field(description="False: an idempotent retry joined this earlier job.")
-
-
-class Unannounced(BaseModel, frozen=True):
-    """What the message about a queued job must say."""
-
-    queue: str
-    announce: int
-
-
-class Claimed(BaseModel, frozen=True):
-    """A claim that holds: what the worker needs to run the job."""
-
-    id: str
-    kind: JobKind
-    model: str
-    lane: Lane
-    attempt: int
-    token: str
-    seed: int
-    suspect: bool
-    request: dict[str, Any]
-
-
-class Unclaimed(BaseModel, frozen=True):
-    """The message was about a job that is gone, taken, cancelled, or announced anew."""
-
-    reason: str
-
-
-class Released(BaseModel, frozen=True):
-    """What became of a job that was given back."""
-
-    id: str
-    outcome: str = Field(description="requeued, failed, stale or gone.")
-    queue: str | None = None
 
 
 class JobStore(JobReader):
@@ -196,17 +124,7 @@ class JobStore(JobReader):
             return Unclaimed(reason=" ".join(str(part) for part in answer))
         flat = answer[1]
         record = dict(zip(flat[::2], flat[1::2], strict=True))
-        return Claimed(
-            id=record["id"],
-            kind=JobKind(record["kind"]),
-            model=record["model"],
-            lane=Lane(record["lane"]),
-            attempt=int(record["attempt"]),
-            token=token,
-            seed=int(record["seed"]),
-            suspect=int(record["charges"]) > 0,
-            request=json.loads(record["request"]),
-        )
+        return Claimed.of(record, token)
 
     def publish_tokens(self, claims: Iterable[tuple[str, str, Sequence[int], str]]) -> list[str]:
         """Append tokens of running jobs in one round trip.

@@ -10,12 +10,15 @@ from collections.abc import Sequence
 
 from pydantic_core import to_json
 
+from app.actors.presence import Presence
 from app.errors import Failure
 from app.jobs import keys
+from app.jobs.claims import Claimed
 from app.jobs.connection import connect
+from app.jobs.reading import ModelState
 from app.jobs.record import Job, JobState, completion_id
 from app.jobs.spool import Spool
-from app.jobs.store import Claimed, JobStore
+from app.jobs.store import JobStore
 from app.settings import Settings
 
 _PATIENCE_S = 30.0
@@ -98,3 +101,14 @@ class FakeWorker:
     def die(self, job: Claimed) -> None:
         """Lose the job, as a rescue finds it after a worker's death."""
         self.store.release(job.id, job.token, charge=False)
+
+    def appear(self, **models: ModelState) -> None:
+        """Say that this worker lives, and what its models do."""
+        presence = Presence(self.store, "fake-1")
+        presence.beat()
+        for model, state in models.items():
+            presence.report(model.replace("_", "-"), state)
+
+    def leave(self) -> None:
+        """Say goodbye, as a stopping worker does."""
+        Presence(self.store, "fake-1").leave()

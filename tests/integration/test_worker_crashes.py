@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from app.jobs import keys
-from app.jobs.gateway import JobGateway, NewJob
+from app.jobs.gateway import JobGateway
 from app.jobs.record import JobKind, JobState, Lane
 from app.jobs.store import JobStore
+from app.jobs.submission import NewJob
 from app.settings import Settings
 from tests.conftest import RedisServer
 from tests.integration.worker_process import WorkerProcess, scripted_catalog

@@ -1,0 +1,63 @@
+"""What the store answers to workers: about announcing, claiming and giving back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, Field
+
+from app.jobs.record import JobKind, Lane
+
+__all__ = ["Claimed", "Released", "Unannounced", "Unclaimed"]
+
+
+class Unannounced(BaseModel, frozen=True):
+    """What the message about a queued job must say."""
+
+    queue: str
+    announce: int
+
+
+class Claimed(BaseModel, frozen=True):
+    """A claim that holds: what the worker needs to run the job."""
+
+    id: str
+    kind: JobKind
+    model: str
+    lane: Lane
+    attempt: int
+    token: str
+    seed: int
+    suspect: bool
+    request: dict[str, Any]
+
+    @classmethod
+    def of(cls, record: Mapping[str, str], token: str) -> Self:
+        """Read a claim from a job's hash."""
+        return cls(
+            id=record["id"],
+            kind=JobKind(record["kind"]),
+            model=record["model"],
+            lane=Lane(record["lane"]),
+            attempt=int(record["attempt"]),
+            token=token,
+            seed=int(record["seed"]),
+            suspect=int(record["charges"]) > 0,
+            request=json.loads(record["request"]),
+        )
+
+
+class Unclaimed(BaseModel, frozen=True):
+    """The message was about a job that is gone, taken, cancelled, or announced anew."""
+
+    reason: str
+
+
+class Released(BaseModel, frozen=True):
+    """What became of a job that was given back."""
+
+    id: str
+    outcome: str = Field(description="requeued, failed, stale or gone.")
+    queue: str | None = None

@@ -1,0 +1,69 @@
+"""A job's stream: its state moves, its tokens and its progress, in order, to be read again from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import redis
+from pydantic import BaseModel, Field
+
+from app.errors import StoreUnavailable
+from app.jobs import keys
+from app.jobs.record import TERMINAL, JobState, Progress
+
+__all__ = ["StreamEntry", "read_streams"]
+
+
+class StreamEntry(BaseModel, frozen=True):
+    """One entry of a job's stream."""
+
+    id: str = Field(description="Redis stream id; resume after it.")
+    type: Literal["state", "tokens", "progress"]
+    attempt: int
+    state: JobState | None = None
+    ids: tuple[int, ...] = ()
+    text: str = ""
+    progress: Progress | None = None
+
+    @property
+    def is_end(self) -> bool:
+        """Whether nothing follows this entry."""
+        return self.state in TERMINAL
+
+
+def read_streams(client: redis.Redis, cursors: Mapping[str, str], *, count: int) -> dict[str, list[StreamEntry]]:
+    """Return the entries of each job's stream after its cursor, in one round trip.
+
+    Args:
+        client: Of the job store.
+        cursors: Job id -> stream id to read after.
+        count: At most so many entries of each.
+    """
+    if not cursors:
+        return {}
+    try:
+        answer: Any = client.xread({keys.tokens(job_id): cursor for job_id, cursor in cursors.items()}, count=count)
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise StoreUnavailable from error
+    pairs: Iterable[tuple[str, Any]] = answer.items() if isinstance(answer, dict) else answer or []
+    found: dict[str, list[StreamEntry]] = {}
+    for key, batches in pairs:
+        # RESP3 answers a mapping to lists of lists, RESP2 a list of pairs.
+        entries = batches[0] if isinstance(answer, dict) and batches and isinstance(batches[0], list) else batches
+        found[key.removeprefix(keys.tokens(""))] = [_entry(entry_id, fields) for entry_id, fields in entries]
+    return found
+
+
+def _entry(entry_id: str, fields: dict[str, str]) -> StreamEntry:
+    attempt = int(fields["attempt"])
+    match fields["type"]:
+        case "tokens":
+            ids = tuple(int(part) for part in fields["ids"].split())
+            return StreamEntry(id=entry_id, type="tokens", attempt=attempt, ids=ids, text=fields["text"])
+        case "progress":
+            total = int(fields["total"]) if fields["total"] else None
+            progress = Progress(done=int(fields["done"]), total=total, unit=fields["unit"])
+            return StreamEntry(id=entry_id, type="progress", attempt=attempt, progress=progress)
+        case _:
+            return StreamEntry(id=entry_id, type="state", attempt=attempt, state=JobState(fields["state"]))
