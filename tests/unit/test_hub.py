@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,3 +123,10 @@ def test_the_cache_is_where_other_tools_have_it(monkeypatch: pytest.MonkeyPatch,
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
     assert hub_cache() == Path(expected)
+
+
+def test_reading_the_catalog_and_finding_models_loads_no_heavy_library() -> None:
+    heavy = "{'huggingface_hub', 'mlx', 'numpy', 'safetensors', 'tokenizers', 'transformers'}"
+    program = f"import sys, app.models.catalog, app.models.hub, app.models.starter; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
