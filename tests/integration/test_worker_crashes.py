@@ -202,7 +202,7 @@ def test_a_drain_gives_running_jobs_back_uncharged(settings: Settings, store: Jo
 
 
 def test_a_cancelled_job_stops_within_a_step_and_frees_its_slot(settings: Settings, store: JobStore, worker: WorkerProcess) -> None:
-    endless = [job("say 100000") for _ in range(8)]
+    endless = [job("say 100000", Lane.INTERACTIVE) for _ in range(8)]
 
     async def scenario() -> None:
         gateway = await JobGateway.open(settings)
@@ -210,7 +210,7 @@ def test_a_cancelled_job_stops_within_a_step_and_frees_its_slot(settings: Settin
         await first_tokens(gateway, endless[-1])
         for new in endless:
             await gateway.cancel(new.id)
-        after = job("say 2")
+        after = job("say 2", Lane.INTERACTIVE)
         await gateway.submit(after)
         assert await everything(gateway, [after]) == [JobState.SUCCEEDED]
         await gateway.close()
