@@ -68,7 +68,7 @@ def main() -> int:
         The exit code. Usage errors exit from within Typer, with code 2.
     """
     try:
-        app()
+        app(prog_name="mlx-local")
     except SystemExit as end:
         return _flushed(end.code if isinstance(end.code, int) else int(end.code is not None))
     except KeyboardInterrupt:
