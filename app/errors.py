@@ -18,6 +18,7 @@ __all__ = [
     "DownloadFailed",
     "DrainTimeout",
     "EngineFailed",
+    "Failure",
     "IdempotencyConflict",
     "InferenceError",
     "InvalidRequest",
@@ -36,7 +37,6 @@ __all__ = [
     "UnknownModel",
     "UnsupportedTask",
     "WorkerCrashed",
-    "Failure",
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -26,8 +27,8 @@ def new_job(*, waited: bool = False, idempotency: Idempotency | None = None, tex
     return NewJob(kind=JobKind.CHAT, model="m", lane=Lane.BATCH, request=request, waited=waited, idempotency=idempotency)
 
 
-def submitted(store: JobStore, **options: bool) -> str:
-    return store.submit(new_job(**options), max_queued=1000).job_id
+def submitted(store: JobStore, *, waited: bool = False) -> str:
+    return store.submit(new_job(waited=waited), max_queued=1000).job_id
 
 
 def claimed(store: JobStore, job_id: str, announce: int = 1, token: str = "t") -> Claimed:
@@ -244,7 +245,7 @@ MOVES = st.lists(st.tuples(st.sampled_from(["claim", "commit", "fail", "release"
 
 def make(store: JobStore, move: str, job_id: str, n: int) -> None:
     announce = int(str(store.client.hget(keys.job(job_id), "announce")))
-    token = store.client.hget(keys.job(job_id), "token") or "none"
+    token = str(store.client.hget(keys.job(job_id), "token"))
     match move:
         case "claim":
             store.claim(job_id, announce, worker="w", token=str(n))
@@ -267,7 +268,8 @@ def test_every_move_is_legal_and_every_index_agrees(store: JobStore, moves: list
     for n, (move, which) in enumerate(moves):
         make(store, move, jobs[which], n)
     history: dict[str, JobState] = {}
-    for _, event in store.client.xrange(keys.EVENTS):
+    log: Any = store.client.xrange(keys.EVENTS)
+    for _, event in log:
         if event["job"] in jobs:
             to = JobState(event["state"])
             assert event["job"] not in history or to in LEGAL_MOVES[history[event["job"]]]
