@@ -13,6 +13,7 @@ import numpy.typing as npt
 from app.engines.protocols import Embedded, Finished
 from app.errors import InvalidRequest
 from app.jobs.claims import Claimed
+from app.jobs.record import completion_id
 
 __all__ = ["chat_completion", "embedding_list"]
 
@@ -34,7 +35,7 @@ def chat_completion(claim: Claimed, created: int, text: str, finished: Finished)
     }
     message = {"role": "assistant", "content": text, "refusal": None}
     body = {
-        "id": f"chatcmpl-{claim.id}",
+        "id": completion_id(claim.id),
         "object": "chat.completion",
         "created": created,
         "model": claim.model,
