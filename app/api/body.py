@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from pydantic_core import from_json
+from starlette.requests import ClientDisconnect
 
-from app.api.errors import BodyTooLarge, UnsupportedMediaType
+from app.api.errors import BodyTooLarge, ClientHungUp, UnsupportedMediaType
 from app.api.services import ServicesDep
 from app.errors import InvalidRequest
 
@@ -23,15 +24,19 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
 
     Raises:
         BodyTooLarge: Over *limit_bytes*, as announced or as it arrives.
+        ClientHungUp: The connection broke before the body's end.
     """
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit_bytes:
         raise BodyTooLarge(limit_bytes)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise BodyTooLarge(limit_bytes)
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit_bytes:
+                raise BodyTooLarge(limit_bytes)
+    except ClientDisconnect:
+        raise ClientHungUp from None
     return bytes(body)
 
 

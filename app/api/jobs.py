@@ -148,10 +148,10 @@ async def _events(services: Services, job_id: str, after: str) -> AsyncIterator[
 
 
 async def _frames(services: Services, job_id: str, after: str) -> AsyncGenerator[bytes]:
-    pace = services.pace
     async with (
         aclosing(services.gateway.follow(job_id, after)) as entries,
-        aclosing(with_pauses(entries, first_s=pace.first_byte_s, then_s=pace.keep_alive_s)) as paced,
+        # The job is there, so the headers need not wait for its first event.
+        aclosing(with_pauses(entries, first_s=0, then_s=services.pace.keep_alive_s)) as paced,
     ):
         async for entry in paced:
             yield KEEP_ALIVE if entry is None else _frame(entry)

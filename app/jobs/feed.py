@@ -33,6 +33,7 @@ log = get_logger("feed")
 _POLL_S = 2.0  # reads every watched stream again, in case a wake-up was lost
 _RECONNECT_S = 0.25
 _MAX_STREAMS_PER_READ = 256
+_MAX_ENTRIES_PER_READ = 1000
 
 
 class Subscription:
@@ -116,14 +117,20 @@ class JobFeed:
             waiting = [(s.job_id, s) for job_id in job_ids for s in self._watched.get(job_id, ())]
         for start in range(0, len(waiting), _MAX_STREAMS_PER_READ):
             some = waiting[start : start + _MAX_STREAMS_PER_READ]
-            oldest: dict[str, str] = {}
-            for job_id, subscription in some:
-                known = oldest.get(job_id)
-                if known is None or _position(subscription.cursor) < _position(known):
-                    oldest[job_id] = subscription.cursor
-            found = self._reader.stream(oldest)
-            for job_id, subscription in some:
-                subscription.deliver(found.get(job_id, []))
+            while self._read(some):
+                continue  # a long stream is read to its end now, not at the next wake-up
+
+    def _read(self, waiting: list[tuple[str, Subscription]]) -> bool:
+        """Deliver what is new; return whether there may be more."""
+        oldest: dict[str, str] = {}
+        for job_id, subscription in waiting:
+            known = oldest.get(job_id)
+            if known is None or _position(subscription.cursor) < _position(known):
+                oldest[job_id] = subscription.cursor
+        found = self._reader.stream(oldest, count=_MAX_ENTRIES_PER_READ)
+        for job_id, subscription in waiting:
+            subscription.deliver(found.get(job_id, []))
+        return any(len(entries) == _MAX_ENTRIES_PER_READ for entries in found.values())
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -135,10 +135,7 @@ class JobGateway:
         """Refuse what could not be kept. Looks every few seconds, because INFO and statvfs are not free."""
         if time.monotonic() - self._room_checked < _CHECK_ROOM_EVERY_S:
             return
-        try:
-            used = self._store.used_bytes()
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise StoreUnavailable from error
+        used = self._store.used_bytes()
         if used > self._settings.max_redis_bytes:
             msg = f"Redis uses {used / 1e9:.1f} GB of the {self._settings.max_redis_bytes / 1e9:.1f} GB allowed; try again later."
             raise QueueFull(msg, retry_after_s=60)
@@ -232,7 +229,7 @@ class JobGateway:
         """Return whether Redis answers."""
         try:
             return bool(await self._call(self._store.client.ping))
-        except (redis.ConnectionError, redis.TimeoutError):
+        except StoreUnavailable:
             return False
 
     async def workers(self) -> list[WorkerInfo]:
@@ -244,7 +241,10 @@ class JobGateway:
         return await self._call(self._store.model_states)
 
     async def _call(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise StoreUnavailable from error
 
     async def _renew_leases(self) -> None:
         while True:

@@ -52,7 +52,7 @@ class Api:
             base_url=f"http://127.0.0.1:{port}/v1",
             api_key=key or "none",
             max_retries=0,
-            http_client=httpx.Client(timeout=60, trust_env=False),
+            http_client=openai.DefaultHttpxClient(timeout=60, trust_env=False),
         )
 
     def close(self) -> None:
@@ -117,5 +117,7 @@ def worker(api_settings: Settings) -> Iterator[FakeWorker]:
 @pytest.fixture
 def background() -> Iterator[ThreadPoolExecutor]:
     """Threads for calls that block until the test's worker has done its part."""
-    with ThreadPoolExecutor(16) as threads:
-        yield threads
+    threads = ThreadPoolExecutor(16)
+    yield threads
+    # Not waited for: after a failed test a stream would go on until its API stops, which is torn down later.
+    threads.shutdown(wait=False, cancel_futures=True)

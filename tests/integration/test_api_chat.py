@@ -115,9 +115,7 @@ def test_a_failure_after_the_first_token_is_an_error_of_the_stream(api: Api, wor
     assert broken.value.code == "engine_error"
 
 
-def test_a_job_that_crashes_workers_is_not_tried_again_by_the_client(
-    api: Api, worker: FakeWorker, background: ThreadPoolExecutor
-) -> None:
+def test_a_job_that_crashes_workers_is_not_tried_again_by_the_client(api: Api, worker: FakeWorker, background: ThreadPoolExecutor) -> None:
     client = api.openai.with_options(max_retries=5)
     call = background.submit(client.chat.completions.create, model="chat", messages=HELLO)
     worker.fail(worker.claim(), "worker_crashed", "The worker died 3 times.")

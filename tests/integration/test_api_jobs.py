@@ -159,6 +159,15 @@ def test_a_reader_that_comes_back_misses_nothing_and_sees_nothing_twice(api: Api
     assert (finished.status_code, finished.content) == (204, b"")
 
 
+def test_a_long_stream_is_told_whole(api: Api, worker: FakeWorker) -> None:
+    job_id = submit(api)["id"]
+    job = worker.claim()
+    worker.store.publish_tokens([(job.id, job.token, [n], f"{n} ") for n in range(2500)])
+    worker.finish_chat(job, "")
+    seen = list(events(api.http.get(f"/v1/jobs/{job_id}/events").iter_lines()))
+    assert [event["data"]["ids"] for event in seen if event["event"] == "tokens"] == [[n] for n in range(2500)]
+
+
 def test_events_of_a_job_whose_stream_is_gone_tell_how_it_ended(api: Api, worker: FakeWorker) -> None:
     job_id = submit(api)["id"]
     worker.finish_chat(worker.claim(), "Hi")

@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -29,25 +31,27 @@ CHAT = {"messages": [{"role": "user", "content": "a secret of mine"}]}
 
 def test_embeddings_arrive_as_floats_and_as_base64(api: Api, worker: FakeWorker, background: ThreadPoolExecutor) -> None:
     # Unasked, the official client wants base64 and decodes it.
-    for options in ({}, {"encoding_format": "float"}, {"encoding_format": "base64"}):
-        call = background.submit(api.openai.embeddings.create, model="tiny-embed", input=["a", "b"], dimensions=7, **options)
+    formats: list[Any] = [openai.omit, "float", "base64"]
+    for encoding_format in formats:
+        create = api.openai.embeddings.create
+        call = background.submit(create, model="tiny-embed", input=["a", "b"], dimensions=7, encoding_format=encoding_format)
         job = worker.claim()
         assert job.request["dimensions"] == 7
         worker.finish_embedding(job)
         answer = call.result()
         assert answer.model == "tiny-embed"
         assert [row.index for row in answer.data] == [0, 1]
-        if not options or options["encoding_format"] == "float":
-            assert [row.embedding for row in answer.data] == [[0.0, 7.0], [1.0, 7.0]]
-        else:
+        if encoding_format == "base64":
             assert isinstance(answer.data[0].embedding, str)
+        else:
+            assert [row.embedding for row in answer.data] == [[0.0, 7.0], [1.0, 7.0]]
 
 
 def test_models_are_listed_with_what_a_local_user_wants_to_know(api: Api, worker: FakeWorker) -> None:
     models = {model.id: model.model_dump() for model in api.openai.models.list()}
     chat, far = models["tiny-chat"], models["far-away"]
-    assert (chat["object"], chat["tasks"], chat["roles"], chat["state"], chat["downloaded"]) == ("model", ["chat"], ["chat"], "downloaded", True)
-    assert (far["state"], far["downloaded"], far["resident"], far["created"], far["owned_by"]) == ("not_downloaded", False, False, 0, "nobody")
+    assert chat.items() >= {"object": "model", "tasks": ["chat"], "roles": ["chat"], "state": "downloaded", "downloaded": True}.items()
+    assert far.items() >= {"state": "not_downloaded", "downloaded": False, "resident": False, "created": 0, "owned_by": "nobody"}.items()
     assert chat["created"] > 1_700_000_000
     worker.appear(tiny_chat=ModelState(state="resident", bytes=123))
     assert api.http.get("/v1/models/tiny-chat").json() | {"state": "resident", "resident": True, "bytes": 123} == (
@@ -151,8 +155,9 @@ class Process:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         keep = {name: value for name, value in os.environ.items() if not name.startswith("MLX_LOCAL_")}
-        mine = {"HOME": settings.home, "REDIS_URL": settings.redis_url, "CATALOG": settings.catalog, "PORT": self.port, "PROFILE": "starter"}
-        environment = {**keep, **{f"MLX_LOCAL_{name}": str(value) for name, value in mine.items()}, "MLX_LOCAL_MIN_FREE_DISK": "0", **more}
+        mine = {"HOME": settings.home, "REDIS_URL": settings.redis_url, "CATALOG": settings.catalog, "PORT": self.port}
+        environment = {**keep, **{f"MLX_LOCAL_{name}": str(value) for name, value in mine.items()}}
+        environment |= {"MLX_LOCAL_PROFILE": "starter", "MLX_LOCAL_MIN_FREE_DISK": "0", **more}
         self.child = subprocess.Popen([sys.executable, "-m", "app.api.main"], env=environment, stderr=subprocess.PIPE, text=True)
         transport = httpx.HTTPTransport(retries=8)
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", transport=transport, timeout=60, trust_env=False)
@@ -162,6 +167,13 @@ class Process:
         self.http.close()
         self.child.kill()
         self.child.communicate()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Ask again until it is so; a signal sends no answer that one could wait for."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
 
 
 @pytest.fixture
@@ -195,7 +207,9 @@ def test_a_stopping_process_ends_streams_and_calls_and_their_jobs_go_on(
         assert worker.store.get(job.id).state is JobState.SUCCEEDED
 
 
-def test_a_stopping_process_lets_answers_that_come_soon_arrive(process: Process, worker: FakeWorker, background: ThreadPoolExecutor) -> None:
+def test_a_stopping_process_lets_answers_that_come_soon_arrive(
+    process: Process, worker: FakeWorker, background: ThreadPoolExecutor
+) -> None:
     call = background.submit(process.http.post, "/v1/chat/completions", json=CHAT)
     job = worker.claim()
     process.child.send_signal(signal.SIGINT)
@@ -214,7 +228,8 @@ def test_a_job_outlives_an_api_that_is_killed_between_submit_and_poll(
 
 
 def test_the_log_has_a_line_for_each_request_and_nothing_of_its_content(process: Process, worker: FakeWorker) -> None:
-    response = process.http.post("/v1/jobs?note=confidential", json={"kind": "chat", "request": CHAT}, headers={"Authorization": "Bearer k3y"})
+    headers = {"Authorization": "Bearer k3y"}
+    response = process.http.post("/v1/jobs?note=confidential", json={"kind": "chat", "request": CHAT}, headers=headers)
     process.http.post("/v1/chat/completions", content=b'{"messages": "a secret of mine"}')
     process.child.send_signal(signal.SIGTERM)
     process.child.wait(30)
@@ -234,12 +249,10 @@ def test_a_new_catalog_is_read_on_sighup_and_a_wrong_one_is_not(process: Process
     good = api_settings.catalog.read_text()
     api_settings.catalog.write_text(good.replace('id = "far-away"', 'id = "very-far"'))
     process.child.send_signal(signal.SIGHUP)
-    while process.http.get("/v1/models/very-far").status_code != 200:
-        pass
+    until(lambda: process.http.get("/v1/models/very-far").status_code == 200)
     api_settings.catalog.write_text("nonsense")
     process.child.send_signal(signal.SIGHUP)
-    while "catalog.invalid" not in process.log.read_text():
-        pass
+    until(lambda: "catalog.invalid" in process.log.read_text())
     assert process.http.get("/v1/models/very-far").status_code == 200
 
 
