@@ -11,9 +11,14 @@ from app.engines.protocols import Frontend
 from app.errors import ModelLoadFailed
 from app.models.spec import ModelSpec, Task
 
-__all__ = ["open_frontend"]
+__all__ = ["open_frontend", "serves"]
 
 _BY_TASK = {Task.CHAT: "text", Task.VISION: "text", Task.EMBEDDING: "embedding"}
+
+
+def serves(spec: ModelSpec) -> bool:
+    """Return whether an engine of this version serves *spec*'s tasks."""
+    return spec.engine is not None or any(task in _BY_TASK for task in spec.tasks)
 
 
 def open_frontend(spec: ModelSpec, directory: Path) -> Frontend:

@@ -32,6 +32,12 @@ _GIB: Final = 1024**3
 # Prefixes are shared in blocks of this many tokens; smaller ones cost an evaluation each when a prompt is kept.
 _BLOCK_TOKENS: Final = 32
 _BLOCKS: Final = 4096
+# Models with recurrent layers cannot be cut at any block: of them whole states are kept, one at the end of each
+# prompt and one every so many tokens.
+_STATES: Final = 8
+_STATE_TOKENS: Final = 1024
+# Memory that the cache leaves free for others; prompts leave it before that is touched.
+_RESERVE_GIB: Final = 0.5
 
 
 def has_text_model(config: Mapping[str, Any]) -> bool:
@@ -50,10 +56,13 @@ def load_lazily(directory: Path) -> nn.Module:
 
 def prefix_cache(most_bytes: int) -> APCManager:
     """Return a store of prompts read before, at most *most_bytes* large."""
-    # The reserve is memory that it leaves free for others; prompts leave the cache before that is touched.
-    return APCManager(
-        num_blocks=_BLOCKS, block_size=_BLOCK_TOKENS, overrides={"memory_max_gb": most_bytes / _GIB, "memory_reserve_gb": 0.5}
-    )
+    limits = {
+        "memory_max_gb": most_bytes / _GIB,
+        "memory_reserve_gb": _RESERVE_GIB,
+        "checkpoint_entries": _STATES,
+        "checkpoint_interval_tokens": _STATE_TOKENS,
+    }
+    return APCManager(num_blocks=_BLOCKS, block_size=_BLOCK_TOKENS, overrides=limits)
 
 
 @dataclass(frozen=True, slots=True)
