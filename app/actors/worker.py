@@ -25,6 +25,7 @@ from app.actors.presence import Presence
 from app.actors.runner import Runner
 from app.actors.runs import Run, Runs, Withdrawn
 from app.actors.sink import EventSink
+from app.engines.registry import serves
 from app.errors import InferenceError, InvalidSetting, StoreUnavailable
 from app.jobs import keys, reconcile, rescue
 from app.jobs.broker import Announcer, declare_actor
@@ -160,7 +161,7 @@ class InferenceWorker:
         """Load what the profile wants resident at all times, one after the other."""
         for model in dict.fromkeys(self._catalog.roles.values()):
             spec = self._catalog.get(model)
-            if spec.residency == "always":
+            if spec.residency == "always" and serves(spec):
                 try:
                     self._residency.acquire(spec, wanted_by="")
                 except (InferenceError, StoreUnavailable) as error:

@@ -260,7 +260,7 @@ class JobReader:
             return position, WaitingFor(reason="quarantine", detail="A worker died while it ran this job, so it runs alone.")
         if model and model.state != "resident":
             return position, WaitingFor(reason=f"model_{model.state}", detail=model.detail or f"{job.model} is {model.state}.")
-        return position, WaitingFor(reason="slots_taken", detail=f"{position or 0} jobs are before this one in {queue}.")
+        return position, WaitingFor(reason="queue", detail=f"{position} jobs are before this one in {queue}." if position else "It is next.")
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -90,7 +90,8 @@ def test_a_stream_goes_on_without_repeats_after_a_kill(settings: Settings, worke
     async def scenario() -> tuple[str, set[int]]:
         gateway = await JobGateway.open(settings)
         await gateway.submit(new)
-        text, attempts = "", set()
+        text = ""
+        attempts: set[int] = set()
         async with gateway.waiting(new.id) as waiter:
             async for entry in waiter:
                 text += entry.text
