@@ -62,6 +62,7 @@ STATUS: Mapping[str, int] = {
     "model_load_failed": 500,
     "worker_crashed": 500,
     "newer_schema": 500,
+    "download_failed": 502,
     "queue_full": 503,
     "store_unavailable": 503,
     "worker_draining": 503,

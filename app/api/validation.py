@@ -20,6 +20,7 @@ M = TypeVar("M", bound=BaseModel)
 Path = tuple[str | int, ...]
 
 _SHOWN_CHARACTERS = 40
+_PARAM_CHARACTERS = 120
 _SENTENCES = {
     "missing": "is required",
     "string_type": "must be a string",
@@ -67,7 +68,8 @@ def invalid_request(errors: Sequence[Mapping[str, Any]], body: object, *, prefix
     first = chosen[0]
     path, _ = _split(first, body)
     named = (first.get("ctx") or {}).get("param")
-    param = ".".join(str(part) for part in (*prefix, *path, *([named] if named else []))) or None
+    # Cut: a part may be a key of the caller's own, of any length.
+    param = ".".join(str(part) for part in (*prefix, *path, *([named] if named else [])))[:_PARAM_CHARACTERS] or None
     if first["type"] == "unsupported_parameter":
         return InvalidRequest(f"`{param}` {first['msg']}.", param=param)
     # Branches of a union that all fail at one place: any of them would do.
