@@ -16,6 +16,7 @@ __all__ = ["RequestLogMiddleware"]
 
 log = get_logger("api")
 
+_LOGGED_CHARACTERS = 200  # of a path; a caller may send any
 _PROBES = frozenset({"/health", "/ready"})
 
 
@@ -34,6 +35,7 @@ class RequestLogMiddleware:
         state: dict[str, Any] = scope.setdefault("state", {})
         began = time.monotonic()
         status: int | None = None
+        where = {"method": scope["method"], "path": scope["path"][:_LOGGED_CHARACTERS]}
 
         async def send_with_ids(message: Message) -> None:
             nonlocal status
@@ -49,11 +51,11 @@ class RequestLogMiddleware:
             try:
                 await self._app(scope, receive, send_with_ids)
             except Exception:  # the process boundary: a defect of one request must not become silence for its caller
-                log.exception("http.failed", method=scope["method"], path=scope["path"])
+                log.exception("http.failed", **where)
                 if status is not None:
                     raise  # too late for an answer; the server closes the connection, which the client notices
                 await error_response(scope["path"], InternalError(request_id))(scope, receive, send_with_ids)
             finally:
                 write = log.debug if scope["path"] in _PROBES else log.info
                 seconds = round(time.monotonic() - began, 4)
-                write("http.request", method=scope["method"], path=scope["path"], status=status, seconds=seconds, job=state.get("job_id"))
+                write("http.request", **where, status=status, seconds=seconds, job=state.get("job_id"))

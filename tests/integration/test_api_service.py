@@ -91,16 +91,19 @@ def test_without_redis_a_request_is_503_and_with_it_again_answered(
     api: Api, worker: FakeWorker, redis_server: RedisServer, background: ThreadPoolExecutor
 ) -> None:
     redis_server.kill()
-    refused = api.http.post("/v1/chat/completions", json=CHAT)
+    calls = [background.submit(api.http.post, "/v1/chat/completions", json=CHAT)]
+    calls += [background.submit(api.http.get, path) for path in ("/v1/jobs", "/v1/jobs/job_x/events", "/v1/models")]
+    refused, listing, events, models = (call.result() for call in calls)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_unavailable")
     assert refused.headers["retry-after"]
     assert "x-should-retry" not in refused.headers
-    assert api.http.get("/v1/jobs").json()["code"] == "store_unavailable"
-    assert api.http.get("/v1/models").status_code == 200
+    assert listing.json()["code"] == events.json()["code"] == "store_unavailable"
+    assert models.status_code == 200
     redis_server.start()
     assert api.http.get("/v1/jobs").json()["data"] == []
-    response = api.http.post("/v1/jobs", json={"kind": "chat", "request": CHAT})
-    assert response.status_code == 202
+    call = background.submit(api.http.post, "/v1/chat/completions", json=CHAT)
+    worker.finish_chat(worker.claim(), "Hi")
+    assert call.result().status_code == 200
 
 
 def test_a_full_queue_is_503_with_the_time_to_try_again(api_settings: Settings, start_api: Callable[..., Api]) -> None:
