@@ -47,8 +47,8 @@ class Call:
 
     @property
     def streams(self) -> bool:
-        """Whether the answer comes as a stream. A receipt instead of an answer does not."""
-        return bool(self.job.request.get("stream")) and not self.preference.respond_async
+        """Whether the answer comes as a stream; a receipt does not."""
+        return bool(self.job.request.get("stream")) and self.preference.waits
 
     @property
     def include_usage(self) -> bool:
@@ -88,7 +88,9 @@ async def new_job(
 async def read_call(request: Request, body: Any, kind: JobKind, services: Services) -> Call:  # noqa: ANN401 - any JSON
     """Turn a request to an inference route into a call."""
     preference = parse_prefer(request.headers.getlist("prefer"))
-    tier = body.get("service_tier") if isinstance(body, dict) else None
+    streams, tier = (body.get("stream"), body.get("service_tier")) if isinstance(body, dict) else (None, None)
+    if streams and preference.respond_async:
+        preference = Preference(respond_async=True)  # the whole answer within n seconds is not what a stream's reader expects
     lane = Lane.INTERACTIVE if preference.waits and tier != "flex" else Lane.BATCH
     key = idempotency(request, body)
     job = await new_job(services, kind, body, lane=lane, waited=preference.waits, key=key)

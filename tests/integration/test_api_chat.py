@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -193,3 +197,29 @@ def test_many_callers_each_get_their_own_answer(api: Api, worker: FakeWorker, ba
     for job in jobs:
         worker.finish_chat(job, f"answer to {job.request['messages'][0]['content']}")
     assert [call.result() for call in calls] == [f"answer to {n}" for n in range(16)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_whenever_callers_hang_up_none_of_their_jobs_stays(
+    api: Api, worker: FakeWorker, background: ThreadPoolExecutor, *, stream: bool
+) -> None:
+    body = json.dumps({"messages": HELLO, "stream": stream}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    together = threading.Barrier(8)
+
+    def leave(patience_s: float) -> None:
+        with socket.create_connection(("127.0.0.1", api.port)) as connection:
+            together.wait()
+            connection.sendall(head + body)
+            connection.settimeout(patience_s)
+            with suppress(TimeoutError):
+                connection.recv(1)
+
+    for call in [background.submit(leave, 0.0005 * (n % 32 + 1)) for n in range(160)]:
+        call.result()
+    assert api.http.get("/health").status_code == 200
+    # Canceled may come a moment later; that it comes is the point.
+    jobs = worker.store.list_jobs(limit=1000)
+    assert jobs
+    for job in jobs:
+        worker.wait_for(job.id, JobState.CANCELED)

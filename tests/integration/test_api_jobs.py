@@ -235,6 +235,13 @@ def test_wait_gives_a_receipt_when_it_does_not_and_the_job_goes_on(api: Api, wor
     assert worker.finish_chat(job, "Hi")
 
 
+@pytest.mark.parametrize("prefer", ["respond-async", "respond-async, wait=50", "wait=0"])
+def test_a_stream_with_a_receipt_is_only_the_receipt(api: Api, worker: FakeWorker, prefer: str) -> None:
+    response = api.http.post("/v1/chat/completions", json={**CHAT, "stream": True}, headers={"Prefer": prefer})
+    assert (response.status_code, response.json()["lane"]) == (202, "batch")
+    assert worker.finish_chat(worker.claim(), "Hi")
+
+
 def test_a_caller_that_hangs_up_before_its_wait_is_over_cancels(api: Api, worker: FakeWorker) -> None:
     with ThreadPoolExecutor(1) as threads:
         call = threads.submit(api.http.post, "/v1/chat/completions", json=CHAT, headers={"Prefer": "wait=50"}, timeout=0.5)
