@@ -46,7 +46,9 @@ class Wakeup:
 
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
-            signal.signal(number, before)  # type: ignore[arg-type]  # what signal.signal itself returned
+            # Whoever was asked to stop is stopping: a last Ctrl-C must not break into the little that is left.
+            last_words = self.stop_requested and number in _STOP
+            signal.signal(number, signal.SIG_IGN if last_words else before)  # type: ignore[arg-type]  # what signal.signal returned
         signal.set_wakeup_fd(self._wakeup_before)
         self._reader.close()
         self._writer.close()

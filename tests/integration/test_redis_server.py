@@ -63,6 +63,11 @@ def connected(settings: Settings) -> redis.Redis:
     return client
 
 
+def wait_until_synced(client: redis.Redis) -> None:
+    """Wait until everything written is on disk. With a sync every second, an answer alone does not say so yet."""
+    assert client.execute_command("WAITAOF", 1, 0, 60_000) == [1, 0]  # type: ignore[no-untyped-call]
+
+
 def kill(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.wait()
@@ -90,11 +95,12 @@ def test_it_listens_on_a_private_socket_alone_and_keeps_every_write(own: Setting
     assert living(own.run_dir)["redis"].pid == process.pid
 
 
-def test_what_was_written_survives_kill_9(own: Settings, start: Start) -> None:
+def test_what_was_synced_survives_kill_9(own: Settings, start: Start) -> None:
     first = start()
     with connected(own) as client:
         for number in range(1000):
             client.set(f"key:{number}", number)
+        wait_until_synced(client)
     kill(first)
     start()
     with connected(own) as client:
@@ -106,6 +112,7 @@ def test_a_tail_that_a_crash_cut_short_is_given_up_and_the_rest_is_kept(own: Set
     with connected(own) as client:
         client.set("early", "1")
         client.set("late", "2")
+        wait_until_synced(client)
     kill(first)
     (journal,) = data_folder(own).glob("appendonlydir/*.incr.aof")
     with journal.open("r+b") as file:
