@@ -17,7 +17,7 @@ from app.jobs import keys
 from app.log import get_logger
 
 if TYPE_CHECKING:
-    from app.jobs.reading import ModelState
+    from app.jobs.decoding import ModelState
     from app.jobs.store import JobStore
 
 __all__ = ["Presence"]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from app.api.services import Services, ServicesDep
 from app.errors import StoreUnavailable
-from app.jobs.reading import ModelState
+from app.jobs.decoding import ModelState
 from app.models.hub import locate
 from app.models.spec import ModelSpec, Task
 

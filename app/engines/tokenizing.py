@@ -85,7 +85,7 @@ class Tokenizing:
     def encode(self, text: str) -> list[int]:
         """Return the ids of *text* with the special tokens that the tokenizer adds."""
         with self._lock:
-            return list(self.tokenizer(text, add_special_tokens=True, truncation=False)["input_ids"])
+            return list(self.tokenizer(text, add_special_tokens=True, truncation=False, verbose=False)["input_ids"])
 
     def encode_within(self, text: str, most: int) -> list[int]:
         """Return the ids of *text*, its end cut off so that with special tokens they are *most* at most.
@@ -100,7 +100,7 @@ class Tokenizing:
                     msg,
                     param="truncate_prompt_tokens",
                 )
-            return list(self.tokenizer(text, add_special_tokens=True, truncation=True, max_length=most)["input_ids"])
+            return list(self.tokenizer(text, add_special_tokens=True, truncation=True, max_length=most, verbose=False)["input_ids"])
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]], variables: Mapping[str, Any]) -> list[int]:
         """Return the ids of a conversation up to where the answer begins.
@@ -124,7 +124,7 @@ class Tokenizing:
                     **{"enable_thinking": False, **variables},
                 )
                 # The template writes the special tokens itself.
-                return list(self.tokenizer(cast("str", text), add_special_tokens=False, truncation=False)["input_ids"])
+                return list(self.tokenizer(cast("str", text), add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
         except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
             msg = f"The model's chat template refuses this conversation: {error}"
             raise InvalidRequest(msg, param="messages") from error

@@ -20,13 +20,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import dramatiq
-import redis
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.message import Message
 
-from app.errors import StoreUnavailable
 from app.jobs import keys
-from app.jobs.connection import connect_broker
+from app.jobs.connection import connect_broker, store_errors
 
 if TYPE_CHECKING:
     from app.jobs.claims import Unannounced
@@ -191,8 +189,6 @@ class Announcer:
 
     def announce_as(self, job_id: str, pending: Unannounced, *, front: bool = False) -> None:
         """Announce a job whose queue and number are known, as right after its submission."""
-        try:
+        with store_errors():
             message = self._broker.announce(pending.queue, job_id, pending.announce, front=front)
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise StoreUnavailable from error
         self._store.announced(job_id, pending.announce, message)

@@ -10,10 +10,12 @@ Two kinds, because a repeated command means different things to each:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +23,12 @@ import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
-from app.errors import InvalidSetting
+from app.errors import InvalidSetting, StoreUnavailable
 
 if TYPE_CHECKING:
     from app.settings import Settings
 
-__all__ = ["connect", "connect_broker", "redis_url", "socket_path"]
+__all__ = ["connect", "connect_broker", "redis_url", "socket_path", "store_errors"]
 
 # sockaddr_un.sun_path holds 104 bytes on macOS and 108 on Linux, the final NUL included.
 _MAX_SOCKET_PATH_BYTES = 100
@@ -72,6 +74,22 @@ def connect(settings: Settings, *, retries: int = 8) -> redis.Redis:
 def connect_broker(settings: Settings) -> redis.Redis:
     """Return a client for Dramatiq: bytes, no retry, because a repeated EVALSHA there is not idempotent."""
     return _client(settings, retry=Retry(NoBackoff(), 0), decode_responses=False)
+
+
+@contextlib.contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn Redis being away, full or unable to write into :class:`StoreUnavailable`.
+
+    MISCONF is what Redis answers to every write after its disk failed it.
+    """
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError) as error:
+        raise StoreUnavailable from error
+    except redis.ResponseError as error:
+        if str(error).startswith("MISCONF"):
+            raise StoreUnavailable from error
+        raise
 
 
 def _client(settings: Settings, **options: Any) -> redis.Redis:  # noqa: ANN401 - redis-py's own options

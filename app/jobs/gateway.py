@@ -17,15 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
-import redis
-
 from app.errors import QueueFull, StoreUnavailable
 from app.jobs.broker import Announcer, InferenceBroker
 from app.jobs.claims import Unannounced
-from app.jobs.connection import connect
+from app.jobs.connection import connect, store_errors
+from app.jobs.decoding import ModelState
 from app.jobs.feed import JobFeed, Subscription
 from app.jobs.keys import queue_name
-from app.jobs.reading import ModelState, WorkerInfo
+from app.jobs.reading import WorkerInfo
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
 from app.jobs.spool import Spool
 from app.jobs.store import LEASE_S, JobStore
@@ -241,10 +240,8 @@ class JobGateway:
         return await self._call(self._store.model_states)
 
     async def _call(self, work: Callable[[], T]) -> T:
-        try:
+        with store_errors():
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise StoreUnavailable from error
 
     async def _renew_leases(self) -> None:
         while True:

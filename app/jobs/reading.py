@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import heapq
-import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, cast
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from pydantic import BaseModel
 
-from app.errors import Failure, JobNotFinished, JobNotFound, StoreUnavailable
+from app.errors import JobNotFinished, JobNotFound
 from app.jobs import keys
-from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane, Progress, WaitingFor
+from app.jobs.connection import store_errors
+from app.jobs.decoding import FIELDS, ModelState, Scene, decode, explain
+from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
 from app.jobs.streams import StreamEntry, read_streams
 
 if TYPE_CHECKING:
     from app.jobs.spool import Spool
 
-__all__ = ["JobReader", "ModelState", "WorkerInfo"]
-
-_FIELDS = (
-    "id", "kind", "model", "lane", "state", "attempt", "created_at", "started_at", "finished_at", "progress",
-    "parent", "retry_of", "error", "usage", "output", "queue", "blob", "charges",
-)  # fmt: skip
+__all__ = ["JobReader", "WorkerInfo"]
 
 
 class WorkerInfo(BaseModel, frozen=True):
@@ -35,14 +31,6 @@ class WorkerInfo(BaseModel, frozen=True):
     pid: int
     started_at: datetime
     version: str
-
-
-class ModelState(BaseModel, frozen=True):
-    """What a worker says of one model."""
-
-    state: Literal["waiting", "loading", "resident", "failed"]
-    bytes: int = 0
-    detail: str = ""
 
 
 class JobReader:
@@ -58,7 +46,10 @@ class JobReader:
         Raises:
             JobNotFound: There is no such job.
         """
-        return self._decode_many([job_id], [self._fields(job_id)])[0]
+        job = self._decode_many([job_id])[0]
+        if job is None:
+            raise JobNotFound(job_id)
+        return job
 
     def output(self, job_id: str) -> bytes:
         """Return the JSON output of a job that succeeded.
@@ -67,10 +58,8 @@ class JobReader:
             JobNotFound: There is no such job.
             JobNotFinished: It has no output, yet or ever; the record says why.
         """
-        try:
+        with store_errors():
             state, output, blob = cast("list[str | None]", self.client.hmget(keys.job(job_id), ["state", "output", "blob"]))
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise StoreUnavailable from error
         if state is None:
             raise JobNotFound(job_id)
         if state != JobState.SUCCEEDED:
@@ -107,11 +96,8 @@ class JobReader:
             if not page:
                 break
             below = page[-1][0]
-            jobs = self._decode_many([job_id for _, job_id in page], [self._fields(job_id) for _, job_id in page], missing_ok=True)
-            wanted = (
-                job for job in jobs
-                if state in {None, job.state} and kind in {None, job.kind} and lane in {None, job.lane}
-            )  # fmt: skip
+            jobs = (job for job in self._decode_many([job_id for _, job_id in page]) if job is not None)
+            wanted = (job for job in jobs if state in {None, job.state} and kind in {None, job.kind} and lane in {None, job.lane})
             found += [job.model_copy(update={"output": None}) for job in wanted]
         return found[:limit]
 
@@ -132,12 +118,10 @@ class JobReader:
 
     def workers(self) -> list[WorkerInfo]:
         """Return the workers whose heartbeat has not lapsed."""
-        try:
+        with store_errors():
             ids = cast("set[str]", self.client.smembers(keys.WORKERS))
             found = ((worker_id, cast("dict[str, str]", self.client.hgetall(keys.worker(worker_id)))) for worker_id in sorted(ids))
             return [WorkerInfo.model_validate({**fields, "id": worker_id}) for worker_id, fields in found if fields]
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise StoreUnavailable from error
 
     def model_states(self) -> dict[str, ModelState]:
         """Return what the living workers say of their models; the furthest state wins."""
@@ -185,12 +169,6 @@ class JobReader:
         """Return the memory that Redis uses."""
         return int(cast("dict[str, int]", self.client.info("memory"))["used_memory"])
 
-    def _fields(self, job_id: str) -> list[str | None]:
-        try:
-            return cast("list[str | None]", self.client.hmget(keys.job(job_id), list(_FIELDS)))
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise StoreUnavailable from error
-
     def _sequence(self, job_id: str) -> float:
         value = cast("str | None", self.client.hget(keys.job(job_id), "seq"))
         if value is None:
@@ -206,62 +184,25 @@ class JobReader:
 
     @staticmethod
     def _execute(pipe: Any) -> list[Any]:  # noqa: ANN401 - a redis pipeline
-        try:
+        with store_errors():
             return cast("list[Any]", pipe.execute())
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise StoreUnavailable from error
 
-    def _decode_many(self, ids: Sequence[str], rows: Sequence[list[str | None]], *, missing_ok: bool = False) -> list[Job]:
-        jobs = []
-        for job_id, row in zip(ids, rows, strict=True):
-            fields = dict(zip(_FIELDS, row, strict=True))
-            if fields["id"] is None:
-                if missing_ok:
-                    continue
-                raise JobNotFound(job_id)
-            jobs.append(self._decode(fields))
-        return jobs
-
-    def _decode(self, fields: dict[str, str | None]) -> Job:
-        state = JobState(str(fields["state"]))
-        job = Job(
-            id=str(fields["id"]),
-            kind=JobKind(str(fields["kind"])),
-            model=str(fields["model"]),
-            lane=Lane(str(fields["lane"])),
-            state=state,
-            attempt=int(fields["attempt"] or 0),
-            created_at=_moment(fields["created_at"]) or datetime.now(UTC),
-            started_at=_moment(fields["started_at"]),
-            finished_at=_moment(fields["finished_at"]),
-            progress=Progress.model_validate_json(fields["progress"]) if fields["progress"] else None,
-            parent=fields["parent"],
-            retry_of=fields["retry_of"],
-            error=Failure.model_validate_json(fields["error"]) if fields["error"] else None,
-            usage=json.loads(fields["usage"]) if fields["usage"] else None,
-            output=json.loads(fields["output"]) if fields["output"] else None,
-        )
-        if state in TERMINAL:
-            return job
-        position, waiting = self._why_waiting(job, str(fields["queue"]))
-        return job.model_copy(update={"position": position, "waiting_for": waiting})
-
-    def _why_waiting(self, job: Job, queue: str) -> tuple[int | None, WaitingFor | None]:
-        """Say why *job* does not run yet. Derived from records and from what workers say, never stored."""
-        model = self.model_states().get(job.model)
-        if job.state is JobState.RUNNING:
-            if model and model.state in {"waiting", "loading"}:
-                return None, WaitingFor(reason=f"model_{model.state}", detail=model.detail or f"{job.model} is being loaded.")
-            return None, None
-        position = cast("int | None", self.client.zrank(keys.queue(queue), job.id))
-        if not self.workers():
-            return position, WaitingFor(reason="no_worker", detail="No worker is running; the job starts when one does.")
-        if queue == keys.QUARANTINE:
-            return position, WaitingFor(reason="quarantine", detail="A worker died while it ran this job, so it runs alone.")
-        if model and model.state != "resident":
-            return position, WaitingFor(reason=f"model_{model.state}", detail=model.detail or f"{job.model} is {model.state}.")
-        return position, WaitingFor(reason="queue", detail=f"{position} jobs are before this one in {queue}." if position else "It is next.")
-
-
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromtimestamp(float(text), UTC) if text else None
+    def _decode_many(self, ids: Sequence[str]) -> list[Job | None]:
+        """Return the jobs of *ids*, None where there is none: three round trips, however many they are."""
+        pipe = self.client.pipeline(transaction=False)
+        for job_id in ids:
+            pipe.hmget(keys.job(job_id), list(FIELDS))
+        rows = [dict(zip(FIELDS, row, strict=True)) for row in self._execute(pipe)]
+        jobs = [decode(fields) if fields["id"] else None for fields in rows]
+        if all(job is None or job.state in TERMINAL for job in jobs):
+            return jobs
+        for fields in rows:
+            pipe.zrank(keys.queue(str(fields["queue"])), str(fields["id"]))
+        positions = self._execute(pipe)
+        workers = self.workers()
+        scene = Scene(workers=len(workers), models=self.model_states())
+        return [
+            job if job is None or job.state in TERMINAL
+            else job.model_copy(update={"position": rank, "waiting_for": explain(job, str(fields["queue"]), rank, scene)})
+            for job, fields, rank in zip(jobs, rows, positions, strict=True)
+        ]  # fmt: skip

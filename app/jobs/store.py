@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import redis
 
-from app.errors import Failure, IdempotencyConflict, JobNotFound, NewerSchema, QueueFull, StoreUnavailable, WorkerCrashed
+from app.errors import Failure, IdempotencyConflict, JobNotFound, NewerSchema, QueueFull, WorkerCrashed
 from app.jobs import keys
 from app.jobs.claims import Claimed, Released, Unannounced, Unclaimed
+from app.jobs.connection import store_errors
 from app.jobs.reading import JobReader
 from app.jobs.record import Job, JobState, Progress
 from app.jobs.submission import NewJob, Submitted
@@ -47,10 +48,8 @@ class JobStore(JobReader):
     def _move(self, command: str, arguments: Mapping[str, Any], raw: str = "", *, client: Any = None) -> list[Any]:  # noqa: ANN401
         # None is left out: cjson would turn it into a truthy null.
         packed = json.dumps({key: value for key, value in arguments.items() if value is not None})
-        try:
+        with store_errors():
             return cast("list[Any]", self._script(keys=[keys.PREFIX], args=[command, packed, raw], client=client))
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise StoreUnavailable from error
 
     def check_schema(self) -> None:
         """Make an empty Redis ours, or check that the records there can be read.
@@ -58,11 +57,9 @@ class JobStore(JobReader):
         Raises:
             NewerSchema: They are of a later version of this software.
         """
-        try:
+        with store_errors():
             self.client.set(keys.SCHEMA, SCHEMA_VERSION, nx=True)
             found = int(cast("str", self.client.get(keys.SCHEMA)))
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise StoreUnavailable from error
         if found > SCHEMA_VERSION:
             raise NewerSchema(found, SCHEMA_VERSION)
 
@@ -109,10 +106,8 @@ class JobStore(JobReader):
 
     def to_announce(self, job_id: str) -> Unannounced | None:
         """Return what a message about this queued job must say, or None where none is wanted."""
-        try:
+        with store_errors():
             state, queue, number = cast("list[str | None]", self.client.hmget(keys.job(job_id), ["state", "queue", "announce"]))
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise StoreUnavailable from error
         if state != JobState.QUEUED or queue is None or number is None:
             return None
         return Unannounced(queue=queue, announce=int(number))
@@ -151,10 +146,8 @@ class JobStore(JobReader):
 
     @staticmethod
     def _stale(pipe: Any, ids: list[str]) -> list[str]:  # noqa: ANN401 - a redis pipeline
-        try:
+        with store_errors():
             answers = pipe.execute()
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise StoreUnavailable from error
         return [job_id for job_id, answer in zip(ids, answers, strict=True) if answer[0] == "stale"]
 
     def commit(

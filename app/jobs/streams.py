@@ -8,8 +8,8 @@ from typing import Any, Literal
 import redis
 from pydantic import BaseModel, Field
 
-from app.errors import StoreUnavailable
 from app.jobs import keys
+from app.jobs.connection import store_errors
 from app.jobs.record import TERMINAL, JobState, Progress
 
 __all__ = ["StreamEntry", "read_streams"]
@@ -42,10 +42,8 @@ def read_streams(client: redis.Redis, cursors: Mapping[str, str], *, count: int)
     """
     if not cursors:
         return {}
-    try:
+    with store_errors():
         answer: Any = client.xread({keys.tokens(job_id): cursor for job_id, cursor in cursors.items()}, count=count)
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise StoreUnavailable from error
     pairs: Iterable[tuple[str, Any]] = answer.items() if isinstance(answer, dict) else answer or []
     found: dict[str, list[StreamEntry]] = {}
     for key, batches in pairs:

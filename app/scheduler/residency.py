@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from app.engines.registry import open_frontend
 from app.errors import InferenceError, ModelLoadFailed, ModelNotDownloaded
-from app.jobs.reading import ModelState
+from app.jobs.decoding import ModelState
 from app.models.hub import locate
 
 if TYPE_CHECKING:

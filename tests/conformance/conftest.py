@@ -35,7 +35,7 @@ def subject(request: pytest.FixtureRequest, subject_named: Callable[[str], Subje
     subject.close_all()
 
 
-@pytest.fixture(params=[name for name in TEXT if name != "qwen3_5_moe-f32"])  # its caches and positions are qwen3_5's
+@pytest.fixture(params=TEXT)
 def text(request: pytest.FixtureRequest, subject_named: Callable[[str], Subject]) -> Iterator[Subject]:
     """The text engine, over every tiny model that it serves."""
     subject = subject_named(request.param)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -47,6 +47,14 @@ def test_sixteen_at_once_half_cold_half_hot_each_get_their_solo_answer(text: Sub
     together = run(text.open(), *works)
     for work, outcome in zip(works, together.values(), strict=True):
         assert same(outcome, alone(text, work))
+
+
+def test_experts_too_are_chosen_for_each_request_by_itself(subject_named: Callable[[str], Subject]) -> None:
+    experts = subject_named("qwen3_5_moe-f32")
+    works = [experts.work(number, size=16, temperature=0.0 if number < 4 else 1.5) for number in range(8)]
+    for work, outcome in zip(works, run(experts.open(), *works).values(), strict=True):
+        assert same(outcome, alone(experts, work))
+    experts.close_all()
 
 
 def test_a_cold_answer_is_what_the_model_itself_finds_likeliest(text: Subject) -> None:

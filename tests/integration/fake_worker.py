@@ -15,7 +15,7 @@ from app.errors import Failure
 from app.jobs import keys
 from app.jobs.claims import Claimed
 from app.jobs.connection import connect
-from app.jobs.reading import ModelState
+from app.jobs.decoding import ModelState
 from app.jobs.record import Job, JobState, completion_id
 from app.jobs.spool import Spool
 from app.jobs.store import JobStore

@@ -19,7 +19,7 @@ import openai
 import pytest
 from pydantic import SecretStr
 
-from app.jobs.reading import ModelState
+from app.jobs.decoding import ModelState
 from app.jobs.record import JobState
 from app.settings import Settings
 from tests.conftest import RedisServer

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from app.errors import Failure
 from app.jobs.claims import Claimed
-from app.jobs.reading import ModelState
+from app.jobs.decoding import ModelState
 from app.jobs.record import JobKind, JobState, Lane
 from app.jobs.store import JobStore
 from app.jobs.submission import NewJob
