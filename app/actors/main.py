@@ -11,7 +11,7 @@ import threading
 os.environ.setdefault("dramatiq_restart_delay", "500")
 
 from app import log
-from app.errors import InferenceError
+from app.errors import InferenceError, InvalidSetting, NewerSchema
 from app.settings import Settings, load_settings
 
 __all__ = ["main"]
@@ -27,7 +27,8 @@ def main(settings: Settings | None = None) -> int:
         worker = InferenceWorker(settings)
     except InferenceError as error:
         sys.stderr.write(f"mlx-local worker: {error.message}\n")
-        return 2
+        # 2 says that starting again is of no use.
+        return 2 if isinstance(error, InvalidSetting | NewerSchema) else 1
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
