@@ -10,8 +10,8 @@ from __future__ import annotations
 __all__ = ["Pace"]
 
 TARGET_S = 0.1
-_TOO_LONG = 1.5  # times the target
-_SHORT = 0.5
+# Twice as much takes at most twice as long, so a size that grew below the target does not shrink again at once.
+_TOO_LONG = 2.0  # times the target
 
 
 class Pace:
@@ -30,5 +30,5 @@ class Pace:
         """
         if seconds > _TOO_LONG * self._target_s and done * 2 > self.size:
             self.size = max(self._least, self.size // 2)
-        elif seconds < _SHORT * self._target_s and done >= self.size:
+        elif seconds < self._target_s and done >= self.size:
             self.size = min(self._most, self.size * 2)
