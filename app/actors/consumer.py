@@ -7,8 +7,10 @@ acknowledgement sets, with a long poll as fallback.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
@@ -28,10 +30,18 @@ _POLL_S = 30.0
 
 
 class WakeConsumer(_RedisConsumer):
-    """Fetches when woken; stock fetch, stock scripts, stock acknowledgements."""
+    """Fetches when woken; stock fetch, stock scripts, stock acknowledgements.
 
-    def __init__(self, broker: WorkerBroker, queue_name: str, prefetch: int, timeout: int) -> None:
-        super().__init__(broker, queue_name, prefetch, timeout)  # type: ignore[no-untyped-call]
+    Args:
+        broker: This process's.
+        queue_name: What to fetch from.
+        limit: How many messages may be fetched and unfinished, asked before each fetch.
+        timeout: Dramatiq's, unused.
+    """
+
+    def __init__(self, broker: WorkerBroker, queue_name: str, limit: Callable[[], int], timeout: int) -> None:
+        super().__init__(broker, queue_name, limit(), timeout)  # type: ignore[no-untyped-call]
+        self._limit = limit
         self.event = threading.Event()
         self.closing = False
         self.known: set[str] = set()  # Redis ids of messages that this process has fetched and not finished
@@ -50,24 +60,26 @@ class WakeConsumer(_RedisConsumer):
         return None
 
     def _fetch(self) -> None:
-        room = self.prefetch - self.outstanding_message_count
+        room = self._limit() - self.outstanding_message_count
         if room <= 0:
             return
         try:
             fetched = [data for data in self.broker.do_fetch(self.queue_name, room) if data is not None]
-        except redis.ConnectionError as error:
+        except redis.RedisError as error:
             raise ConnectionClosed(error) from None
         self.known.update(Message.decode(data).options["redis_message_id"] for data in fetched)
         self.message_cache = fetched
 
     def ack(self, message: MessageProxy) -> None:
         """Acknowledge, and fetch again: there is room for one more."""
-        super().ack(message)  # type: ignore[no-untyped-call]
+        with _as_closed():
+            super().ack(message)  # type: ignore[no-untyped-call]
         self._done(message)
 
     def nack(self, message: MessageProxy) -> None:
         """Reject, and fetch again."""
-        super().nack(message)  # type: ignore[no-untyped-call]
+        with _as_closed():
+            super().nack(message)  # type: ignore[no-untyped-call]
         self._done(message)
 
     def _done(self, message: MessageProxy) -> None:
@@ -89,13 +101,22 @@ class WakeConsumer(_RedisConsumer):
         return len(lost)
 
 
+@contextlib.contextmanager
+def _as_closed() -> Iterator[None]:
+    """Let Dramatiq try an acknowledgement again, whatever kept Redis from it: full memory and a failed disk pass too."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise ConnectionClosed(error) from None
+
+
 class WorkerBroker(InferenceBroker):
     """The broker of a worker process.
 
     Args:
         settings: Say where Redis is.
         broker_id: See :class:`InferenceBroker`.
-        prefetch_of: Messages that a queue may have fetched and unfinished: its model's slots.
+        prefetch_of: Messages that a queue may have fetched and unfinished at this moment.
     """
 
     def __init__(self, settings: Settings, *, broker_id: str, prefetch_of: Callable[[str], int]) -> None:
@@ -112,7 +133,7 @@ class WorkerBroker(InferenceBroker):
         """
         with self._consumers_lock:
             if queue_name not in self._consumers:
-                self._consumers[queue_name] = WakeConsumer(self, queue_name, self._prefetch_of(queue_name), timeout)
+                self._consumers[queue_name] = WakeConsumer(self, queue_name, partial(self._prefetch_of, queue_name), timeout)
             return self._consumers[queue_name]
 
     def wake(self, queue_name: str) -> None:

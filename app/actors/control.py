@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
@@ -74,21 +75,31 @@ class Control:
                     declare_known_queues(self._client, self._broker)
                     self._broker.wake_all()
                     self._listen(listener)
-            except (redis.ConnectionError, redis.TimeoutError, StoreUnavailable) as error:
+            except (redis.RedisError, StoreUnavailable) as error:
                 log.warning("control.reconnecting", error=type(error).__name__)
                 self._stop.wait(_RECONNECT_S)
+
+    @staticmethod
+    def _attempt(what: Callable[[], object]) -> None:
+        """Do *what*, which may fail: without this thread nothing is cancelled, announced late or given back any more."""
+        try:
+            what()
+        except (redis.ConnectionError, redis.TimeoutError, StoreUnavailable):
+            raise
+        except Exception as error:
+            log.exception("control.failed", error=type(error).__name__)
 
     def _listen(self, listener: Any) -> None:  # noqa: ANN401 - redis-py's PubSub
         while not self._stop.is_set():
             message = listener.get_message(timeout=_LISTEN_S)
             if message and message["type"] == "message":
-                self._obey(message["data"])
+                self._attempt(partial(self._obey, message["data"]))
             now = time.monotonic()
             for entry in self._chores:
                 due_s, every_s, chore = cast("tuple[float, float, Callable[[], object]]", entry)
                 if now >= due_s:
                     entry[0] = now + every_s
-                    chore()
+                    self._attempt(chore)
 
     def _obey(self, text: str) -> None:
         word, _, rest = text.partition(" ")

@@ -25,16 +25,20 @@ __all__ = ["Presence"]
 log = get_logger("worker.presence")
 
 _TTL_S = 30
+_BEAT_S = 5.0
 
 
 class Presence:
-    """This worker's entry among the workers. Quick: a report never waits for Redis."""
+    """This worker's entry among the workers, said by a thread of its own: a report never waits for Redis."""
 
     def __init__(self, store: JobStore, worker_id: str) -> None:
         self._store = store
         self._worker_id = worker_id
         self._models: dict[str, ModelState] = {}
         self._lock = threading.Lock()
+        self._news = threading.Event()
+        self._leaving = False
+        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
         self._facts: dict[Any, Any] = {
             "home": worker_id.partition("-")[0],
             "pid": os.getpid(),
@@ -42,14 +46,25 @@ class Presence:
             "version": __version__,
         }
 
+    def start(self) -> None:
+        """Go on beating."""
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._leaving:
+            self._news.wait(_BEAT_S)
+            self._news.clear()
+            if not self._leaving:
+                self.beat()
+
     def report(self, model: str, state: ModelState | None) -> None:
-        """Note a model's state, None when it is gone, and say so."""
+        """Note a model's state, None when it is gone. It is said at once, by another thread."""
         with self._lock:
             if state is None:
                 self._models.pop(model, None)
             else:
                 self._models[model] = state
-        self.beat()
+        self._news.set()
 
     def beat(self) -> None:
         """Say everything again, and live for another half minute."""
@@ -65,13 +80,17 @@ class Presence:
             pipe.expire(keys.models_of(self._worker_id), _TTL_S)
         try:
             pipe.execute()
-        except (redis.ConnectionError, redis.TimeoutError) as error:
+        except redis.RedisError as error:
             log.warning("presence.unsaid", error=type(error).__name__)
 
     def leave(self) -> None:
         """Say goodbye."""
+        self._leaving = True
+        self._news.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
         try:
             self._store.client.delete(keys.worker(self._worker_id), keys.models_of(self._worker_id))
             self._store.client.srem(keys.WORKERS, self._worker_id)
-        except (redis.ConnectionError, redis.TimeoutError) as error:
+        except redis.RedisError as error:
             log.warning("presence.unsaid", error=type(error).__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from app.jobs.broker import Announcer
     from app.jobs.store import JobStore
     from app.models.catalog import Catalog
+    from app.scheduler.breadcrumb import Preparing
     from app.scheduler.gpu import GpuThread
     from app.scheduler.residency import Residency
 
@@ -42,6 +44,7 @@ class Runner:
         residency: Residency,
         gpu: GpuThread,
         runs: Runs,
+        preparing: Preparing,
     ) -> None:  # fmt: skip
         self._worker_id = worker_id
         self._store = store
@@ -50,10 +53,20 @@ class Runner:
         self._residency = residency
         self._gpu = gpu
         self._runs = runs
+        self._preparing = preparing
+        self._never = threading.Event()
         self.draining = False
 
     def run(self, job_id: str, announce: int) -> None:
-        """Run one job to its end, if the message is still true."""
+        """Run one job to its end, if the message is still true. Once this worker drains, keep the message and never return."""
+        with self._runs.message():
+            if not self.draining:
+                self._run(job_id, announce)
+                return
+        # To return would acknowledge the message. Unacknowledged, it goes back to the front of its queue when the drain ends.
+        self._never.wait()
+
+    def _run(self, job_id: str, announce: int) -> None:
         token = secrets.token_hex(8)
         claim = self._insist(lambda: self._store.claim(job_id, announce, worker=self._worker_id, token=token))
         if isinstance(claim, Unclaimed):
@@ -64,7 +77,7 @@ class Runner:
         self._runs.add(run)
         try:
             self._settle(run, self._work(run))
-        except Exception as error:  # the actor's boundary: whatever is wrong with us, the job must end and say so
+        except BaseException as error:  # the actor's boundary: whatever is wrong, the job must end. A panic in Rust is no Exception.
             log.exception("job.broke", job=claim.id, error=type(error).__name__)
             self._commit_failure(run, Failure(code="internal_error", message=f"The worker failed on this job: {type(error).__name__}."))
         finally:
@@ -77,13 +90,15 @@ class Runner:
             return Withdrawn.DRAINED
         try:
             frontend = self._residency.acquire(self._catalog.get(claim.model), run.work_id)
-            ids, text = self._store.published(claim.id) if claim.attempt > 1 else ([], "")
+            ids, text = self._insist(lambda: self._store.published(claim.id)) if claim.attempt > 1 else ([], "")
             run.text.append(text)
-            work = frontend.prepare(
-                run.work_id, claim.kind, claim.request, seed=claim.seed, published=ids, alone=claim.suspect
-            )  # fmt: skip
+            with self._preparing.naming(run.work_id):
+                work = frontend.prepare(
+                    run.work_id, claim.kind, claim.request, seed=claim.seed, published=ids, alone=claim.suspect
+                )  # fmt: skip
         except InferenceError as error:
-            return Failed(run.work_id, error)
+            # A load that a drain broke off is no fault of the job.
+            return run.ended.result() if run.ended.done() else Failed(run.work_id, error)
         self._gpu.add(claim.model, work)
         if run.ended.done():
             # Withdrawn before there was anything to cancel.

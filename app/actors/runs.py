@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from concurrent.futures import Future
+from collections.abc import Iterator
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -31,6 +33,7 @@ class Run:
     claim: Claimed
     ended: Future[Ending] = field(default_factory=Future)
     text: list[str] = field(default_factory=list)
+    begun: bool = False  # its first tokens of this attempt are on their way
 
     @property
     def work_id(self) -> str:
@@ -38,17 +41,30 @@ class Run:
         return work_id(self.claim.id, self.claim.attempt)
 
     def end(self, ending: Ending) -> None:
-        """Say how it ended; only the first word counts."""
-        if not self.ended.done():
+        """Say how it ended; only the first word counts, whoever speaks at the same time."""
+        with contextlib.suppress(InvalidStateError):
             self.ended.set_result(ending)
 
 
 class Runs:
-    """All runs of this worker, by work id and by job. Thread-safe."""
+    """All runs of this worker, by work id and by job, and how many messages are being seen to. Thread-safe."""
 
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
+        self._messages = 0
         self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def message(self) -> Iterator[None]:
+        """Count a message from before its claim until its job is settled: in between there may be no run of it yet."""
+        with self._changed:
+            self._messages += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._messages -= 1
+                self._changed.notify_all()
 
     def add(self, run: Run) -> None:
         """Count a run."""
@@ -59,7 +75,6 @@ class Runs:
         """Forget a run that is committed, released or lost."""
         with self._changed:
             self._runs.pop(run.work_id, None)
-            self._changed.notify_all()
 
     def get(self, wanted: str) -> Run | None:
         """Return the run of a work id."""
@@ -71,12 +86,17 @@ class Runs:
         with self._changed:
             return [run for run in self._runs.values() if run.claim.id == job_id]
 
+    def claims(self) -> set[tuple[str, str]]:
+        """Return every run's job and claim token."""
+        with self._changed:
+            return {(run.claim.id, run.claim.token) for run in self._runs.values()}
+
     def all(self) -> list[Run]:
         """Return every run."""
         with self._changed:
             return list(self._runs.values())
 
     def wait_until_idle(self, timeout_s: float) -> bool:
-        """Wait for every run's end; return whether that came."""
+        """Wait until no message is being seen to; return whether that came."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._runs, timeout_s)
+            return self._changed.wait_for(lambda: not self._messages, timeout_s)

@@ -54,7 +54,6 @@ class EventSink:
         self._events: deque[Event] = deque()
         self._arrived = threading.Event()
         self._stopping = False
-        self._begun: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="event-sink", daemon=True)
 
     def start(self) -> None:
@@ -101,11 +100,14 @@ class EventSink:
         while self._events:
             event = self._events.popleft()
             if isinstance(event, Tokens):
+                run = self._runs.get(event.id)
+                if run is None:
+                    continue  # withdrawn meanwhile
                 ids, texts = batch.tokens.setdefault(event.id, ([], []))
                 ids += event.ids
                 texts.append(event.text)
-                urgent |= event.id not in self._begun
-                self._begun.add(event.id)
+                urgent |= not run.begun
+                run.begun = True
             elif isinstance(event, Finished | Embedded | Failed):
                 batch.endings.append(event)
                 urgent = True
@@ -115,7 +117,6 @@ class EventSink:
         if batch.tokens and not self._publish(batch):
             return False
         for ending in batch.endings:
-            self._begun.discard(ending.id)
             run = self._runs.get(ending.id)
             if run:
                 run.end(ending)

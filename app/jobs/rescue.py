@@ -8,7 +8,7 @@ are charged; all others go back to their queue as if nothing had happened.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, cast
 
 from app.jobs import keys
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from app.jobs.claims import Released
     from app.jobs.store import JobStore
 
-__all__ = ["broker_of", "rescue_home", "rescue_silent", "work_id"]
+__all__ = ["Strays", "broker_of", "rescue_home", "rescue_silent", "work_id"]
 
 log = get_logger("worker.rescue")
 
@@ -71,6 +71,36 @@ def rescue_silent(store: JobStore, announcer: Announcer, worker_id: str) -> list
     if silent:
         store.client.srem(keys.WORKERS, *silent)
     return released
+
+
+class Strays:
+    """Jobs that are running by this living worker's name while it knows nothing of them.
+
+    It happens when Redis forgets its last second, and with it the end of a job, or when a claim cannot be read.
+    They are given back, and charged: a record that cannot be read would come back for ever.
+
+    Args:
+        store: The job store.
+        announcer: Announces what is queued again.
+        worker_id: This worker's.
+        working: Job and claim token of everything that it works on.
+    """
+
+    def __init__(self, store: JobStore, announcer: Announcer, worker_id: str, working: Callable[[], set[tuple[str, str]]]) -> None:
+        self._store = store
+        self._announcer = announcer
+        self._worker_id = worker_id
+        self._working = working
+        self._seen: set[tuple[str, str]] = set()
+
+    def rescue(self) -> list[Released]:
+        """Give back what was astray in two passes in a row; in one it may have been claimed or committed just now."""
+        held = [(job, token) for job, worker, token, _ in self._store.held() if worker == self._worker_id]
+        working = self._working()
+        astray = [claim for claim in held if claim not in working]
+        lost = [(job, token, True) for job, token in astray if (job, token) in self._seen]
+        self._seen = set(astray)
+        return _release(self._store, self._announcer, lost)
 
 
 def _other(worker: str, home: str, worker_id: str) -> bool:

@@ -8,20 +8,33 @@ page when the process dies. It does not survive a power cut, and need not.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Breadcrumb"]
+__all__ = ["Breadcrumb", "Preparing", "load_name", "model_of"]
 
 _SIZE_BYTES = 64 * 1024
 _LENGTH_BYTES = 4
+_LOAD = "load:"
+
+
+def load_name(model: str) -> str:
+    """Return what a breadcrumb calls the load of *model*."""
+    return f"{_LOAD}{model}"
+
+
+def model_of(name: str) -> str | None:
+    """Return the model whose load *name* names, None where it names work."""
+    return name.removeprefix(_LOAD) if name.startswith(_LOAD) else None
 
 
 class Breadcrumb:
-    """The file, mapped. One writer, the GPU thread."""
+    """The file, mapped. One writer at a time."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,3 +65,29 @@ class Breadcrumb:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+class Preparing:
+    """Who is being prepared, by threads beside the GPU's, in a breadcrumb of its own. Thread-safe.
+
+    A tokenizer or a template can take the process down as an engine can, and then too it must be known who did it.
+    """
+
+    def __init__(self, breadcrumb: Breadcrumb) -> None:
+        self._breadcrumb = breadcrumb
+        self._names: list[str] = []
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def naming(self, *names: str) -> Iterator[None]:
+        """Name what the block may die of."""
+        with self._lock:
+            self._names += names
+            self._breadcrumb.write(self._names)
+        try:
+            yield
+        finally:
+            with self._lock:
+                for name in names:
+                    self._names.remove(name)
+                self._breadcrumb.write(self._names)

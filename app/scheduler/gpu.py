@@ -24,7 +24,7 @@ from app.engines import device
 from app.engines.protocols import Embedded, Engine, Event, Failed, Finished, Frontend, Loading, Work
 from app.errors import EngineFailed, InferenceError, ModelLoadFailed
 from app.log import get_logger
-from app.scheduler.breadcrumb import Breadcrumb
+from app.scheduler.breadcrumb import Breadcrumb, load_name
 
 __all__ = ["GpuThread", "LoadFacts"]
 
@@ -78,6 +78,7 @@ class GpuThread:
         self._residents: dict[str, _Resident] = {}
         self._loads: deque[_Load] = deque()
         self._stopping = False
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name="gpu")
 
     def start(self) -> None:
@@ -98,10 +99,11 @@ class GpuThread:
             wanted_by: Work id that the load is for.
 
         Returns:
-            Its cost, or :class:`ModelLoadFailed`.
+            Its cost, or :class:`ModelLoadFailed`; cancelled when the thread stops before.
         """
         load = _Load(model, frontend, wanted_by, Future())
-        self._order(lambda: self._loads.append(load))
+        if not self._order(lambda: self._loads.append(load)):
+            load.done.cancel()
         return load.done
 
     def unload(self, model: str) -> Future[int]:
@@ -118,10 +120,13 @@ class GpuThread:
         """Forget work before the next slice."""
         self._order(lambda: self._cancel(model, work_id))
 
-    def _order(self, command: Callable[[], None]) -> None:
+    def _order(self, command: Callable[[], None]) -> bool:
+        """Leave a command; return whether anybody is there to carry it out."""
         with self._wake:
-            self._commands.append(command)
-            self._wake.notify()
+            if not self._ended:
+                self._commands.append(command)
+                self._wake.notify()
+            return not self._ended
 
     def _run(self) -> None:
         device.settle_device()
@@ -133,6 +138,9 @@ class GpuThread:
             if self._stopping:
                 break
             self._round()
+        with self._wake:
+            self._ended = True
+        self._obey()
         for load in self._loads:
             load.done.cancel()
         self._loads.clear()
@@ -165,11 +173,11 @@ class GpuThread:
             self._load_slice(self._loads[0])
 
     def _step(self, model: str, resident: _Resident) -> None:
-        self._breadcrumb.write(resident.engine.stepping())
         began = time.perf_counter()
         try:
+            self._breadcrumb.write(resident.engine.stepping())
             events = resident.engine.step()
-        except Exception as error:  # noqa: BLE001 - native code may raise anything, and the other engines must go on
+        except BaseException as error:  # noqa: BLE001 - native code may raise anything, and the other engines must go on
             self._drop_broken(model, resident, error)
             return
         finally:
@@ -181,25 +189,24 @@ class GpuThread:
                 resident.work.discard(event.id)
             self._emit(event)
 
-    def _drop_broken(self, model: str, resident: _Resident, error: Exception) -> None:
+    def _drop_broken(self, model: str, resident: _Resident, error: BaseException) -> None:
         """An engine failed as a whole, so its state is unknown: fail its work and free it; the next call loads it again."""
         log.error("engine.failed", model=model, error=type(error).__name__, exc_info=error)
         work, resident.work = resident.work, set()
         self._unload(model)
         self._lost(model)
         for work_id in work:
-            text = f"The engine of {model} failed: {type(error).__name__}."
-            self._emit(Failed(work_id, EngineFailed(text)))
+            self._emit(Failed(work_id, _engine_failed(model, error)))
 
     def _load_slice(self, load: _Load) -> None:
-        self._breadcrumb.write((load.wanted_by,))
+        self._breadcrumb.write((load_name(load.model), load.wanted_by))
         try:
             if load.steps is None:
                 load.began_s = time.perf_counter()
                 load.bytes_before = device.active_bytes()
                 load.steps = load.frontend.open()
             engine = next(load.steps)
-        except Exception as error:  # noqa: BLE001 - loaders of five libraries raise anything on files of any origin
+        except BaseException as error:  # noqa: BLE001 - loaders of five libraries raise anything on files of any origin
             self._end_failed_load(load, error)
             return
         finally:
@@ -212,7 +219,7 @@ class GpuThread:
         log.info("model.loaded", model=load.model, bytes=facts.bytes, seconds=round(facts.seconds, 3))
         load.done.set_result(facts)
 
-    def _end_failed_load(self, load: _Load, error: Exception) -> None:
+    def _end_failed_load(self, load: _Load, error: BaseException) -> None:
         log.error("model.load_failed", model=load.model, error=type(error).__name__, exc_info=error)
         self._loads.popleft()
         load.steps = None
@@ -227,7 +234,10 @@ class GpuThread:
         if resident is None:
             return 0
         before, began = device.active_bytes(), time.perf_counter()
-        resident.engine.close()
+        try:
+            resident.engine.close()
+        except BaseException as error:  # it goes all the same, and with it what it holds
+            log.exception("engine.close_failed", model=model, error=type(error).__name__)
         del resident
         device.release_memory()
         freed = before - device.active_bytes()
@@ -240,11 +250,26 @@ class GpuThread:
             text = f"{model} was unloaded before the work reached it."
             self._emit(Failed(work.id, EngineFailed(text)))
             return
-        resident.work.add(work.id)
-        resident.engine.add(work)
+        try:
+            resident.engine.add(work)
+        except BaseException as error:  # of this work alone: nothing of it has been computed
+            log.exception("engine.refused", model=model, error=type(error).__name__)
+            self._emit(Failed(work.id, _engine_failed(model, error)))
+        else:
+            resident.work.add(work.id)
 
     def _cancel(self, model: str, work_id: str) -> None:
         resident = self._residents.get(model)
         if resident is not None:
             resident.work.discard(work_id)
-            resident.engine.cancel(work_id)
+            try:
+                resident.engine.cancel(work_id)
+            except BaseException as error:  # noqa: BLE001 - as in a step
+                self._drop_broken(model, resident, error)
+
+
+def _engine_failed(model: str, error: BaseException) -> InferenceError:
+    if isinstance(error, InferenceError):
+        return error
+    text = f"The engine of {model} failed: {type(error).__name__}."
+    return EngineFailed(text)

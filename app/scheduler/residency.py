@@ -18,11 +18,14 @@ from app.engines.registry import open_frontend
 from app.errors import InferenceError, ModelLoadFailed, ModelNotDownloaded
 from app.jobs.decoding import ModelState
 from app.models.hub import locate
+from app.scheduler.breadcrumb import load_name
 
 if TYPE_CHECKING:
     from app.engines.protocols import Frontend
     from app.models.spec import ModelSpec
+    from app.scheduler.breadcrumb import Preparing
     from app.scheduler.gpu import GpuThread
+    from app.scheduler.load_deaths import LoadDeaths
     from app.settings import Settings
 
 __all__ = ["Residency"]
@@ -34,11 +37,22 @@ class Residency:
     Args:
         gpu: Loads and frees.
         settings: Say where models are.
-        report: Told whenever a model's state changed; must be quick.
+        preparing: Names what is opened, should that kill the process.
+        deaths: Say which models must not be loaded.
+        report: Told whenever a model's state changed; must be quick, and never wait.
     """
 
-    def __init__(self, gpu: GpuThread, settings: Settings, report: Callable[[str, ModelState | None], None]) -> None:
+    def __init__(
+        self,
+        gpu: GpuThread,
+        settings: Settings,
+        preparing: Preparing,
+        deaths: LoadDeaths,
+        report: Callable[[str, ModelState | None], None],
+    ) -> None:
         self._gpu = gpu
+        self._preparing = preparing
+        self._deaths = deaths
         self._settings = settings
         self._report = report
         self._frontends: dict[str, Future[Frontend]] = {}
@@ -50,11 +64,11 @@ class Residency:
 
         Args:
             spec: The model.
-            wanted_by: Work id that is charged if the load kills the process.
+            wanted_by: Work id that is charged if the load kills the process; empty for nobody's.
 
         Raises:
             ModelNotDownloaded: Its files are not on this machine.
-            ModelLoadFailed: They are, and no engine could be made of them.
+            ModelLoadFailed: They are, and no engine could be made of them, or the attempt killed the worker too often.
         """
         with self._lock:
             flight = self._frontends.get(spec.id)
@@ -65,6 +79,12 @@ class Residency:
             self._load(spec, wanted_by, flight)
         return flight.result()
 
+    def is_resident(self, model: str) -> bool:
+        """Return whether a call for the model would not wait."""
+        with self._lock:
+            flight = self._frontends.get(model)
+        return flight is not None and flight.done()
+
     def forget(self, model: str) -> None:
         """Note that a model's engine is gone; the next call loads it again."""
         with self._lock:
@@ -74,8 +94,11 @@ class Residency:
     def _load(self, spec: ModelSpec, wanted_by: str, flight: Future[Frontend]) -> None:
         try:
             self._report(spec.id, ModelState(state="loading", detail=f"{spec.id} is being loaded."))
+            if self._deaths.condemns(spec.id):
+                text = f"Loading {spec.id} killed the worker again and again, so it is not tried for some minutes."
+                raise ModelLoadFailed(text, param="model")  # noqa: TRY301 - told to all who wait, as any other failure
             # One at a time: transformers' lazy imports break when threads race for them.
-            with self._opening:
+            with self._opening, self._preparing.naming(load_name(spec.id), *filter(None, (wanted_by,))):
                 frontend = open_frontend(spec, self._directory(spec))
             facts = self._gpu.load(spec.id, frontend, wanted_by).result()
         except BaseException as error:  # whatever it was, those who wait for this load must hear of it
@@ -86,8 +109,9 @@ class Residency:
             self._report(spec.id, ModelState(state="failed", detail=failure.message))
             flight.set_exception(failure)
             raise failure from error
-        self._report(spec.id, ModelState(state="resident", bytes=facts.bytes))
+        self._deaths.forgive(spec.id)
         flight.set_result(frontend)
+        self._report(spec.id, ModelState(state="resident", bytes=facts.bytes))
 
     def _directory(self, spec: ModelSpec) -> Path:
         directory = locate(spec, self._settings)
