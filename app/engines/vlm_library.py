@@ -8,6 +8,7 @@ and, of it, ``prefill_step_size`` and ``_processed_prompt_columns``.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,12 +30,14 @@ from app.engines.sampling import NOT_A_TOKEN, Draw
 __all__ = ["TextBatch", "Tick", "has_text_model", "load_lazily", "prefix_cache"]
 
 _GIB: Final = 1024**3
-# Prefixes are shared in blocks of this many tokens; smaller ones cost an evaluation each when a prompt is kept.
+# Prefixes are shared in blocks of this many tokens. Every piece of a prompt looks at every block, and keeping one
+# costs an evaluation, so long prompts are kept whole, and shared up to any block all the same.
 _BLOCK_TOKENS: Final = 32
-_BLOCKS: Final = 4096
-# Models with recurrent layers cannot be cut at any block: of them whole states are kept, one at the end of each
-# prompt and one every so many tokens.
-_STATES: Final = 8
+_BLOCKS: Final = 1024
+_WHOLE_FROM_TOKENS: Final = 1024
+# How many are kept whole. Models with recurrent layers cannot be cut at a block: of them whole states are kept,
+# one at the end of each prompt and one every so many tokens.
+_WHOLE: Final = 16
 _STATE_TOKENS: Final = 1024
 # Memory that the cache leaves free for others; prompts leave it before that is touched.
 _RESERVE_GIB: Final = 0.5
@@ -59,9 +62,11 @@ def prefix_cache(most_bytes: int) -> APCManager:
     limits = {
         "memory_max_gb": most_bytes / _GIB,
         "memory_reserve_gb": _RESERVE_GIB,
-        "checkpoint_entries": _STATES,
+        "checkpoint_entries": _WHOLE,
         "checkpoint_interval_tokens": _STATE_TOKENS,
     }
+    # The one limit that is read from the environment alone.
+    os.environ.setdefault("APC_LAYER_MAJOR_MEMORY_MIN_TOKENS", str(_WHOLE_FROM_TOKENS))
     return APCManager(num_blocks=_BLOCKS, block_size=_BLOCK_TOKENS, overrides=limits)
 
 

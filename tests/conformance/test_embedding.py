@@ -68,15 +68,21 @@ def test_requests_that_come_together_share_their_steps(embedding: Subject) -> No
 def test_memory_stays_within_bounds_over_many_lengths(embedding: Subject) -> None:
     engine = embedding.open()
     run(engine, EmbeddingWork("first", (embedding.tokens(0, 200),)))
-    gc.collect()
-    before = mx.get_active_memory()
+    before = active_bytes()
     for length in range(1, 200, 3):
         run(engine, EmbeddingWork("w", tuple(embedding.tokens(number, length) for number in range(3))))
-        assert mx.get_active_memory() <= before * 1.01
         assert mx.get_cache_memory() <= 2**26
+    assert active_bytes() <= before * 1.01
 
 
 def test_lengths_are_rounded_to_few_and_a_quarter_at_most_is_padding() -> None:
     assert len({padded_length(tokens) for tokens in range(1, 8193)}) < 50
     for tokens in range(1, 8193):
         assert tokens <= padded_length(tokens) <= max(tokens + 15, tokens * 5 // 4)
+
+
+def active_bytes() -> int:
+    gc.collect()
+    mx.synchronize()  # on NVIDIA a buffer is free once the device has passed the point of freeing it
+    mx.clear_cache()
+    return int(mx.get_active_memory())

@@ -189,5 +189,6 @@ def use_and_close(subject: Subject, *, steps: int) -> None:
 
 def active_bytes() -> int:
     gc.collect()
+    mx.synchronize()
     mx.clear_cache()
     return int(mx.get_active_memory())
