@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -43,6 +44,16 @@ class RedisServer:
         self._process = subprocess.Popen([str(get_binary_path()), *arguments], stdout=subprocess.DEVNULL)
         with redis.Redis.from_url(self.url, retry=Retry(ConstantBackoff(0.02), 500)) as client:
             client.ping()
+
+    def freeze(self) -> None:
+        """Let it answer nobody, as a stalled disk would."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """``kill -9``."""

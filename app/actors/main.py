@@ -14,7 +14,7 @@ from app import log
 from app.errors import InferenceError, InvalidSetting, NewerSchema
 from app.settings import Settings, load_settings
 
-__all__ = ["main"]
+__all__ = ["end_process", "main"]
 
 
 def main(settings: Settings | None = None) -> int:
@@ -29,7 +29,7 @@ def main(settings: Settings | None = None) -> int:
         sys.stderr.write(f"mlx-local worker: {error.message}\n")
         # 2 says that starting again is of no use.
         return 2 if isinstance(error, InvalidSetting | NewerSchema) else 1
-    threading.excepthook = _end_process
+    threading.excepthook = end_process
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -39,7 +39,7 @@ def main(settings: Settings | None = None) -> int:
     return 0
 
 
-def _end_process(what: threading.ExceptHookArgs) -> None:
+def end_process(what: threading.ExceptHookArgs) -> None:
     """End with the thread that died: a worker that lacks one holds jobs and does not run them; the next one rescues them."""
     log.get_logger("worker").critical(
         "worker.thread_died", thread=what.thread.name if what.thread else "", exc_info=(what.exc_type, what.exc_value, what.exc_traceback)

@@ -142,6 +142,9 @@ class JobFeed:
             except (redis.ConnectionError, redis.TimeoutError, StoreUnavailable) as error:
                 log.warning("feed.reconnecting", error=type(error).__name__)
                 self._stop.wait(_RECONNECT_S)
+            except Exception as error:  # the thread's boundary: without it everybody here would wait for ever
+                log.exception("feed.failed", error=type(error).__name__)
+                self._stop.wait(_RECONNECT_S)
 
     def _listen(self, listener: Any) -> None:  # noqa: ANN401 - redis-py's PubSub
         while not self._stop.is_set():

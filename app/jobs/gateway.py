@@ -42,6 +42,7 @@ log = get_logger("gateway")
 T = TypeVar("T")
 _THREADS = 16
 _CHECK_ROOM_EVERY_S = 2.0
+_RENEW_AT_ONCE = 500
 
 
 class Waiter:
@@ -246,7 +247,7 @@ class JobGateway:
     async def _renew_leases(self) -> None:
         while True:
             await asyncio.sleep(LEASE_S / 3)
-            leases = list(self._leases.items())
+            leases = [(job_id, lease) for lease, job_id in self._leases.items()]
             with contextlib.suppress(StoreUnavailable):
-                for lease, job_id in leases:
-                    await self._call(partial(self._store.renew, lease, [job_id]))
+                for start in range(0, len(leases), _RENEW_AT_ONCE):
+                    await self._call(partial(self._store.renew, leases[start : start + _RENEW_AT_ONCE]))

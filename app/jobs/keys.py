@@ -32,6 +32,7 @@ EVENTS = f"{PREFIX}events"
 QUEUES = f"{PREFIX}queues"
 WORKERS = f"{PREFIX}workers"
 UNANNOUNCED = f"{PREFIX}unannounced"
+LINGERING = f"{PREFIX}lingering"
 ENDED_WAITED = f"{PREFIX}ended:waited"
 ENDED_SUBMITTED = f"{PREFIX}ended:submitted"
 WAKE = f"{PREFIX}wake"  # channel: a job's id, whenever its stream or state changed

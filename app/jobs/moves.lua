@@ -53,7 +53,7 @@ local function finish(id, from, to, attempt)
   redis.call('EXPIRE', tok_key(id), a.keep_tok or 300)
   redis.call('ZADD', P .. 'ended:' .. (waited == '1' and 'waited' or 'submitted'), now_text, id)
   -- A failed or cancelled job frees its idempotency key: the retry is a new job.
-  if idem and to ~= 'succeeded' then redis.call('DEL', idem) end
+  if idem and to ~= 'succeeded' and redis.call('HGET', idem, 'job') == id then redis.call('DEL', idem) end
 end
 
 local function enqueue(id, queue, seq)
@@ -66,6 +66,14 @@ local function attach(id, waiter, lease)
   redis.call('ZADD', waiters_key(id), now + lease, waiter)
   redis.call('EXPIRE', waiters_key(id), 3600)
   redis.call('ZREM', P .. 'lingering', id)
+end
+
+-- From now on the job is a submitted one: nobody's leaving cancels it.
+local function outlive_waiters(id)
+  redis.call('ZREM', P .. 'lingering', id)
+  if read(id, 'waited') ~= '1' then return end
+  redis.call('HSET', job_key(id), 'waited', '0')
+  if redis.call('ZREM', P .. 'ended:waited', id) == 1 then redis.call('ZADD', P .. 'ended:submitted', now_text, id) end
 end
 
 local function cancel(id)
@@ -85,7 +93,9 @@ function commands.submit()
     local id, digest = unpack(redis.call('HMGET', a.idem, 'job', 'digest'))
     if id and redis.call('EXISTS', job_key(id)) == 1 then
       if digest ~= a.digest then return { 'conflict' } end
-      if a.waiter then attach(id, a.waiter, a.lease) end
+      if a.waiter then attach(id, a.waiter, a.lease)
+      elseif a.waited == '0' then outlive_waiters(id) -- this caller gets a receipt, and a receipt is kept
+      else redis.call('ZADD', P .. 'lingering', 'XX', now + a.linger, id) end
       return { 'joined', id }
     end
   end
@@ -210,9 +220,9 @@ function commands.attach()
 end
 
 function commands.renew()
-  for _, id in ipairs(a.ids) do
-    redis.call('ZADD', waiters_key(id), 'XX', now + a.lease, a.waiter)
-    redis.call('EXPIRE', waiters_key(id), 3600)
+  for _, lease in ipairs(a.leases) do
+    redis.call('ZADD', waiters_key(lease[1]), 'XX', now + a.lease, lease[2])
+    redis.call('EXPIRE', waiters_key(lease[1]), 3600)
   end
   return { 'ok' }
 end
@@ -231,14 +241,10 @@ function commands.detach()
   return cancel(a.id)
 end
 
--- A waiter went away with a receipt instead of an answer: from now on the job is a submitted one.
+-- A waiter went away with a receipt instead of an answer.
 function commands.keep()
-  local state, waited = read(a.id, 'state', 'waited')
-  if not state then return { 'gone' } end
-  if waited == '1' then
-    redis.call('HSET', job_key(a.id), 'waited', '0')
-    if redis.call('ZREM', P .. 'ended:waited', a.id) == 1 then redis.call('ZADD', P .. 'ended:submitted', now_text, a.id) end
-  end
+  if not read(a.id, 'state') then return { 'gone' } end
+  outlive_waiters(a.id)
   redis.call('ZREM', waiters_key(a.id), a.waiter)
   return { 'ok' }
 end
@@ -254,7 +260,7 @@ end
 
 -- Remove a finished job and every trace of it in Redis.
 function commands.forget()
-  local state, model, idem = read(a.id, 'state', 'model', 'idem')
+  local state, model, idem, blob = read(a.id, 'state', 'model', 'idem', 'blob')
   redis.call('ZREM', P .. 'ended:waited', a.id)
   redis.call('ZREM', P .. 'ended:submitted', a.id)
   if not state then return { 'gone' } end
@@ -263,7 +269,7 @@ function commands.forget()
   redis.call('ZREM', P .. 'jobs:model:' .. model, a.id)
   if idem and redis.call('HGET', idem, 'job') == a.id then redis.call('DEL', idem) end
   redis.call('DEL', job_key(a.id), tok_key(a.id), waiters_key(a.id))
-  return { 'forgotten' }
+  return { 'forgotten', blob or '' }
 end
 
 return commands[ARGV[1]]()

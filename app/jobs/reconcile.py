@@ -25,6 +25,7 @@ log = get_logger("worker.reconcile")
 _SETTLE_S = 1.0  # a submission normally announces within a millisecond of its record
 _CHUNK = 500
 _KEEP_WAITED_AT_MOST = 10_000
+_FETCH_S = 60.0  # what ended so recently may be on its way to its caller
 
 
 def announce_pending(store: JobStore, announcer: Announcer) -> int:
@@ -75,9 +76,10 @@ def expire(store: JobStore, settings: Settings) -> int:
     for index, keep_s, at_most in limits:
         old = cast("list[str]", store.client.zrangebyscore(index, "-inf", now - keep_s, start=0, num=_CHUNK))
         beyond = store.client.zcard(index) - at_most
-        # Close to the limit of bytes what is finished leaves first, oldest first: what is queued never does.
-        surplus = max(beyond, _CHUNK if crowded else 0)
-        oldest = cast("list[str]", store.client.zrange(index, 0, surplus - 1)) if surplus > 0 else []
+        oldest = cast("list[str]", store.client.zrange(index, 0, beyond - 1)) if beyond > 0 else []
+        if crowded:
+            # Close to the limit of bytes what is finished leaves first, oldest first: what is queued never does.
+            oldest += cast("list[str]", store.client.zrangebyscore(index, "-inf", now - _FETCH_S, start=0, num=_CHUNK))
         for job_id in dict.fromkeys(old + oldest):
             store.forget(job_id)
             count += 1

@@ -32,15 +32,23 @@ class Spool:
         link = self._held / f"{holder}~{name}"
         for folder in (path.parent, self._held):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._write(path, content)
+        link.unlink(missing_ok=True)
+        try:
+            link.hardlink_to(path)
+        except FileNotFoundError:  # nobody held it for an hour, and the sweep took it away under our eyes
+            self._write(path, content)
+            link.hardlink_to(path)
+        return name
+
+    @staticmethod
+    def _write(path: Path, content: bytes) -> None:
         if not path.exists():
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             Path(file.name).replace(path)
-        link.unlink(missing_ok=True)
-        link.hardlink_to(path)
-        return name
 
     def get(self, name: str) -> bytes:
         """Return a blob's content.
@@ -66,7 +74,10 @@ class Spool:
         removed = 0
         limit = time.time() - older_than_s
         for path in self._blobs.glob("*/*"):
-            found = path.stat()
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                continue  # a write that was finished meanwhile, and so renamed
             # ctime: it moves when a link is made or removed, mtime does not.
             if found.st_nlink == 1 and found.st_ctime < limit:
                 path.unlink(missing_ok=True)

@@ -88,6 +88,7 @@ class JobStore(JobReader):
                 "idem": f"{keys.PREFIX}idem:{idem.scope}:{idem.key}" if idem else None,
                 "digest": idem.digest if idem else None,
                 "idem_ttl": _IDEMPOTENCY_S,
+                "linger": _LINGER_S,
             },
             json.dumps(new.request, ensure_ascii=False, separators=(",", ":")),
         )
@@ -180,10 +181,8 @@ class JobStore(JobReader):
             },
             output.decode() if output is not None and inline else "",
         )
-        committed = bool(answer[0] == "committed")
-        if blob and not committed:
-            self.spool.drop(job_id)
-        return committed
+        # A blob that was not needed stays until its job is forgotten: the claim that stands may have made the same one.
+        return bool(answer[0] == "committed")
 
     def release(self, job_id: str, token: str, *, charge: bool) -> Released:
         """Give a running job back to its queue: a drain, or the rescue of a dead worker's job.
@@ -226,9 +225,9 @@ class JobStore(JobReader):
         if self._move("attach", {"id": job_id, "waiter": waiter, "lease": LEASE_S})[0] == "gone":
             raise JobNotFound(job_id)
 
-    def renew(self, waiter: str, job_ids: Sequence[str]) -> None:
-        """Extend the leases of *waiter*."""
-        self._move("renew", {"waiter": waiter, "ids": list(job_ids), "lease": LEASE_S})
+    def renew(self, leases: Sequence[tuple[str, str]]) -> None:
+        """Extend leases, given as job and waiter; some hundreds at a time, because Redis does nothing else meanwhile."""
+        self._move("renew", {"leases": list(leases), "lease": LEASE_S})
 
     def detach(self, job_id: str, waiter: str) -> None:
         """*waiter* hung up. The last one's leaving cancels a job that nobody submitted for later."""
@@ -245,5 +244,6 @@ class JobStore(JobReader):
 
     def forget(self, job_id: str) -> None:
         """Remove a finished job, its stream and its indexes."""
-        if self._move("forget", {"id": job_id})[0] in {"forgotten", "gone"}:
+        answer = self._move("forget", {"id": job_id})
+        if answer[0] == "forgotten" and answer[1]:  # other holders of blobs are found by the sweep
             self.spool.drop(job_id)

@@ -49,8 +49,17 @@ def read_streams(client: redis.Redis, cursors: Mapping[str, str], *, count: int)
     for key, batches in pairs:
         # RESP3 answers a mapping to lists of lists, RESP2 a list of pairs.
         entries = batches[0] if isinstance(answer, dict) and batches and isinstance(batches[0], list) else batches
-        found[key.removeprefix(keys.tokens(""))] = [_entry(entry_id, fields) for entry_id, fields in entries]
+        known = (_readable(entry_id, fields) for entry_id, fields in entries)
+        found[key.removeprefix(keys.tokens(""))] = [entry for entry in known if entry is not None]
     return found
+
+
+def _readable(entry_id: str, fields: dict[str, str]) -> StreamEntry | None:
+    """Return the entry, None where a later version wrote what this one does not know."""
+    try:
+        return _entry(entry_id, fields)
+    except (KeyError, ValueError):
+        return None
 
 
 def _entry(entry_id: str, fields: dict[str, str]) -> StreamEntry:

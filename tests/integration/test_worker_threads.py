@@ -1,0 +1,75 @@
+"""The worker's threads beside its engines: none may end, and none may make the GPU's wait."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.actors.consumer import WorkerBroker
+from app.actors.control import Control
+from app.actors.presence import Presence
+from app.jobs import keys
+from app.jobs.connection import connect
+from app.jobs.decoding import ModelState
+from app.jobs.store import JobStore
+from app.settings import Settings
+from tests.conftest import RedisServer
+
+
+@pytest.fixture
+def broker(settings: Settings) -> Iterator[WorkerBroker]:
+    broker = WorkerBroker(settings, broker_id="worker:home-test", prefetch_of=lambda _: 1)
+    yield broker
+    broker.client.close()
+
+
+def test_a_chore_that_fails_stops_neither_the_others_nor_the_listening(settings: Settings, store: JobStore, broker: WorkerBroker) -> None:
+    ran, heard = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        raise KeyError
+
+    def cancel(job_id: str) -> None:
+        heard.set()
+        raise ValueError(job_id)
+
+    control = Control(connect(settings, retries=0), broker, cancel, [(0.0, fail), (0.0, ran.set)])
+    control.start()
+    assert ran.wait(10)
+    store.client.publish(keys.CONTROL, "cancel job_1")
+    assert heard.wait(10)
+    ran.clear()
+    assert ran.wait(10)
+    control.stop()
+
+
+def test_a_report_does_not_wait_for_redis(redis_server: RedisServer, store: JobStore) -> None:
+    presence = Presence(store, "home-worker")
+    presence.beat()
+    presence.start()
+    redis_server.freeze()
+    presence.report("m", ModelState(state="loading"))  # returns, though nobody answers
+    presence.report("m", ModelState(state="resident"))
+    redis_server.thaw()
+    while store.model_states().get("m") != ModelState(state="resident"):
+        pass
+    presence.leave()
+    assert store.workers() == []
+
+
+def test_a_process_ends_with_the_thread_that_dies(tmp_path: Path) -> None:
+    program = """
+import threading
+from app.actors.main import end_process
+threading.excepthook = end_process
+threading.Thread(target=lambda: 1 / 0, name="gpu").start()
+threading.Event().wait()
+"""
+    done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False, capture_output=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 70
+    assert b"ZeroDivisionError" in done.stderr or b"ZeroDivisionError" in done.stdout
