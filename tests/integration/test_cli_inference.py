@@ -146,6 +146,10 @@ def test_an_answer_that_is_cut_off_is_not_taken_for_a_whole_one(settings: Settin
             with connection:
                 connection.recv(65536)
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n" + piece)
+                # Until the client leaves: what is unread at a close turns it into a reset.
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    pass
 
         thread = threading.Thread(target=answer_and_leave)
         thread.start()
