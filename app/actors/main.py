@@ -18,7 +18,7 @@ __all__ = ["end_process", "main"]
 
 
 def main(settings: Settings | None = None) -> int:
-    """Run a worker until SIGTERM or SIGINT, then drain it. Returns the exit code."""
+    """Run a worker until SIGTERM or SIGINT, then drain it; SIGHUP makes it read the catalog again. Returns the exit code."""
     try:
         settings = settings or load_settings()
         log.configure(settings.log_level, settings.logs_dir / "worker.log")
@@ -33,6 +33,7 @@ def main(settings: Settings | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGHUP, lambda *_: worker.read_catalog())
     worker.start()
     stop.wait()
     worker.drain()

@@ -49,7 +49,7 @@ class Runner:
         self._worker_id = worker_id
         self._store = store
         self._announcer = announcer
-        self._catalog = catalog
+        self.catalog = catalog
         self._residency = residency
         self._gpu = gpu
         self._runs = runs
@@ -89,7 +89,7 @@ class Runner:
         if self.draining:
             return Withdrawn.DRAINED
         try:
-            frontend = self._residency.acquire(self._catalog.get(claim.model), run.work_id)
+            frontend = self._residency.acquire(self.catalog.get(claim.model), run.work_id)
             ids, text = self._insist(lambda: self._store.published(claim.id)) if claim.attempt > 1 else ([], "")
             run.text.append(text)
             with self._preparing.naming(run.work_id):

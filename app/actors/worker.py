@@ -25,7 +25,7 @@ from app.actors.runner import Runner
 from app.actors.runs import Run, Runs, Withdrawn
 from app.actors.sink import EventSink
 from app.engines.registry import serves
-from app.errors import InferenceError, StoreUnavailable
+from app.errors import InferenceError, InvalidSetting, StoreUnavailable
 from app.jobs import keys, reconcile, rescue
 from app.jobs.broker import Announcer, declare_actor
 from app.jobs.connection import connect
@@ -100,6 +100,15 @@ class InferenceWorker:
         self._control.start()
         threading.Thread(target=self._load_residents, name="preload", daemon=True).start()
         log.info("worker.started", worker=self.id, pid=os.getpid())
+
+    def read_catalog(self) -> None:
+        """Read the catalog again; what is loaded stays as it is."""
+        try:
+            self._catalog = self._runner.catalog = load_catalog(self._settings)
+        except InvalidSetting as error:
+            log.error("catalog.invalid", reason=error.message)  # noqa: TRY400 - the sentence says it all
+        else:
+            log.info("catalog.read", models=len(self._catalog))
 
     def drain(self) -> None:
         """Stop in order. Returns when every job is committed or given back."""

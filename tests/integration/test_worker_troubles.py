@@ -205,3 +205,25 @@ def test_a_running_job_that_nobody_works_on_is_taken_up_again(settings: Settings
         asyncio.run(scenario())
     finally:
         worker.stop()
+
+
+def test_a_model_that_the_catalog_gained_runs_after_sighup(settings: Settings, store: JobStore, private_folder: Path) -> None:
+    worker = WorkerProcess(settings.model_copy(update={"catalog": catalog_of(private_folder, "scripted")}))
+    worker.start()
+    new = job("touchy", "say 3")
+    log = settings.logs_dir / "worker.log"
+
+    async def scenario() -> None:
+        await until(lambda: log.exists() and "worker.started" in log.read_text())
+        catalog_of(private_folder, "scripted", "touchy")
+        worker.hang_up()
+        await until(lambda: "catalog.read" in log.read_text())
+        gateway = await submit(settings, new)
+        assert await ends(gateway, new) == [JobState.SUCCEEDED]
+        await gateway.close()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        worker.stop()
+    assert worker.starts == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -66,6 +67,11 @@ class WorkerProcess:
         """``kill -9``; it is started again at once."""
         assert self._process
         self._process.kill()
+
+    def hang_up(self) -> None:
+        """Send SIGHUP."""
+        assert self._process
+        self._process.send_signal(signal.SIGHUP)
 
     def stop(self) -> int:
         """Drain the worker and return its exit code."""
