@@ -109,6 +109,11 @@ class Settings(BaseSettings):
         return self.home / "run"
 
     @property
+    def redis_dir(self) -> Path:
+        """Where the bundled server keeps its append-only file."""
+        return self.home / "redis"
+
+    @property
     def spool_dir(self) -> Path:
         """Blobs too large for Redis, by content hash."""
         return self.home / "spool"

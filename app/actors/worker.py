@@ -29,6 +29,7 @@ from app.errors import InferenceError, InvalidSetting, StoreUnavailable
 from app.jobs import keys, reconcile, rescue
 from app.jobs.broker import Announcer, declare_actor
 from app.jobs.connection import connect
+from app.jobs.journal import sync_journal
 from app.jobs.record import Lane
 from app.jobs.spool import Spool
 from app.jobs.store import JobStore
@@ -152,6 +153,7 @@ class InferenceWorker:
     def _chores(self) -> list[tuple[float, Callable[[], object]]]:
         return [
             (2.0, self._find_lost_runs),
+            (1.0, partial(sync_journal, self._settings.redis_dir)),
             (1.0, partial(reconcile.announce_pending, self._store, self._announcer)),
             (5.0, self._broker.reap),
             (5.0, self._broker.adopt_orphans),

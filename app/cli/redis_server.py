@@ -30,7 +30,7 @@ from app.cli.terminal import CommandError
 if TYPE_CHECKING:
     from app.settings import Settings
 
-__all__ = ["Server", "carried_binary", "choose_server", "data_folder", "probe", "server_command"]
+__all__ = ["Server", "carried_binary", "choose_server", "probe", "server_command"]
 
 _OLDEST = (7,)
 _VERSION = re.compile(r"^(?P<kind>Redis|Valkey) server v=(?P<version>[0-9.]+)", re.IGNORECASE)
@@ -58,11 +58,6 @@ class Server:
     def numbers(self) -> tuple[int, ...]:
         """The version, for comparison."""
         return _numbers(self.version)
-
-
-def data_folder(settings: Settings) -> Path:
-    """Return the folder of the append-only file."""
-    return settings.home / "redis"
 
 
 def carried_binary() -> Path | None:
@@ -131,7 +126,7 @@ def server_command(settings: Settings) -> list[str]:
     """
     from app.jobs.connection import socket_path
 
-    folder = data_folder(settings)
+    folder = settings.redis_dir
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = folder / "lock"
     if hold(lock, inherit=True, patience_s=_LOCK_PATIENCE_S) is None:
@@ -151,8 +146,8 @@ def server_command(settings: Settings) -> list[str]:
         "unixsocketperm": "700",
         "dir": str(folder),
         "appendonly": "yes",
-        "appendfsync": "everysec",
-        "aof-load-truncated": "yes",  # a tail cut by a crash is at most the last second
+        "appendfsync": "no",  # the worker syncs each second: see app.jobs.journal for what everysec would lose
+        "aof-load-truncated": "yes",  # a tail cut by a power failure is about the last second
         "save": "",
         "maxmemory-policy": "noeviction",
         "databases": "1",

@@ -159,11 +159,11 @@ def _port_error(name: str, host: str, port: int, error: OSError) -> CommandError
 
 
 def _check_redis(settings: Settings, client: redis.Redis) -> None:
-    from app.cli.redis_server import choose_server, data_folder
+    from app.cli.redis_server import choose_server
 
     if settings.redis_url is None:
-        server = choose_server(data_folder(settings))
-        say(f"Redis: {server}, data in {data_folder(settings)}.")
+        server = choose_server(settings.redis_dir)
+        say(f"Redis: {server}, data in {settings.redis_dir}.")
         return
     from redis import RedisError
 
