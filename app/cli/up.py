@@ -10,13 +10,13 @@ import contextlib
 import errno
 import os
 import signal
-import socket
 import time
 from typing import TYPE_CHECKING
 
 import typer
 
 from app.cli import terminal
+from app.cli.ports import listen_error
 from app.cli.terminal import NOT_RUNNING, USAGE, CommandError, say
 
 if TYPE_CHECKING:
@@ -136,18 +136,12 @@ def _check_ports(settings: Settings) -> None:
         raise CommandError(msg, USAGE)
     for name, port in (("MLX_LOCAL_PORT", settings.port), ("MLX_LOCAL_AUDIO_PORT", settings.audio_port)):
         try:
-            kind, *_, address = socket.getaddrinfo(settings.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        except OSError as error:
-            msg = f"MLX_LOCAL_HOST: {settings.host!r} is no address of this machine ({error})."
+            error = listen_error(settings.host, port)
+        except OSError as unknown:
+            msg = f"MLX_LOCAL_HOST: {settings.host!r} is no address of this machine ({unknown})."
             raise CommandError(msg, USAGE) from None
-        with socket.socket(kind, socket.SOCK_STREAM) as probe:
-            # As the server does: a connection that just closed is nobody's port.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(address)
-                probe.listen()
-            except OSError as error:
-                raise _port_error(name, settings.host, port, error) from None
+        if error is not None:
+            raise _port_error(name, settings.host, port, error)
 
 
 def _port_error(name: str, host: str, port: int, error: OSError) -> CommandError:

@@ -60,15 +60,17 @@ def redis_url(settings: Settings) -> str:
     return settings.redis_url or f"unix://{socket_path(settings)}"
 
 
-def connect(settings: Settings, *, retries: int = 8) -> redis.Redis:
+def connect(settings: Settings, *, retries: int = 8, timeout_s: float | None = None) -> redis.Redis:
     """Return a thread-safe client for the job store; text in, text out.
 
     Args:
         settings: Says where.
         retries: Attempts after the first, 0.05 s to 1 s apart; 8 are about 4 s in all.
+        timeout_s: How long one answer may take; None: what the kind of address can bear.
     """
     retry = Retry(ExponentialBackoff(cap=1.0, base=0.05), retries)
-    return _client(settings, retry=retry, decode_responses=True)
+    bounds = {} if timeout_s is None else {"socket_timeout": timeout_s}
+    return _client(settings, retry=retry, decode_responses=True, **bounds)
 
 
 def connect_broker(settings: Settings) -> redis.Redis:
@@ -102,7 +104,7 @@ def _client(settings: Settings, **options: Any) -> redis.Redis:  # noqa: ANN401 
     else:
         remote = {"socket_timeout": None}
     try:
-        return redis.Redis.from_url(url, **remote, **options)
+        return redis.Redis.from_url(url, **{**remote, **options})
     except ValueError as error:
         msg = f"MLX_LOCAL_REDIS_URL: {error}"
         raise InvalidSetting(msg, param="redis_url") from None
