@@ -20,6 +20,7 @@ __all__ = [
     "EngineFailed",
     "Failure",
     "IdempotencyConflict",
+    "IllegalTransition",
     "InferenceError",
     "InvalidRequest",
     "InvalidSetting",
@@ -201,6 +202,15 @@ class JobNotFinished(InferenceError):
 
     def __init__(self, job_id: str, state: str) -> None:
         super().__init__(f"The job {job_id!r} is {state} and has no output.")
+
+
+class IllegalTransition(InferenceError):
+    """The job is in a state from which this is not possible."""
+
+    code = "illegal_transition"
+
+    def __init__(self, job_id: str, state: str, wanted: str) -> None:
+        super().__init__(f"The job {job_id!r} is {state}, so it cannot be {wanted}; wait for its end or cancel it.")
 
 
 class JobFailed(InferenceError):

@@ -54,6 +54,7 @@ STATUS: Mapping[str, int] = {
     "method_not_allowed": 405,
     "job_not_finished": 409,
     "job_canceled": 409,
+    "illegal_transition": 409,
     "body_too_large": 413,
     "unsupported_media_type": 415,
     "idempotency_conflict": 422,

@@ -122,6 +122,14 @@ async def cancel_job(job_id: str, services: ServicesDep) -> Job:
     return await services.gateway.cancel(job_id)
 
 
+@router.post("/{job_id}/retry", status_code=202)
+async def retry_job(request: Request, job_id: str, services: ServicesDep) -> Response:
+    """Submit the request of a job that has ended once more, as a new job whose ``retry_of`` is this one."""
+    job = await services.gateway.retry(job_id)
+    request.state.job_id = job.id  # the access log's, and the X-Job-Id header's
+    return await accepted(services.gateway, job.id)
+
+
 @router.get("/{job_id}/events")
 async def follow_job(job_id: str, services: ServicesDep, last_event_id: Annotated[str | None, Header()] = None) -> Response:
     """Follow a job to its end. A reader that reconnects with ``Last-Event-ID`` misses nothing and sees nothing twice."""

@@ -118,18 +118,40 @@ class JobGateway:
         return await self._call(lambda: self._submit(new))
 
     def _submit(self, new: NewJob) -> Submitted:
+        self._prepare()
+        submitted = self._store.submit(new, max_queued=self._settings.max_queued)
+        if submitted.created:
+            self._announce(new.id, new.model, new.lane)
+        return submitted
+
+    async def retry(self, job_id: str) -> Job:
+        """Record and announce a new job with the request of one that has ended.
+
+        Raises:
+            JobNotFound: There is no such job.
+            IllegalTransition: It has not ended.
+            QueueFull: As :meth:`submit`.
+        """
+        return await self._call(lambda: self._retry(job_id))
+
+    def _retry(self, job_id: str) -> Job:
+        self._prepare()
+        job = self._store.retry(job_id, max_queued=self._settings.max_queued)
+        self._announce(job.id, job.model, job.lane)
+        return job
+
+    def _prepare(self) -> None:
         self._check_room()
         if not self._schema_checked:
             self._store.check_schema()
             self._schema_checked = True
-        submitted = self._store.submit(new, max_queued=self._settings.max_queued)
-        if submitted.created:
-            try:
-                self._announcer.announce_as(new.id, Unannounced(queue=queue_name(new.model, new.lane), announce=1))
-            except StoreUnavailable:
-                # Recorded, so accepted: the worker's reconciler announces it.
-                log.warning("job.announcement_delayed", job=new.id)
-        return submitted
+
+    def _announce(self, job_id: str, model: str, lane: Lane) -> None:
+        try:
+            self._announcer.announce_as(job_id, Unannounced(queue=queue_name(model, lane), announce=1))
+        except StoreUnavailable:
+            # Recorded, so accepted: the worker's reconciler announces it.
+            log.warning("job.announcement_delayed", job=job_id)
 
     def _check_room(self) -> None:
         """Refuse what could not be kept. Looks every few seconds, because INFO and statvfs are not free."""

@@ -104,6 +104,7 @@ function commands.submit()
   redis.call('HSET', job_key(a.id), 'id', a.id, 'kind', a.kind, 'model', a.model, 'lane', a.lane, 'queue', a.queue,
     'waited', a.waited, 'request', raw, 'seed', a.seed, 'seq', seq, 'attempt', 0, 'announce', 1, 'charges', 0,
     'created_at', now_text)
+  if a.retry_of then redis.call('HSET', job_key(a.id), 'retry_of', a.retry_of) end
   if a.idem then
     redis.call('HSET', a.idem, 'job', a.id, 'digest', a.digest)
     redis.call('EXPIRE', a.idem, a.idem_ttl)

@@ -101,6 +101,13 @@ class JobReader:
             found += [job.model_copy(update={"output": None}) for job in wanted]
         return found[:limit]
 
+    def oldest(self, state: JobState, limit: int) -> list[Job]:
+        """Return the jobs that have been in the store longest among those in *state*, oldest first, outputs left out."""
+        with store_errors():
+            ids = cast("list[str]", self.client.zrange(keys.state_index(state), 0, limit - 1))
+        jobs = (job for job in self._decode_many(ids) if job is not None and job.state is state)
+        return [job.model_copy(update={"output": None}) for job in jobs]
+
     def count_by_state(self) -> dict[JobState, int]:
         """Return how many jobs are in each state."""
         pipe = self.client.pipeline(transaction=False)
@@ -134,9 +141,9 @@ class JobReader:
                     states[model] = state
         return states
 
-    def stream(self, cursors: Mapping[str, str], *, count: int = 1000) -> dict[str, list[StreamEntry]]:
-        """Return the entries of each job's stream after its cursor, in one round trip."""
-        return read_streams(self.client, cursors, count=count)
+    def stream(self, cursors: Mapping[str, str], *, count: int = 1000, wait_s: float = 0.0) -> dict[str, list[StreamEntry]]:
+        """Return the entries of each job's stream after its cursor, in one round trip; wait for the first one at most *wait_s*."""
+        return read_streams(self.client, cursors, count=count, wait_s=wait_s)
 
     def published(self, job_id: str) -> tuple[list[int], str]:
         """Return the token ids and the text that earlier attempts at a job have published."""

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import redis
 
-from app.errors import Failure, IdempotencyConflict, JobNotFound, NewerSchema, QueueFull, WorkerCrashed
+from app.errors import Failure, IdempotencyConflict, IllegalTransition, JobNotFound, NewerSchema, QueueFull, WorkerCrashed
 from app.jobs import keys
 from app.jobs.claims import Claimed, Released, Unannounced, Unclaimed
 from app.jobs.connection import store_errors
 from app.jobs.reading import JobReader
-from app.jobs.record import Job, JobState, Progress
+from app.jobs.record import TERMINAL, Job, JobState, Progress
 from app.jobs.submission import NewJob, Submitted
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class JobStore(JobReader):
                 "seed": str(secrets.randbits(62)),
                 "max_queued": max_queued,
                 "waiter": waiter,
+                "retry_of": new.retry_of,
                 "lease": LEASE_S,
                 "idem": f"{keys.PREFIX}idem:{idem.scope}:{idem.key}" if idem else None,
                 "digest": idem.digest if idem else None,
@@ -100,6 +101,27 @@ class JobStore(JobReader):
                 raise QueueFull(msg, retry_after_s=30)
             case outcome:
                 return Submitted(job_id=answer[1], created=outcome == "created")
+
+    def retry(self, job_id: str, *, max_queued: int) -> Job:
+        """Record a new job with the request, model and lane of one that has ended. It still has to be announced.
+
+        The new job is a submitted one, whoever waited on the old one, and draws anew where the request fixes no seed.
+
+        Raises:
+            JobNotFound: There is no such job.
+            IllegalTransition: It has not ended.
+            QueueFull: *max_queued* jobs wait already.
+        """
+        with store_errors():
+            found = cast("list[str | None]", self.client.hmget(keys.job(job_id), ["state", "kind", "model", "lane", "request"]))
+        state, kind, model, lane, request = found
+        if state is None:
+            raise JobNotFound(job_id)
+        if state not in TERMINAL:
+            raise IllegalTransition(job_id, state, "retried")
+        facts = {"kind": kind, "model": model, "lane": lane, "request": json.loads(request or "{}")}
+        new = NewJob.model_validate({**facts, "waited": False, "retry_of": job_id})
+        return self.get(self.submit(new, max_queued=max_queued).job_id)
 
     def announced(self, job_id: str, announce: int, message: str) -> None:
         """Note that announcement number *announce* is in the broker as *message*."""

@@ -32,18 +32,20 @@ class StreamEntry(BaseModel, frozen=True):
         return self.state in TERMINAL
 
 
-def read_streams(client: redis.Redis, cursors: Mapping[str, str], *, count: int) -> dict[str, list[StreamEntry]]:
+def read_streams(client: redis.Redis, cursors: Mapping[str, str], *, count: int, wait_s: float = 0.0) -> dict[str, list[StreamEntry]]:
     """Return the entries of each job's stream after its cursor, in one round trip.
 
     Args:
         client: Of the job store.
         cursors: Job id -> stream id to read after.
         count: At most so many entries of each.
+        wait_s: Where there are none yet, wait so long for the first.
     """
     if not cursors:
         return {}
     with store_errors():
-        answer: Any = client.xread({keys.tokens(job_id): cursor for job_id, cursor in cursors.items()}, count=count)
+        streams: dict[Any, Any] = {keys.tokens(job_id): cursor for job_id, cursor in cursors.items()}
+        answer: Any = client.xread(streams, count=count, block=int(wait_s * 1000) or None)
     pairs: Iterable[tuple[str, Any]] = answer.items() if isinstance(answer, dict) else answer or []
     found: dict[str, list[StreamEntry]] = {}
     for key, batches in pairs:

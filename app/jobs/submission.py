@@ -29,6 +29,7 @@ class NewJob(BaseModel, frozen=True):
     request: dict[str, Any] = Field(description="The validated OpenAI body.")
     waited: bool = Field(description="Somebody waits on it: cancelled when the last waiter hangs up.")
     idempotency: Idempotency | None = None
+    retry_of: str | None = Field(None, description="The ended job whose request this one repeats.")
 
 
 class Submitted(BaseModel, frozen=True):
