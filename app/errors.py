@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 __all__ = [
     "ContextTooLong",
+    "DeadlineExceeded",
     "DownloadFailed",
     "DrainTimeout",
     "EngineFailed",
@@ -184,6 +185,15 @@ class DrainTimeout(InferenceError):
     """The worker shut down before the job ended; the job goes back to its queue."""
 
     code = "worker_draining"
+
+
+class DeadlineExceeded(InferenceError):
+    """The job had not ended by its deadline, so it was cancelled."""
+
+    code = "deadline_exceeded"
+
+    def __init__(self) -> None:
+        super().__init__("The job had not ended by its deadline, so it was cancelled; allow more time (Cancel-After, deadline).")
 
 
 class JobNotFound(InferenceError):

@@ -152,6 +152,7 @@ class InferenceWorker:
 
     def _chores(self) -> list[tuple[float, Callable[[], object]]]:
         return [
+            (0.5, self._store.expire_deadlines),
             (2.0, self._find_lost_runs),
             (1.0, partial(sync_journal, self._settings.redis_dir)),
             (1.0, partial(reconcile.announce_pending, self._store, self._announcer)),

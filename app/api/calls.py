@@ -11,12 +11,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from app.api.deadline import deadline_of
 from app.api.hang_up import attached, while_wanted
 from app.api.prefer import Preference, parse_prefer
 from app.api.services import Services
@@ -64,6 +66,7 @@ async def new_job(
     lane: Lane,
     waited: bool,
     key: Idempotency | None,
+    deadline: datetime | None,
     prefix: tuple[str, ...] = (),
 ) -> NewJob:
     """Check an OpenAI body and return the job it asks for.
@@ -82,7 +85,7 @@ async def new_job(
         error.param = ".".join((*prefix, "model"))
         raise
     request = checked.model_dump(mode="json", exclude_unset=True)
-    return NewJob(kind=kind, model=spec.id, lane=lane, request=request, waited=waited, idempotency=key)
+    return NewJob(kind=kind, model=spec.id, lane=lane, request=request, waited=waited, idempotency=key, deadline=deadline)
 
 
 async def read_call(request: Request, body: Any, kind: JobKind, services: Services) -> Call:  # noqa: ANN401 - any JSON
@@ -93,7 +96,7 @@ async def read_call(request: Request, body: Any, kind: JobKind, services: Servic
         preference = Preference(respond_async=True)  # the whole answer within n seconds is not what a stream's reader expects
     lane = Lane.INTERACTIVE if preference.waits and tier != "flex" else Lane.BATCH
     key = idempotency(request, body)
-    job = await new_job(services, kind, body, lane=lane, waited=preference.waits, key=key)
+    job = await new_job(services, kind, body, lane=lane, waited=preference.waits, key=key, deadline=deadline_of(request))
     return Call(job=job, preference=preference)
 
 

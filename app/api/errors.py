@@ -55,6 +55,7 @@ STATUS: Mapping[str, int] = {
     "job_not_finished": 409,
     "job_canceled": 409,
     "illegal_transition": 409,
+    "deadline_exceeded": 504,
     "body_too_large": 413,
     "unsupported_media_type": 415,
     "idempotency_conflict": 422,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -14,6 +15,7 @@ from pydantic_core import to_json
 
 from app.api.body import JsonBody
 from app.api.calls import accepted, idempotency, new_job, output_of, submit
+from app.api.deadline import deadline_of
 from app.api.errors import error_body, status_of
 from app.api.services import Services, ServicesDep
 from app.api.sse import KEEP_ALIVE, EventStream, with_pauses
@@ -38,6 +40,7 @@ class JobSubmission(BaseModel):
 
     kind: Annotated[str, Field(strict=True)]
     lane: Lane = Lane.BATCH
+    deadline: datetime | None = None
     request: dict[str, object]
 
 
@@ -57,7 +60,8 @@ async def create_job(request: Request, body: JsonBody, services: ServicesDep) ->
     asked = validated(JobSubmission, body)
     kind = _kind(asked.kind)
     key = idempotency(request, body)
-    job = await new_job(services, kind, body["request"], lane=asked.lane, waited=False, key=key, prefix=("request",))
+    late = deadline_of(request, asked.deadline)
+    job = await new_job(services, kind, body["request"], lane=asked.lane, waited=False, key=key, deadline=late, prefix=("request",))
     return await accepted(services.gateway, await submit(request, job, services.gateway))
 
 

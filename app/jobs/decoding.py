@@ -16,7 +16,7 @@ from app.jobs.record import Job, JobKind, JobState, Lane, Progress, WaitingFor
 __all__ = ["FIELDS", "ModelState", "Scene", "decode", "explain"]
 
 FIELDS = (
-    "id", "kind", "model", "lane", "state", "attempt", "created_at", "started_at", "finished_at", "progress",
+    "id", "kind", "model", "lane", "state", "attempt", "created_at", "started_at", "finished_at", "progress", "deadline",
     "parent", "retry_of", "error", "usage", "output", "queue",
 )  # fmt: skip
 """The fields of a job's hash that :func:`decode` reads."""
@@ -49,6 +49,7 @@ def decode(fields: Mapping[str, str | None]) -> Job:
         created_at=_moment(fields["created_at"]) or datetime.now(UTC),
         started_at=_moment(fields["started_at"]),
         finished_at=_moment(fields["finished_at"]),
+        deadline=_moment(fields["deadline"]),
         progress=Progress.model_validate_json(fields["progress"]) if fields["progress"] else None,
         parent=fields["parent"],
         retry_of=fields["retry_of"],

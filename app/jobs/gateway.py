@@ -42,6 +42,7 @@ log = get_logger("gateway")
 T = TypeVar("T")
 _THREADS = 16
 _CHECK_ROOM_EVERY_S = 2.0
+_TEND_EVERY_S = 1.0
 _RENEW_AT_ONCE = 500
 
 
@@ -87,7 +88,7 @@ class JobGateway:
         self._leaving: set[asyncio.Task[None]] = set()
         self._room_checked = 0.0
         self._schema_checked = False
-        self._renewing: asyncio.Task[None] | None = None
+        self._tending: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, settings: Settings) -> Self:
@@ -95,13 +96,13 @@ class JobGateway:
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         gateway = cls(settings)
         gateway._feed.start()
-        gateway._renewing = asyncio.create_task(gateway._renew_leases())
+        gateway._tending = asyncio.create_task(gateway._tend())
         return gateway
 
     async def close(self) -> None:
         """Stop listening and let go of every connection."""
-        if self._renewing:
-            self._renewing.cancel()
+        if self._tending:
+            self._tending.cancel()
         await asyncio.to_thread(self._feed.stop)
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._store.client.close()
@@ -266,10 +267,18 @@ class JobGateway:
         with store_errors():
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    async def _renew_leases(self) -> None:
+    async def _tend(self) -> None:
+        """Keep time for those who wait here: their leases, and deadlines too, which must pass also while no worker runs."""
+        renewed_s = time.monotonic()
         while True:
-            await asyncio.sleep(LEASE_S / 3)
-            leases = [(job_id, lease) for lease, job_id in self._leases.items()]
+            await asyncio.sleep(_TEND_EVERY_S)
+            if not self._leases:
+                continue
             with contextlib.suppress(StoreUnavailable):
+                await self._call(self._store.expire_deadlines)
+                if time.monotonic() - renewed_s < LEASE_S / 3:
+                    continue
+                renewed_s = time.monotonic()
+                leases = [(job_id, lease) for lease, job_id in self._leases.items()]
                 for start in range(0, len(leases), _RENEW_AT_ONCE):
                     await self._call(partial(self._store.renew, leases[start : start + _RENEW_AT_ONCE]))

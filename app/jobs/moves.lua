@@ -50,6 +50,7 @@ local function finish(id, from, to, attempt)
   redis.call('ZREM', queue_key(queue), id)
   redis.call('ZREM', P .. 'unannounced', id)
   redis.call('ZREM', P .. 'lingering', id)
+  redis.call('ZREM', P .. 'deadlines', id)
   redis.call('EXPIRE', tok_key(id), a.keep_tok or 300)
   redis.call('ZADD', P .. 'ended:' .. (waited == '1' and 'waited' or 'submitted'), now_text, id)
   -- A failed or cancelled job frees its idempotency key: the retry is a new job.
@@ -85,6 +86,12 @@ local function cancel(id)
   return { 'canceled' }
 end
 
+-- Too late: cancelled, and the record says why.
+local function expire(id)
+  redis.call('HSET', job_key(id), 'error', a.late)
+  return cancel(id)
+end
+
 local commands = {}
 
 function commands.submit()
@@ -110,6 +117,10 @@ function commands.submit()
     redis.call('EXPIRE', a.idem, a.idem_ttl)
     redis.call('HSET', job_key(a.id), 'idem', a.idem)
   end
+  if a.deadline then
+    redis.call('HSET', job_key(a.id), 'deadline', a.deadline)
+    redis.call('ZADD', P .. 'deadlines', a.deadline, a.id)
+  end
   redis.call('ZADD', P .. 'jobs:model:' .. a.model, seq, a.id)
   move(a.id, nil, 'queued', 0)
   enqueue(a.id, a.queue, seq)
@@ -130,6 +141,8 @@ function commands.claim()
   if not state then return { 'gone' } end
   if not (state == 'running' and token == a.token) then
     if state ~= 'queued' or announce ~= tostring(a.announce) then return { 'stale', state } end
+    local deadline = read(a.id, 'deadline')
+    if deadline and tonumber(deadline) <= now then return expire(a.id) end
     attempt = tonumber(attempt) + 1
     redis.call('HSET', job_key(a.id), 'attempt', attempt, 'token', a.token, 'worker', a.worker, 'started_at', now_text)
     redis.call('ZREM', queue_key(queue), a.id)
@@ -255,6 +268,15 @@ function commands.expire_lingering()
   for _, id in ipairs(due) do
     redis.call('ZREM', P .. 'lingering', id)
     cancel(id)
+  end
+  return due
+end
+
+function commands.expire_deadlines()
+  local due = redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, 100)
+  for _, id in ipairs(due) do
+    redis.call('ZREM', P .. 'deadlines', id)
+    expire(id)
   end
   return due
 end

@@ -83,6 +83,7 @@ class Job(BaseModel):
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    deadline: datetime | None = Field(None, description="Cancelled if it has not ended by then.")
     progress: Progress | None = None
     waiting_for: WaitingFor | None = None
     position: int | None = Field(None, description="Jobs before this one in its queue, 0 is next.")

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import redis
 
-from app.errors import Failure, IdempotencyConflict, IllegalTransition, JobNotFound, NewerSchema, QueueFull, WorkerCrashed
+from app.errors import (
+    DeadlineExceeded,
+    Failure,
+    IdempotencyConflict,
+    IllegalTransition,
+    JobNotFound,
+    NewerSchema,
+    QueueFull,
+    WorkerCrashed,
+)
 from app.jobs import keys
 from app.jobs.claims import Claimed, Released, Unannounced, Unclaimed
 from app.jobs.connection import store_errors
@@ -35,6 +44,7 @@ LEASE_S = 30.0
 _LINGER_S = 10.0
 _IDEMPOTENCY_S = 24 * 3600
 _KEEP_TOKENS_S = 300
+_LATE = DeadlineExceeded().as_fact().model_dump_json()
 _INLINE_OUTPUT_BYTES = 64 * 1024
 
 
@@ -89,6 +99,7 @@ class JobStore(JobReader):
                 "idem": f"{keys.PREFIX}idem:{idem.scope}:{idem.key}" if idem else None,
                 "digest": idem.digest if idem else None,
                 "idem_ttl": _IDEMPOTENCY_S,
+                "deadline": new.deadline.timestamp() if new.deadline else None,
                 "linger": _LINGER_S,
             },
             json.dumps(new.request, ensure_ascii=False, separators=(",", ":")),
@@ -137,7 +148,7 @@ class JobStore(JobReader):
 
     def claim(self, job_id: str, announce: int, *, worker: str, token: str) -> Claimed | Unclaimed:
         """Take a queued job for *worker*; *token* fences every later write about it."""
-        answer = self._move("claim", {"id": job_id, "announce": announce, "worker": worker, "token": token})
+        answer = self._move("claim", {"id": job_id, "announce": announce, "worker": worker, "token": token, "late": _LATE})
         if answer[0] != "claimed":
             return Unclaimed(reason=" ".join(str(part) for part in answer))
         flat = answer[1]
@@ -259,6 +270,10 @@ class JobStore(JobReader):
         """*waiter* leaves with a receipt: the job goes on as a submitted one."""
         if self._move("keep", {"id": job_id, "waiter": waiter})[0] == "gone":
             raise JobNotFound(job_id)
+
+    def expire_deadlines(self) -> list[str]:
+        """Cancel jobs that have not ended in time; return them."""
+        return cast("list[str]", self._move("expire_deadlines", {"late": _LATE}))
 
     def expire_lingering(self) -> list[str]:
         """Cancel jobs that nobody came back for."""

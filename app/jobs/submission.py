@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -30,6 +31,7 @@ class NewJob(BaseModel, frozen=True):
     waited: bool = Field(description="Somebody waits on it: cancelled when the last waiter hangs up.")
     idempotency: Idempotency | None = None
     retry_of: str | None = Field(None, description="The ended job whose request this one repeats.")
+    deadline: datetime | None = Field(None, description="Cancelled if it has not ended by then.")
 
 
 class Submitted(BaseModel, frozen=True):
