@@ -1,8 +1,10 @@
-"""``mlx-local jobs``: see and cancel jobs, straight from the store."""
+"""``mlx-local jobs``: see, follow, cancel and retry jobs, straight from the store."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import secrets
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,14 +12,18 @@ import typer
 
 from app.cli import terminal
 from app.cli.store_access import job_store
+from app.errors import NoModelForRole, StoreUnavailable, UnknownModel
 from app.jobs.record import Job, JobKind, JobState, Lane
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from app.jobs.store import JobStore
+    from app.settings import Settings
+
 __all__ = ["app"]
 
-app = typer.Typer(help="See and cancel jobs. Works while the API is down.", no_args_is_help=True)
+app = typer.Typer(help="See, follow, cancel and retry jobs. Works while the API is down.", no_args_is_help=True)
 
 JobId = Annotated[str, typer.Argument(help="Id of the job.", metavar="JOB")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -27,15 +33,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def list_jobs(
     state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
     kind: Annotated[JobKind | None, typer.Option(help="Only jobs of this kind.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only jobs of this model (its id in the catalog).")] = None,
+    model: Annotated[str | None, typer.Option(help="Only jobs of this model: any name of it, or a role.")] = None,
     lane: Annotated[Lane | None, typer.Option(help="Only jobs of this lane.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    after: Annotated[str | None, typer.Option(help="Only jobs submitted before this one: the last of the page before.")] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first."""
-    with job_store(terminal.settings()) as store:
-        jobs = store.list_jobs(state=state, kind=kind, model=model, lane=lane, limit=limit)
+    settings = terminal.settings()
+    model_id = _model_id(settings, model) if model else None
+    with job_store(settings) as store:
+        jobs = store.list_jobs(state=state, kind=kind, model=model_id, lane=lane, limit=limit, after=after)
     if as_json:
         terminal.print_json([job.model_dump(mode="json") for job in jobs])
         return
@@ -78,6 +87,61 @@ def cancel(job_id: JobId, *, as_json: AsJson = False) -> None:
         terminal.print_json(job.model_dump(mode="json", exclude={"output"}))
     else:
         terminal.say(f"{job.id} is {job.state}.")
+
+
+@app.command()
+def retry(job_id: JobId, *, as_json: AsJson = False) -> None:
+    """Submit the request of a job that has ended once more, as a new job."""
+    settings = terminal.settings()
+    with job_store(settings) as store:
+        job = store.retry(job_id, max_queued=settings.max_queued)
+        _announce(settings, store, job.id)
+    if as_json:
+        terminal.print_json(job.model_dump(mode="json"))
+    else:
+        terminal.say(f"{job.id} is {job.state}. Follow it with `mlx-local jobs watch {job.id}`.")
+
+
+@app.command()
+def watch(
+    job_id: Annotated[str | None, typer.Argument(help="Id of the job; none: all that run or wait.", metavar="[JOB]")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a job to its end; exit code 1 unless it succeeded. Without a job: what runs and waits, until Ctrl-C."""
+    from app.cli import watching
+
+    with job_store(terminal.settings()) as store:
+        if job_id is None:
+            if as_json:
+                terminal.print_json(watching.snapshot(store))
+            else:
+                watching.watch_all(store)
+            return
+        way = watching.in_json if as_json else watching.drawn if sys.stdout.isatty() else watching.in_lines
+        with way() as show:
+            job = watching.watch_one(store, job_id, show)
+    if job.state is not JobState.SUCCEEDED:
+        raise typer.Exit(terminal.FAILED)
+
+
+def _announce(settings: Settings, store: JobStore, job_id: str) -> None:
+    """Announce a job that was recorded. Should that fail, the worker's reconciler does it."""
+    from app.jobs.broker import Announcer, InferenceBroker
+
+    broker = InferenceBroker(settings, broker_id=f"cli:{secrets.token_hex(8)}")
+    with contextlib.closing(broker), contextlib.suppress(StoreUnavailable):
+        Announcer(broker, store).announce(job_id)
+
+
+def _model_id(settings: Settings, name: str) -> str:
+    """Return the id that *name* means; a model that left the catalog may still have jobs."""
+    from app.models.catalog import load_catalog
+
+    try:
+        return load_catalog(settings).find(name).id
+    except (UnknownModel, NoModelForRole):
+        return name
 
 
 def _facts(job: Job) -> list[tuple[str, str]]:

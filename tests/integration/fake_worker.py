@@ -105,9 +105,9 @@ class FakeWorker:
     def appear(self, **models: ModelState) -> None:
         """Say that this worker lives, and what its models do."""
         presence = Presence(self.store, "fake-1")
-        presence.beat()
         for model, state in models.items():
             presence.report(model.replace("_", "-"), state)
+        presence.beat()
 
     def leave(self) -> None:
         """Say goodbye, as a stopping worker does."""

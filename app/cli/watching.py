@@ -1,0 +1,192 @@
+"""``mlx-local jobs watch``: one job to its end, or all that run and wait, as the store has them.
+
+On a terminal the picture is drawn again as it changes; elsewhere one job is a
+line for each change, and all jobs are one table.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from app.cli import terminal
+from app.jobs.record import TERMINAL, Job, JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from app.jobs.store import JobStore
+    from app.jobs.streams import StreamEntry
+
+__all__ = ["TokenCount", "drawn", "in_json", "in_lines", "snapshot", "watch_all", "watch_one"]
+
+_WAIT_S = 1.0
+_REDRAW_S = 0.5
+_MOST_RUNNING = 100
+_MOST_QUEUED = 20
+
+
+class TokenCount:
+    """How many tokens a job has published, and how fast: by the store's clock, from its stream."""
+
+    def __init__(self) -> None:
+        self.cursor = "0-0"
+        self.total = 0
+        self._after_first = 0
+        self._first_ms: int | None = None
+        self._last_ms = 0
+
+    def add(self, entries: Sequence[StreamEntry]) -> None:
+        """Count *entries*, which follow those counted before."""
+        for entry in entries:
+            self.cursor = entry.id
+            if not entry.ids:
+                continue
+            self.total += len(entry.ids)
+            self._last_ms = int(entry.id.partition("-")[0])
+            if self._first_ms is None:
+                self._first_ms = self._last_ms
+            else:
+                self._after_first += len(entry.ids)
+
+    @property
+    def per_second(self) -> float | None:
+        """Tokens a second since the first publication; None until there are two."""
+        if self._first_ms is None or self._last_ms <= self._first_ms:
+            return None
+        return self._after_first / (self._last_ms - self._first_ms) * 1000
+
+    def __str__(self) -> str:
+        rate = f", {self.per_second:.1f} tokens/s" if self.per_second is not None else ""
+        return f"{self.total} tokens{rate}" if self.total else ""
+
+
+def watch_one(store: JobStore, job_id: str, show: Callable[[Job, TokenCount], None]) -> Job:
+    """Show a job whenever its stream grew, to its end.
+
+    Args:
+        store: Where it is.
+        job_id: Which.
+        show: Called with the job and what it has published, at least once a second while it goes on.
+
+    Returns:
+        The job as it ended.
+
+    Raises:
+        JobNotFound: There is no such job, or it has been forgotten meanwhile.
+    """
+    tokens = TokenCount()
+    while True:
+        job = store.get(job_id)
+        ended = job.state in TERMINAL
+        # Read after the record: what a job that has ended ever published is there by then.
+        entries = store.stream({job_id: tokens.cursor}, wait_s=0.0 if ended else _WAIT_S).get(job_id, [])
+        tokens.add(entries)
+        if ended and entries:
+            continue
+        show(job, tokens)
+        if ended:
+            return job
+
+
+@contextmanager
+def drawn() -> Iterator[Callable[[Job, TokenCount], None]]:
+    """Draw one job on one line of the terminal, again and again."""
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=terminal.console(), auto_refresh=False) as live:
+        yield lambda job, tokens: live.update(Text(_line(job, tokens)), refresh=True)
+
+
+@contextmanager
+def in_lines() -> Iterator[Callable[[Job, TokenCount], None]]:
+    """Print a line whenever a job's state, or the reason that it waits, has changed."""
+    last: list[tuple[object, ...]] = []
+
+    def show(job: Job, tokens: TokenCount) -> None:
+        now = (job.state, job.attempt, job.waiting_for)
+        if last[-1:] != [now]:
+            last.append(now)
+            terminal.say(_line(job, tokens))
+
+    yield show
+
+
+@contextmanager
+def in_json() -> Iterator[Callable[[Job, TokenCount], None]]:
+    """Print an object a line whenever something has changed."""
+    last: list[str] = []
+
+    def show(job: Job, tokens: TokenCount) -> None:
+        facts = job.model_dump(mode="json", exclude={"output"}) | {"tokens": tokens.total, "tokens_per_second": tokens.per_second}
+        now = json.dumps(facts, ensure_ascii=False)
+        if last[-1:] != [now]:
+            last[:] = [now]
+            terminal.say(now)
+
+    yield show
+
+
+def _line(job: Job, tokens: TokenCount) -> str:
+    return "  ".join(part for part in (job.id, job.model, job.state, so_far(job, tokens)) if part)
+
+
+def watch_all(store: JobStore) -> None:
+    """Show what runs and what waits: until Ctrl-C on a terminal, once elsewhere."""
+    counts: dict[str, TokenCount] = {}
+    console = terminal.console()
+    if not console.is_terminal:
+        console.print(_all_jobs(store, counts))
+        return
+    from rich.live import Live
+
+    with Live(_all_jobs(store, counts), console=console, auto_refresh=False, screen=False) as live:
+        while True:
+            time.sleep(_REDRAW_S)
+            live.update(_all_jobs(store, counts), refresh=True)
+
+
+def snapshot(store: JobStore) -> dict[str, Any]:
+    """Return what runs and what waits, oldest first, for programs."""
+    running, queued = store.oldest(JobState.RUNNING, _MOST_RUNNING), store.oldest(JobState.QUEUED, _MOST_RUNNING)
+    return {
+        "counts": store.count_by_state(),
+        "running": [job.model_dump(mode="json") for job in running],
+        "queued": [job.model_dump(mode="json") for job in queued],
+    }
+
+
+def _all_jobs(store: JobStore, counts: dict[str, TokenCount]) -> Table:
+    from rich.table import Table
+
+    running, queued = store.oldest(JobState.RUNNING, _MOST_RUNNING), store.oldest(JobState.QUEUED, _MOST_QUEUED)
+    for gone in counts.keys() - {job.id for job in running}:
+        del counts[gone]
+    for job in running:
+        counts.setdefault(job.id, TokenCount())
+    for job_id, entries in store.stream({job_id: count.cursor for job_id, count in counts.items()}).items():
+        counts[job_id].add(entries)
+    total = store.count_by_state()
+    table = Table(
+        box=None, pad_edge=False, caption=f"{total[JobState.RUNNING]} running, {total[JobState.QUEUED]} queued", caption_justify="left"
+    )
+    for heading in ("JOB", "KIND", "MODEL", "LANE", "STATE", "SO FAR"):
+        table.add_column(heading, no_wrap=heading == "JOB", overflow="fold")
+    for job in (*running, *queued):
+        table.add_row(job.id, job.kind, job.model, job.lane, job.state, so_far(job, counts.get(job.id)))
+    return table
+
+
+def so_far(job: Job, tokens: TokenCount | None) -> str:
+    """Return how far a job is: why it waits, how much it has made, or how it failed."""
+    if job.error is not None:
+        return f"{job.error.code}: {job.error.message}"
+    progress = f"{job.progress.done} of {job.progress.total or '?'} {job.progress.unit}" if job.progress else ""
+    waiting = job.waiting_for.detail if job.waiting_for else ""
+    return ", ".join(part for part in (waiting, progress, str(tokens or "")) if part)
