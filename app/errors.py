@@ -20,6 +20,7 @@ __all__ = [
     "DrainTimeout",
     "EngineFailed",
     "Failure",
+    "FileNotHere",
     "IdempotencyConflict",
     "IllegalTransition",
     "InferenceError",
@@ -194,6 +195,15 @@ class DeadlineExceeded(InferenceError):
 
     def __init__(self) -> None:
         super().__init__("The job had not ended by its deadline, so it was cancelled; allow more time (Cancel-After, deadline).")
+
+
+class FileNotHere(InferenceError):
+    """No uploaded file has this id."""
+
+    code = "file_not_found"
+
+    def __init__(self, file_id: str) -> None:
+        super().__init__(f"There is no file {file_id[:80]!r}; it may have been deleted.")
 
 
 class JobNotFound(InferenceError):

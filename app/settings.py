@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     max_wait: Duration = Field(timedelta(seconds=60), description="Bound on an interactive request's wait for its model's turn.")
     batch_max_wait: Duration = Field(timedelta(minutes=30), description="The same for batch work.")
     max_body: ByteSize = Field(ByteSize(64 * 1024**2), description="Largest request body of the JSON routes.")
+    max_upload: ByteSize = Field(ByteSize(2 * 1024**3), description="Largest file that may be uploaded.")
     max_queued: Annotated[int, Field(ge=1)] = Field(100_000, description="Jobs that may be queued before a submission is refused.")
     max_redis_bytes: ByteSize = Field(ByteSize(2 * 1024**3), description="Redis memory above which a submission is refused.")
     min_free_disk: ByteSize = Field(ByteSize(1024**3), description="Free disk under which a submission is refused.")

@@ -56,6 +56,7 @@ STATUS: Mapping[str, int] = {
     "job_canceled": 409,
     "illegal_transition": 409,
     "deadline_exceeded": 504,
+    "file_not_found": 404,
     "body_too_large": 413,
     "unsupported_media_type": 415,
     "idempotency_conflict": 422,

@@ -23,6 +23,7 @@ from app.jobs.claims import Unannounced
 from app.jobs.connection import connect, store_errors
 from app.jobs.decoding import ModelState
 from app.jobs.feed import JobFeed, Subscription
+from app.jobs.files import FileStore
 from app.jobs.keys import queue_name
 from app.jobs.reading import WorkerInfo
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
@@ -79,6 +80,7 @@ class JobGateway:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._store = JobStore(connect(settings), Spool(settings.spool_dir))
+        self._files = FileStore(self._store)
         self._broker = InferenceBroker(settings, broker_id=f"api:{secrets.token_hex(8)}")
         self._announcer = Announcer(self._broker, self._store)
         self._feed = JobFeed(self._store, connect(settings, retries=0))
@@ -153,6 +155,10 @@ class JobGateway:
         except StoreUnavailable:
             # Recorded, so accepted: the worker's reconciler announces it.
             log.warning("job.announcement_delayed", job=job_id)
+
+    async def check_room(self) -> None:
+        """Raise :class:`QueueFull` where nothing more can be kept."""
+        await self._call(self._check_room)
 
     def _check_room(self) -> None:
         """Refuse what could not be kept. Looks every few seconds, because INFO and statvfs are not free."""
@@ -247,6 +253,10 @@ class JobGateway:
     async def cancel(self, job_id: str) -> Job:
         """Cancel a job; one that has ended stays as it is."""
         return await self._call(lambda: self._store.cancel(job_id))
+
+    async def files(self, work: Callable[[FileStore], T]) -> T:
+        """Return what *work* finds or does among the uploaded files."""
+        return await self._call(lambda: work(self._files))
 
     async def ping(self) -> bool:
         """Return whether Redis answers."""

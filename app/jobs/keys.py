@@ -28,6 +28,7 @@ __all__ = [
 PREFIX = "mlx:"
 QUARANTINE = "quarantine"
 SCHEMA = f"{PREFIX}schema"
+FILES = f"{PREFIX}files"  # sorted set: uploaded files by time
 EVENTS = f"{PREFIX}events"
 QUEUES = f"{PREFIX}queues"
 WORKERS = f"{PREFIX}workers"
@@ -42,6 +43,11 @@ CONTROL = f"{PREFIX}control"  # channel: "cancel JOB" and "queue NAME", for work
 def job(job_id: str) -> str:
     """Hash: the record."""
     return f"{PREFIX}job:{job_id}"
+
+
+def file(file_id: str) -> str:
+    """Hash: an uploaded file."""
+    return f"{PREFIX}file:{file_id}"
 
 
 def tokens(job_id: str) -> str:

@@ -87,9 +87,9 @@ def expire(store: JobStore, settings: Settings) -> int:
 
 
 def sweep_spool(store: JobStore) -> None:
-    """Let go of blobs of jobs that are gone, then remove the blobs that nobody holds."""
+    """Let go of blobs of jobs and files that are gone, then remove the blobs that nobody holds."""
     for job_id in list(store.spool.holders()):
-        if not store.client.exists(keys.job(job_id)):
+        if not store.client.exists(keys.job(job_id), keys.file(job_id)):
             store.spool.drop(job_id)
     removed = store.spool.sweep()
     if removed:

@@ -1,8 +1,8 @@
 """Blobs too large for Redis: files named by their content's SHA-256.
 
 Written to a temporary name, synced and renamed, and only then named in a
-record, so that a name in a record always leads to a whole file. Each job that
-needs a blob holds a hard link to it; the worker alone sweeps blobs that have
+record, so that a name in a record always leads to a whole file. Each job or
+file that needs a blob holds a hard link to it; the worker alone sweeps blobs that have
 no other link.
 """
 
@@ -12,7 +12,7 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 __all__ = ["Spool"]
@@ -26,29 +26,38 @@ class Spool:
         self._held = folder / "held"
 
     def put(self, content: bytes, *, holder: str) -> str:
-        """Store *content* durably, held by job *holder*, and return its name."""
-        name = hashlib.sha256(content).hexdigest()
-        path = self._blobs / name[:2] / name
-        link = self._held / f"{holder}~{name}"
-        for folder in (path.parent, self._held):
+        """Store *content* durably, held by *holder*, and return its name."""
+        return self.put_pieces((content,), holder=holder)
+
+    def put_pieces(self, pieces: Iterable[bytes], *, holder: str) -> str:
+        """Store the content that *pieces* make up, which may be larger than memory; otherwise as :meth:`put`."""
+        digest = hashlib.sha256()
+        for folder in (self._blobs, self._held):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._write(path, content)
+        with tempfile.NamedTemporaryFile(dir=self._blobs, prefix=".writing-", delete=False) as file:
+            written = Path(file.name)
+            try:
+                for piece in pieces:
+                    digest.update(piece)
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+                return self._keep(written, digest.hexdigest(), holder)
+            finally:
+                written.unlink(missing_ok=True)
+
+    def _keep(self, written: Path, name: str, holder: str) -> str:
+        """Give *written* its name, unless that blob is there, and a link for *holder*."""
+        path = self.path(name)
+        link = self._held / f"{holder}~{name}"
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         link.unlink(missing_ok=True)
         try:
             link.hardlink_to(path)
-        except FileNotFoundError:  # nobody held it for an hour, and the sweep took it away under our eyes
-            self._write(path, content)
-            link.hardlink_to(path)
+        except FileNotFoundError:  # new here, or nobody held it for an hour and the sweep has just taken it
+            link.hardlink_to(written)
+            written.replace(path)
         return name
-
-    @staticmethod
-    def _write(path: Path, content: bytes) -> None:
-        if not path.exists():
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(file.name).replace(path)
 
     def get(self, name: str) -> bytes:
         """Return a blob's content.
@@ -56,7 +65,11 @@ class Spool:
         Raises:
             FileNotFoundError: There is no such blob.
         """
-        return (self._blobs / name[:2] / name).read_bytes()
+        return self.path(name).read_bytes()
+
+    def path(self, name: str) -> Path:
+        """Return where a blob is, if it is there."""
+        return self._blobs / name[:2] / name
 
     def drop(self, holder: str) -> None:
         """Forget what *holder* held."""
@@ -73,7 +86,7 @@ class Spool:
         """Remove blobs that nobody has held since *older_than_s* ago, and unfinished writes; return how many."""
         removed = 0
         limit = time.time() - older_than_s
-        for path in self._blobs.glob("*/*"):
+        for path in (*self._blobs.glob("*/*"), *self._blobs.glob(".writing-*")):
             try:
                 found = path.stat()
             except FileNotFoundError:

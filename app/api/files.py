@@ -1,0 +1,144 @@
+"""``/v1/files``: uploads that go to disk as they arrive, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import PurePath
+from typing import Annotated, Literal, cast, get_args
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse
+from pydantic import BaseModel
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+
+from app.api.errors import BodyTooLarge, ClientHungUp, UnsupportedMediaType
+from app.api.services import ServicesDep
+from app.errors import InvalidRequest
+from app.jobs.files import Purpose, UploadedFile
+from app.settings import Settings
+
+__all__ = ["FileDeleted", "FilePage", "router"]
+
+router = APIRouter(prefix="/v1/files")
+
+_PIECE_BYTES = 1024**2
+_FORM_BYTES = 64 * 1024  # of the form around the file
+_MAX_NAME = 255
+
+
+class FilePage(BaseModel):
+    """Files in the order that was asked for. The next page is ``after=last_id``."""
+
+    object: Literal["list"] = "list"
+    data: list[UploadedFile]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class FileDeleted(BaseModel):
+    """A file that is gone."""
+
+    id: str
+    object: Literal["file"] = "file"
+    deleted: Literal[True] = True
+
+
+@router.post("")
+async def create_file(request: Request, services: ServicesDep) -> UploadedFile:
+    """Keep an upload: a form with ``file`` and ``purpose``."""
+    await services.gateway.check_room()
+    form = await _read_form(request, services.settings)
+    try:
+        upload, purpose = _checked(form)
+        name = PurePath((upload.filename or "upload").replace("\\", "/")).name[-_MAX_NAME:] or "upload"
+        size = upload.size or 0
+        return await services.gateway.files(lambda files: files.create(name, purpose, _pieces(upload), size))
+    finally:
+        await form.close()
+
+
+async def _read_form(request: Request, settings: Settings) -> FormData:
+    """Read the form; its file is on disk once it is larger than a megabyte."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "multipart/form-data":
+        message = f"This route takes a form (Content-Type: multipart/form-data), not {media_type[:80] or 'a body without a type'}."
+        raise UnsupportedMediaType(message)
+    arriving = _bounded(request, settings.max_upload + _FORM_BYTES)
+    try:
+        return await MultiPartParser(request.headers, arriving, max_files=1, max_fields=8).parse()
+    except ClientDisconnect:
+        raise ClientHungUp from None
+    except (MultiPartException, KeyError) as error:  # KeyError: a form without a boundary
+        message = f"The form cannot be read: {error}."
+        raise InvalidRequest(message) from None
+
+
+async def _bounded(request: Request, limit_bytes: int) -> AsyncGenerator[bytes]:
+    arrived = 0
+    async for chunk in request.stream():
+        arrived += len(chunk)
+        if arrived > limit_bytes:
+            raise BodyTooLarge(limit_bytes)
+        yield chunk
+
+
+def _checked(form: FormData) -> tuple[UploadFile, Purpose]:
+    upload, purpose = form.get("file"), form.get("purpose")
+    if not isinstance(upload, UploadFile):
+        message = "The form has no `file`; send one, with its content."
+        raise InvalidRequest(message, param="file")
+    if not upload.size:
+        message = "The file is empty."
+        raise InvalidRequest(message, param="file")
+    if purpose not in get_args(Purpose):
+        message = f"`purpose` must be one of {', '.join(get_args(Purpose))}."
+        raise InvalidRequest(message, param="purpose")
+    extra = next((name for name in form if name.startswith("expires_after")), None)
+    if extra is not None:
+        message = "expires_after is not supported by this version; files stay until they are deleted."
+        raise InvalidRequest(message, param="expires_after")
+    return upload, cast("Purpose", purpose)
+
+
+def _pieces(upload: UploadFile) -> Iterator[bytes]:
+    while piece := upload.file.read(_PIECE_BYTES):
+        yield piece
+
+
+@router.get("")
+async def list_files(
+    services: ServicesDep,
+    *,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+    after: Annotated[str | None, Query(max_length=64)] = None,
+    order: Literal["asc", "desc"] = "desc",
+    purpose: Purpose | None = None,
+) -> FilePage:
+    """Return a page of files."""
+    files, more = await services.gateway.files(
+        lambda store: store.page(limit=limit, after=after, newest_first=order == "desc", purpose=purpose)
+    )
+    return FilePage(data=files, first_id=files[0].id if files else None, last_id=files[-1].id if files else None, has_more=more)
+
+
+@router.get("/{file_id}")
+async def show_file(file_id: str, services: ServicesDep) -> UploadedFile:
+    """Return a file's record."""
+    return await services.gateway.files(lambda files: files.get(file_id))
+
+
+@router.get("/{file_id}/content")
+async def read_file(file_id: str, services: ServicesDep) -> FileResponse:
+    """Return a file's content, byte ranges too."""
+    file, path = await services.gateway.files(lambda files: files.content(file_id))
+    return FileResponse(path, media_type="application/octet-stream", filename=file.filename)
+
+
+@router.delete("/{file_id}")
+async def delete_file(file_id: str, services: ServicesDep) -> FileDeleted:
+    """Delete a file and its content."""
+    await services.gateway.files(lambda files: files.delete(file_id))
+    return FileDeleted(id=file_id)

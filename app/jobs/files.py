@@ -1,0 +1,117 @@
+"""Uploaded files: a record in Redis, the content in the spool. They stay until they are deleted."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+from pydantic import BaseModel
+
+from app.errors import FileNotHere
+from app.jobs import keys
+from app.jobs.connection import store_errors
+
+if TYPE_CHECKING:
+    from app.jobs.store import JobStore
+
+__all__ = ["FileStore", "Purpose", "UploadedFile"]
+
+Purpose = Literal["assistants", "batch", "batch_output", "evals", "fine-tune", "user_data", "vision"]
+
+
+class UploadedFile(BaseModel, frozen=True):
+    """A file, in OpenAI's shape."""
+
+    id: str
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: Purpose
+    status: Literal["processed"] = "processed"
+
+
+class FileStore:
+    """Files of one job store. Synchronous and thread-safe."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._client = store.client
+        self._spool = store.spool
+        self._now = store.now
+
+    def create(self, filename: str, purpose: Purpose, pieces: Iterable[bytes], size: int) -> UploadedFile:
+        """Keep a file.
+
+        Args:
+            filename: As its owner calls it; never a path of this machine.
+            purpose: One of OpenAI's.
+            pieces: The content, in order.
+            size: Of the whole content, in bytes.
+        """
+        file_id = f"file-{secrets.token_hex(12)}"
+        with store_errors():
+            now = self._now()
+            blob = self._spool.put_pieces(pieces, holder=file_id)
+            file = UploadedFile(id=file_id, bytes=size, created_at=int(now), filename=filename, purpose=purpose)
+            pipe = self._client.pipeline(transaction=True)
+            pipe.hset(keys.file(file_id), mapping={"record": file.model_dump_json(), "blob": blob})
+            pipe.zadd(keys.FILES, {file_id: now})
+            pipe.execute()
+        return file
+
+    def get(self, file_id: str) -> UploadedFile:
+        """Return a file's record.
+
+        Raises:
+            FileNotHere: There is no such file.
+        """
+        with store_errors():
+            record = cast("str | None", self._client.hget(keys.file(file_id), "record"))
+        if record is None:
+            raise FileNotHere(file_id)
+        return UploadedFile.model_validate_json(record)
+
+    def content(self, file_id: str) -> tuple[UploadedFile, Path]:
+        """Return a file's record and where its content is; :class:`FileNotHere` when either is gone."""
+        file = self.get(file_id)
+        with store_errors():
+            path = self._spool.path(str(self._client.hget(keys.file(file_id), "blob")))
+        if not path.exists():
+            raise FileNotHere(file_id)
+        return file, path
+
+    def page(self, *, limit: int, after: str | None, newest_first: bool, purpose: str | None) -> tuple[list[UploadedFile], bool]:
+        """Return files and whether more follow.
+
+        Args:
+            limit: At most so many.
+            after: Begin behind this one.
+            newest_first: The order.
+            purpose: Only these.
+
+        Raises:
+            FileNotHere: *after* is no file.
+        """
+        with store_errors():
+            ids = cast("list[str]", self._client.zrange(keys.FILES, 0, -1, desc=newest_first))
+            if after is not None and after not in ids:
+                raise FileNotHere(after)
+            pipe = self._client.pipeline(transaction=False)
+            for file_id in ids[ids.index(after) + 1 if after else 0 :]:
+                pipe.hget(keys.file(file_id), "record")
+            files = [UploadedFile.model_validate_json(record) for record in pipe.execute() if record]
+        wanted = [file for file in files if purpose in {None, file.purpose}]
+        return wanted[:limit], len(wanted) > limit
+
+    def delete(self, file_id: str) -> None:
+        """Forget a file and its content; :class:`FileNotHere` when there is none."""
+        with store_errors():
+            pipe = self._client.pipeline(transaction=True)
+            pipe.delete(keys.file(file_id))
+            pipe.zrem(keys.FILES, file_id)
+            deleted, _ = pipe.execute()
+        if not deleted:
+            raise FileNotHere(file_id)
+        self._spool.drop(file_id)
