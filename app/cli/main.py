@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from app import __version__
-from app.cli import doctor, entry, inference, jobs, models, status, up
+from app.cli import doctor, entry, inference, jobs, logs, models, status, up
 from app.cli.terminal import FAILED, NOT_RUNNING, USAGE, CommandError
 from app.errors import InferenceError, InvalidSetting, StoreUnavailable
 
@@ -39,6 +39,7 @@ app.command(rich_help_panel=_RUN)(up.up)
 app.command(rich_help_panel=_RUN)(up.stop)
 app.command(rich_help_panel=_RUN)(status.status)
 app.command(rich_help_panel=_RUN)(doctor.doctor)
+app.command(rich_help_panel=_RUN)(logs.logs)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=_RUN)
 app.add_typer(models.app, name="models", rich_help_panel=_RUN)
 app.command(rich_help_panel=_ASK)(inference.chat)
