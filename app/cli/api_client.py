@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -33,7 +33,7 @@ def post(settings: Settings, path: str, body: Mapping[str, Any]) -> dict[str, An
         return dict(answer.json())
 
 
-def stream(settings: Settings, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def stream(settings: Settings, path: str, body: Mapping[str, Any]) -> Generator[dict[str, Any]]:
     """Send *body* and yield the JSON objects of the server-sent events that answer it.
 
     Raises:

@@ -1,17 +1,23 @@
-"""``mlx-local chat`` and ``mlx-local embed``: one request over HTTP, the answer on stdout."""
+"""``mlx-local chat`` and ``mlx-local embed``: requests over HTTP, the answer on stdout."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
 import sys
-from typing import Annotated, Any
+from collections.abc import Generator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli import terminal
 from app.cli.terminal import USAGE, CommandError
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 __all__ = ["chat", "embed"]
 
@@ -28,32 +34,31 @@ def chat(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the chat model; the answer is printed as it is written."""
+    """Ask the chat model; the answer is printed as it is written. On a terminal, without a prompt: a conversation."""
     settings = terminal.settings()
+    options = {"temperature": temperature, "max_tokens": max_tokens}
+    body: dict[str, Any] = {"model": model or "chat", **{name: value for name, value in options.items() if value is not None}}
+    if not prompt and not as_json and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
+        from app.cli.conversation import converse, line_history
+
+        with line_history(settings.home):
+            converse(partial(_pieces, settings), body, system=system)
+        return
     text = "\n\n".join(part for part in (" ".join(prompt or ()), _piped(wanted=not prompt)) if part)
     if not text.strip():
         msg = 'Say what to ask: mlx-local chat "What is the capital of France?", or pipe text into it.'
         raise CommandError(msg, USAGE)
-    messages = [{"role": "system", "content": system}] if system else []
-    options = {"temperature": temperature, "max_tokens": max_tokens}
-    body: dict[str, Any] = {
-        "model": model or "chat",
-        "messages": [*messages, {"role": "user", "content": text}],
-        **{name: value for name, value in options.items() if value is not None},
-    }
-    from app.cli import api_client
-
+    body["messages"] = [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": text}]
     if as_json:
+        from app.cli import api_client
+
         terminal.print_json(api_client.post(settings, "/v1/chat/completions", body))
         return
     written = ""
     try:
-        for event in api_client.stream(settings, "/v1/chat/completions", {**body, "stream": True}):
-            for choice in event.get("choices") or []:
-                if piece := choice.get("delta", {}).get("content"):
-                    written = piece
-                    sys.stdout.write(piece)
-                    sys.stdout.flush()
+        for written in _pieces(settings, body):
+            sys.stdout.write(written)
+            sys.stdout.flush()
     finally:
         if written and not written.endswith("\n"):
             sys.stdout.write("\n")
@@ -83,6 +88,17 @@ def embed(
         return
     for row in sorted(answer["data"], key=lambda row: int(row["index"])):
         sys.stdout.write(json.dumps(row["embedding"]) + "\n")
+
+
+def _pieces(settings: Settings, body: Mapping[str, Any]) -> Generator[str]:
+    """Ask for a chat completion and yield its text as it is written. Closing this early hangs up."""
+    from app.cli import api_client
+
+    with contextlib.closing(api_client.stream(settings, "/v1/chat/completions", {**body, "stream": True})) as events:
+        for event in events:
+            for choice in event.get("choices") or []:
+                if piece := choice.get("delta", {}).get("content"):
+                    yield piece
 
 
 def _piped(*, wanted: bool) -> str:
