@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import terminal
+from app.cli.completion import model_names
 from app.cli.terminal import USAGE, CommandError
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["chat", "embed"]
 
-Model = Annotated[str | None, typer.Option("--model", "-m", help="Name of a model or role; unset: the role's default.")]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="Name of a model or role; unset: the role's default.", autocompletion=model_names)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the API's whole answer as JSON.")]
 
 

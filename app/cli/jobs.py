@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli import terminal
+from app.cli.completion import ended_jobs, job_ids, living_jobs, model_names
 from app.cli.store_access import job_store
 from app.errors import NoModelForRole, StoreUnavailable, UnknownModel
 from app.jobs.record import Job, JobKind, JobState, Lane
@@ -25,7 +26,9 @@ __all__ = ["app"]
 
 app = typer.Typer(help="See, follow, cancel and retry jobs. Works while the API is down.", no_args_is_help=True)
 
-JobId = Annotated[str, typer.Argument(help="Id of the job.", metavar="JOB")]
+JobId = Annotated[str, typer.Argument(help="Id of the job.", metavar="JOB", autocompletion=job_ids)]
+LivingJob = Annotated[str, typer.Argument(help="Id of the job.", metavar="JOB", autocompletion=living_jobs)]
+EndedJob = Annotated[str, typer.Argument(help="Id of the job.", metavar="JOB", autocompletion=ended_jobs)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -33,7 +36,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def list_jobs(
     state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
     kind: Annotated[JobKind | None, typer.Option(help="Only jobs of this kind.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only jobs of this model: any name of it, or a role.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Only jobs of this model: any name of it, or a role.", autocompletion=model_names)
+    ] = None,
     lane: Annotated[Lane | None, typer.Option(help="Only jobs of this lane.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
     after: Annotated[str | None, typer.Option(help="Only jobs submitted before this one: the last of the page before.")] = None,
@@ -79,7 +84,7 @@ def show(job_id: JobId, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def cancel(job_id: JobId, *, as_json: AsJson = False) -> None:
+def cancel(job_id: LivingJob, *, as_json: AsJson = False) -> None:
     """Cancel a job, whatever it is doing. One that has ended stays as it is."""
     with job_store(terminal.settings()) as store:
         job = store.cancel(job_id)
@@ -90,7 +95,7 @@ def cancel(job_id: JobId, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def retry(job_id: JobId, *, as_json: AsJson = False) -> None:
+def retry(job_id: EndedJob, *, as_json: AsJson = False) -> None:
     """Submit the request of a job that has ended once more, as a new job."""
     settings = terminal.settings()
     with job_store(settings) as store:
@@ -104,7 +109,9 @@ def retry(job_id: JobId, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def watch(
-    job_id: Annotated[str | None, typer.Argument(help="Id of the job; none: all that run or wait.", metavar="[JOB]")] = None,
+    job_id: Annotated[
+        str | None, typer.Argument(help="Id of the job; none: all that run or wait.", metavar="[JOB]", autocompletion=living_jobs)
+    ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:

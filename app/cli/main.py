@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-from app import __version__
 from app.cli import doctor, entry, inference, jobs, logs, models, status, up
 from app.cli.terminal import FAILED, NOT_RUNNING, USAGE, CommandError
 from app.errors import InferenceError, InvalidSetting, StoreUnavailable
@@ -52,13 +51,16 @@ app.command(rich_help_panel=_ENTRY)(entry.worker)
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with the option's value
     if wanted:
-        typer.echo(f"mlx-local {__version__}")
+        from app.cli.versions import versions
+
+        for name, version in versions().items():
+            typer.echo(f"{name:<15}{version}")
         raise typer.Exit
 
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)] = False,  # noqa: FBT002
+    version: Annotated[bool, typer.Option("--version", help="Print all versions.", callback=_print_version, is_eager=True)] = False,  # noqa: FBT002
 ) -> None:
     """Local AI inference on MLX, as durable jobs behind OpenAI's API."""
 

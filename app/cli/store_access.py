@@ -17,8 +17,12 @@ __all__ = ["job_store"]
 
 
 @contextmanager
-def job_store(settings: Settings) -> Iterator[JobStore]:
+def job_store(settings: Settings, *, timeout_s: float | None = None) -> Iterator[JobStore]:
     """Open the store for one command.
+
+    Args:
+        settings: Say where it is.
+        timeout_s: How long one answer may take; None: as long as a command may wait.
 
     Raises:
         CommandError: No Redis answers; exit code 3 and what to do.
@@ -31,7 +35,7 @@ def job_store(settings: Settings) -> Iterator[JobStore]:
     from app.jobs.store import JobStore
 
     # A command's answer is wanted now; one retry covers a connection that just went stale.
-    client = connect(settings, retries=1)
+    client = connect(settings, retries=1, timeout_s=timeout_s)
     try:
         store = JobStore(client, Spool(settings.spool_dir))
         store.check_schema()

@@ -1,0 +1,35 @@
+"""``mlx-local --version``: the versions of what matters, read from the installed packages without importing them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+
+from app import __version__
+
+__all__ = ["versions"]
+
+_PACKAGES = ("mlx", "mlx-lm", "mlx-vlm", "mlx-embeddings", "mlx-audio", "transformers", "dramatiq", "redis", "fastapi")
+
+
+def versions() -> dict[str, str]:
+    """Return name and version of ourselves, Python, the packages that do the work, and the Redis server of this machine."""
+    return {
+        "mlx-local": __version__,
+        "python": f"{platform.python_version()} ({platform.system()} {platform.machine()})",
+        **{name: _installed(name) for name in _PACKAGES},
+        "redis server": _server(),
+    }
+
+
+def _installed(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _server() -> str:
+    from app.cli.redis_server import usable_servers
+
+    return next((str(server) for server in usable_servers()), "none")
