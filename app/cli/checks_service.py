@@ -127,6 +127,8 @@ def _check_server(settings: Settings, facts: Mapping[str, Any], options: Mapping
 
 def _check_persistence(settings: Settings, facts: Mapping[str, Any], options: Mapping[str, str]) -> Finding:
     """Check that accepted jobs reach the disk. The bundled server syncs by way of the worker, so its own option is off."""
+    from app.cli.ownership import living
+
     name = "redis persistence"
     if not facts.get("aof_enabled"):
         return Finding.failed(name, "no append-only file: a crash of Redis loses accepted jobs", "Set `appendonly yes` there.")
@@ -136,6 +138,9 @@ def _check_persistence(settings: Settings, facts: Mapping[str, Any], options: Ma
             return Finding.failed(name, f"the last {what} of the append-only file failed", mend)
     sync = options.get("appendfsync")
     if settings.redis_url is None and sync == "no":
+        if "worker" not in living(settings.run_dir):
+            found = "append-only file, written before each answer, but no worker runs to sync it: a power cut may take more than a second"
+            return Finding.warning(name, found, "Start the worker, or everything: `mlx-local up`.")
         return Finding.ok(name, "append-only file, written before each answer, synced each second by the worker")
     if sync is None:
         return Finding.ok(name, "append-only file; the server does not tell how often it is synced")

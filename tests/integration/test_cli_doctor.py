@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from app.cli.ownership import claim_process
 from app.jobs.connection import connect
 from app.settings import Settings, load_settings
 from tests.conftest import RedisServer
-from tests.integration.command import mlx_local
+from tests.integration.command import COMMAND, environment, mlx_local
 from tests.integration.conftest import Api
 
 
@@ -110,6 +112,29 @@ def test_a_redis_that_answers_nobody_is_waited_for_no_longer_than_others(
         redis_server.thaw()
 
     assert "TimeoutError" in checks["redis"]["found"]
+
+
+def test_the_bundled_redis_is_looked_at_where_it_runs(nobody: Settings) -> None:
+    with subprocess.Popen([*COMMAND, "redis"], env=environment(nobody)) as server:
+        with closing(connect(nobody, retries=100)) as client:
+            client.ping()
+        code, checks = examined(nobody)
+        server.terminate()
+
+    assert code == 0
+    assert f"bundled, process {server.pid}" in checks["redis"]["found"]
+    assert "no worker runs to sync it" in checks["redis persistence"]["found"]
+    assert checks["locks"]["found"] == f"services own the home: redis ({server.pid})"
+
+
+def test_what_an_up_that_was_killed_left_is_warned_of(nobody: Settings) -> None:
+    lock = claim_process(nobody.run_dir, "worker", supervisor=1)
+    code, checks = examined(nobody)
+    os.close(lock)
+
+    assert (code, checks["locks"]["status"]) == (0, "warning")
+    assert f"worker ({os.getpid()})" in checks["locks"]["found"]
+    assert "mlx-local stop" in checks["locks"]["mend"]
 
 
 def test_folders_that_others_may_write_into_are_warned_of(nobody: Settings) -> None:
