@@ -7,43 +7,78 @@ which comes before the defaults. A value that cannot be used raises
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
+import math
 import os
+import re
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from app.errors import InvalidSetting
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 __all__ = ["Settings", "load_settings"]
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PREFIX = "MLX_LOCAL_"
+_FOR_TESTS = "MLX_LOCAL_TEST_"
+_READ_ELSEWHERE = ["MLX_LOCAL_REDIS_PORT"]  # by docker-compose.redis.yml
+_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?P<number>\d{1,12}(\.\d{1,6})?)(?P<unit>ms|s|m|h|d|)", re.ASCII)
+_LONGEST_S = 10 * 365 * 86400
+_SENTENCES = {
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "byte_size": "must be bytes, or a size such as 20GB",
+    "byte_size_unit": "must be bytes, or a size such as 20GB",
+}
 
 
-def parse_duration(value: object) -> object:
+def parse_duration(value: object) -> timedelta:
     """Turn ``"90s"``, ``"30m"``, ``"2h"`` or a number of seconds into a timedelta.
 
-    Anything else is returned as it came, for pydantic to judge.
+    Raises:
+        ValueError: It is none of these, negative, or longer than ten years.
     """
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int | float):
-        return timedelta(seconds=value)
-    if isinstance(value, str):
-        text = value.strip()
-        for unit in ("ms", "s", "m", "h", "d", ""):
-            number = text.removesuffix(unit) if unit else text
-            if text.endswith(unit) and number.replace(".", "", 1).isdigit():
-                return timedelta(seconds=float(number) * _UNITS.get(unit, 1.0))
-    return value
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    elif isinstance(value, str) and (found := _DURATION.fullmatch(value.strip())):
+        seconds = float(found["number"]) * _UNITS[found["unit"]]
+    else:
+        seconds = math.nan
+    if not 0 <= seconds <= _LONGEST_S:
+        msg = "must be seconds, or a duration such as 90s, 30m, 2h or 7d"
+        raise ValueError(msg)
+    return timedelta(seconds=seconds)
+
+
+def check_key(key: SecretStr) -> SecretStr:
+    """Return *key* if a client can send it in a header.
+
+    Raises:
+        ValueError: It has other characters than printable ASCII, or spaces.
+    """
+    text = key.get_secret_value()
+    if not text or not all("!" <= character <= "~" for character in text):
+        msg = "must be printable ASCII characters without spaces"
+        raise ValueError(msg)
+    return key
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 UserPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Key = Annotated[SecretStr, AfterValidator(check_key)]
+Level = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lambda value: str(value).lower())]
 
 
 def default_home() -> Path:
@@ -65,10 +100,10 @@ class Settings(BaseSettings):
     catalog: UserPath | None = Field(None, description="A TOML file whose models replace or join the built-in ones.")
     memory_budget: ByteSize | None = Field(None, description="Bytes (or '20GB') that models may use; unset: from the device.")
     transcribe_dir: UserPath = Field(Path("~/transcribe"), validate_default=True, description="The watched folder.")
-    api_key: SecretStr | None = Field(None, description="Key that every request must carry as a bearer token.")
+    api_key: Key | None = Field(None, description="Key that every request must carry as a bearer token.")
     max_wait: Duration = Field(timedelta(seconds=60), description="Bound on an interactive request's wait for its model's turn.")
     batch_max_wait: Duration = Field(timedelta(minutes=30), description="The same for batch work.")
-    max_body: ByteSize = Field(ByteSize(64 * 1024**2), description="Largest request body of the JSON routes.")
+    max_body: Annotated[ByteSize, Field(ge=1)] = Field(ByteSize(64 * 1024**2), description="Largest request body of the JSON routes.")
     max_upload: ByteSize = Field(ByteSize(2 * 1024**3), description="Largest file that may be uploaded.")
     max_queued: Annotated[int, Field(ge=1)] = Field(100_000, description="Jobs that may be queued before a submission is refused.")
     max_redis_bytes: ByteSize = Field(ByteSize(2 * 1024**3), description="Redis memory above which a submission is refused.")
@@ -77,7 +112,7 @@ class Settings(BaseSettings):
     keep_submitted: Duration = Field(timedelta(days=7), description="How long a submitted job is kept after its end.")
     keep_finished: Annotated[int, Field(ge=1)] = Field(50_000, description="Finished jobs kept at most, oldest leave first.")
     drain_timeout: Duration = Field(timedelta(seconds=20), description="How long a stopping worker lets running jobs finish.")
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+    log_level: Level = Field("info", description="debug, info, warning or error.")
 
     @classmethod
     def settings_customise_sources(
@@ -95,7 +130,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _key_off_loopback(self) -> Settings:
         if not is_loopback(self.host) and self.api_key is None:
-            msg = f"host: {self.host} is not loopback, so an API key is required (MLX_LOCAL_API_KEY)"
+            msg = f"MLX_LOCAL_HOST: {self.host} is not loopback, so an API key is required (MLX_LOCAL_API_KEY)"
             raise ValueError(msg)
         return self
 
@@ -144,16 +179,38 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - values are wh
     Raises:
         InvalidSetting: One line that names the setting, its value and what is wrong.
     """
+    _refuse_unknown(os.environ)
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        message = str(first["msg"]).removeprefix("Value error, ")
-        where = f"MLX_LOCAL_{name.upper()}" if name else "settings"
-        got = "" if name in {"", "api_key"} else f" (got {first['input']!r})"
-        text = f"{where}: {message}{got}"
-        raise InvalidSetting(text, param=name or None) from None
+        raise _invalid(error.errors()[0]) from None
     except (OSError, ValueError) as error:  # config.toml: unreadable, or not TOML
         text = f"config.toml of {overrides.get('home') or default_home()}: {error}"
         raise InvalidSetting(text) from None
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    """Refuse a variable of ours that nobody reads: a key or a port that was meant to be set and is not."""
+    known = [*(_PREFIX + field.upper() for field in Settings.model_fields), *_READ_ELSEWHERE]
+    for name in sorted(names):
+        upper = name.upper()
+        if upper.startswith(_PREFIX) and not upper.startswith(_FOR_TESTS) and upper not in known:
+            raise _no_such_setting(name, upper, known)
+
+
+def _no_such_setting(name: str, meant: str, known: Sequence[str]) -> InvalidSetting:
+    nearest = difflib.get_close_matches(meant, known, n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else "unset it; app/settings.py lists them all"
+    return InvalidSetting(f"{name}: there is no such setting; {hint}")
+
+
+def _invalid(error: ErrorDetails) -> InvalidSetting:
+    name = ".".join(str(part) for part in error["loc"][:1])
+    message = _SENTENCES.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ").replace("Input should", "must")
+    if not name:
+        return InvalidSetting(message)
+    where = _PREFIX + name.upper()
+    if error["type"] == "extra_forbidden":
+        return _no_such_setting(f"{name} (config.toml)", where, [_PREFIX + field.upper() for field in Settings.model_fields])
+    got = "" if name == "api_key" else f" (got {error['input']!r})"
+    return InvalidSetting(f"{where}: {message}{got}", param=name)

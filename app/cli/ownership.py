@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from app.cli.terminal import CommandError
+from app.cli.terminal import USAGE, CommandError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,10 +59,17 @@ def hold(path: Path, *, shared: bool = False, inherit: bool = False, patience_s:
 
     Returns:
         The file descriptor that holds it, or None while somebody else does.
+
+    Raises:
+        CommandError: The home cannot be written.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     deadline = time.monotonic() + patience_s
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        msg = f"MLX_LOCAL_HOME: {path} cannot be written ({error.strerror}); choose a folder of yours."
+        raise CommandError(msg, USAGE) from None
     while True:
         try:
             fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

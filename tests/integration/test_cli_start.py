@@ -67,6 +67,16 @@ def test_a_wrong_setting_stops_every_command_with_one_line_that_names_it(own: Se
     assert done.stderr.startswith("MLX_LOCAL_DRAIN_TIMEOUT: ")
 
 
+def test_a_home_that_cannot_be_written_is_named_with_its_setting(own: Settings) -> None:
+    own.home.parent.joinpath("file").write_text("no folder")
+
+    done = mlx_local(own, "up", MLX_LOCAL_HOME=str(own.home.parent / "file"))
+
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("MLX_LOCAL_HOME: ")
+
+
 def test_a_wrong_catalog_stops_up(own: Settings) -> None:
     done = mlx_local(own, "up", MLX_LOCAL_CATALOG=str(own.home / "nowhere.toml"))
 
