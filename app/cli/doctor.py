@@ -6,7 +6,7 @@ does not answer is a warning.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,7 @@ import typer
 
 from app.cli import terminal
 from app.cli.finding import Finding, Outcome
-from app.cli.terminal import FAILED
+from app.cli.terminal import FAILED, CommandError
 from app.errors import InvalidSetting
 
 if TYPE_CHECKING:
@@ -63,15 +63,22 @@ def _findings() -> Iterator[Finding]:
 def _of_settings(settings: Settings) -> Iterator[Finding]:
     from app.cli import checks_files, checks_service
 
-    yield from checks_files.check_folders(settings)
-    if (key_file := checks_files.check_key_file(settings)) is not None:
-        yield key_file
-    yield from checks_files.check_disks(settings)
-    yield from checks_service.check_ports(settings)
-    yield checks_service.check_processes(settings)
-    yield from checks_service.check_redis(settings)
-    yield checks_files.check_catalog(settings)
-    yield from checks_files.check_models(settings)
+    key_file = checks_files.check_key_file(settings)
+    yield from (key_file,) if key_file is not None else ()
+    checks: dict[str, Callable[[Settings], Iterable[Finding]]] = {
+        "folders": checks_files.check_folders,
+        "disks": checks_files.check_disks,
+        "ports": checks_service.check_ports,
+        "locks": lambda settings: (checks_service.check_processes(settings),),
+        "redis": checks_service.check_redis,
+        "catalog": lambda settings: (checks_files.check_catalog(settings),),
+        "models": checks_files.check_models,
+    }
+    for name, check in checks.items():
+        try:
+            yield from check(settings)
+        except (CommandError, OSError) as error:  # such as a lock that belongs to another user
+            yield Finding.failed(name, f"could not be checked: {error}", "Mend the rights of that file; `doctor` without sudo should do.")
 
 
 def _print(findings: list[Finding], counts: dict[Outcome, int]) -> None:

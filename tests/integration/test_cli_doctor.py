@@ -137,6 +137,15 @@ def test_what_an_up_that_was_killed_left_is_warned_of(nobody: Settings) -> None:
     assert "mlx-local stop" in checks["locks"]["mend"]
 
 
+def test_one_check_that_cannot_be_made_does_not_keep_the_others_from_it(nobody: Settings) -> None:
+    (nobody.run_dir / "processes" / "api.lock").mkdir(parents=True)  # nobody can open that, root included
+    code, checks = examined(nobody)
+
+    assert code == 1
+    assert checks["locks"]["found"].startswith("could not be checked: ")
+    assert checks["catalog"]["status"] == "ok"
+
+
 def test_folders_that_others_may_write_into_are_warned_of(nobody: Settings) -> None:
     nobody.run_dir.mkdir(parents=True)
     nobody.run_dir.chmod(0o777)
