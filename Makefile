@@ -9,7 +9,7 @@ EXTRA := $(shell $(PYTHON) -m app.machine extra 2>/dev/null)
 INSTALLED := $(VENV)/.installed-$(or $(EXTRA),plain)
 
 .DEFAULT_GOAL := help
-.PHONY: setup up test test-slow check format clean help
+.PHONY: setup up test test-slow bench check format clean help
 
 setup: $(INSTALLED) ## make .venv with everything, test tools too
 
@@ -21,6 +21,9 @@ test: setup ## set up, then run the tests
 
 test-slow: setup ## the tests that take minutes
 	$(BIN)/pytest -m slow
+
+bench: setup ## measure this machine; many minutes, and nothing else should run
+	$(BIN)/python -m bench
 
 check: setup ## lint, format, types and import contracts
 	$(BIN)/ruff check
@@ -34,7 +37,7 @@ format: setup ## put the code into its format
 
 clean: ## remove what building and testing leave; .venv and your data stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
-	find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find app bench tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
