@@ -90,7 +90,7 @@ class UnknownModel(InferenceError):
     code = "model_not_found"
 
     def __init__(self, name: str, nearest: Sequence[str] = ()) -> None:
-        hint = f" Did you mean {', '.join(nearest)}?" if nearest else ""
+        hint = f" Did you mean {', '.join(nearest)}?" if nearest else " GET /v1/models and `mlx-local models list` name those it has."
         pull = f" `mlx-local models pull {name}` adds a model of the hub." if "/" in name else ""
         super().__init__(f"The model {name!r} is not in the catalog.{hint}{pull}", param="model")
         self.name = name

@@ -25,6 +25,7 @@ _SENTENCES = {
     "missing": "is required",
     "string_type": "must be a string",
     "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
     "bool_type": "must be true or false",

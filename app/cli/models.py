@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from app.cli import terminal
 from app.cli.store_access import job_store
-from app.cli.terminal import NOT_RUNNING, CommandError
+from app.cli.terminal import NOT_RUNNING, USAGE, CommandError
 
 __all__ = ["app"]
 
@@ -36,6 +37,35 @@ def list_models(*, as_json: Annotated[bool, typer.Option("--json", help="Print J
         disk = "yes" if row["downloaded"] else "no"
         table.add_row(row["id"], " ".join(row["tasks"]), " ".join(row["roles"]), disk, row["state"] or "-", row["repo"])
     terminal.console().print(table)
+
+
+@app.command("pull", hidden=True)
+def pull(name: Annotated[str, typer.Argument(help="Name of a model: of the catalog, or of the hub.")]) -> None:
+    """Say how to get a model's files: errors name this command, and this version does not download by itself."""
+    from app.errors import NoModelForRole, UnknownModel
+    from app.models.catalog import load_catalog
+    from app.models.hub import locate
+
+    settings = terminal.settings()
+    catalog = load_catalog(settings)
+    try:
+        spec = catalog.find(name)
+    except (UnknownModel, NoModelForRole):
+        if "/" not in name:
+            raise
+        msg = (
+            f"This version does not download by itself. `hf download {name}` does; then give it an id and its tasks in the file of"
+            " MLX_LOCAL_CATALOG (README.md shows one) and start again."
+        )
+        raise CommandError(msg, USAGE) from None
+    if locate(spec, settings) is not None:
+        terminal.say(f"The files of {spec.id} are on this machine.")
+        return
+    if Path(spec.repo).is_absolute():
+        msg = f"{spec.id} is the folder {spec.repo} of the catalog; put its files there."
+        raise CommandError(msg)
+    msg = f"This version does not download by itself. `hf download {spec.repo}` does, and {spec.id} is then found."
+    raise CommandError(msg, USAGE)
 
 
 def _rows() -> list[dict[str, Any]]:

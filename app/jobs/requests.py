@@ -34,10 +34,18 @@ _UNSUPPORTED_CHAT = {
     "modalities": (None, ["text"]),
 }
 
+_LATER_PARTS = {"image_url": "a picture", "input_audio": "audio", "file": "a file"}
+
 
 class _Body(BaseModel):
     # protected_namespaces: OpenAI's field is called "model".
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
+
+
+def _unsupported(*, param: str, message: str) -> PydanticCustomError:
+    """Return the error for what OpenAI knows and this version cannot do."""
+    kind = "unsupported_parameter"
+    return PydanticCustomError(kind, "{reason}", {"param": param, "reason": message})
 
 
 class TextPart(_Body):
@@ -46,6 +54,13 @@ class TextPart(_Body):
     type: Literal["text"]
     text: str
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_other_media(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever came
+        if isinstance(data, dict) and isinstance(data.get("type"), str) and (what := _LATER_PARTS.get(data["type"])):
+            raise _unsupported(param="type", message=f"is {what}, which this version does not take; it must be 'text'")
+        return data
+
 
 class ChatMessage(_Body):
     """One turn."""
@@ -53,6 +68,19 @@ class ChatMessage(_Body):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
     name: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_tools(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever came
+        if isinstance(data, dict):
+            if data.get("role") in ("tool", "function"):
+                raise _unsupported(
+                    param="role", message=f"{data['role']!r} is for tools, which this version does not support; leave such messages out"
+                )
+            for name in ("tool_calls", "function_call"):
+                if data.get(name):
+                    raise _unsupported(param=name, message="is not supported by this version; leave it out")
+        return data
 
     @property
     def text(self) -> str:
@@ -94,9 +122,7 @@ class ChatRequest(_Body):
         if isinstance(data, dict):
             for name, harmless in _UNSUPPORTED_CHAT.items():
                 if name in data and data[name] not in harmless:
-                    msg = "is not supported by this version; leave it out"
-                    msg_0 = "unsupported_parameter"
-                    raise PydanticCustomError(msg_0, msg, {"param": name})
+                    raise _unsupported(param=name, message="is not supported by this version; leave it out")
         return data
 
 

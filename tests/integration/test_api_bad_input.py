@@ -30,6 +30,9 @@ WRONG_CHATS = [
     (chat(messages="Hello"), "messages", "must be an array"),
     (chat(messages=[5]), "messages.0", "must be an object"),
     (chat(messages=[{"role": "wizard", "content": "x"}]), "messages.0.role", "'system', 'developer', 'user' or 'assistant'"),
+    (chat(messages=[*HELLO, {"role": "tool", "content": "x"}]), "messages.1.role", "this version does not support"),
+    (chat(messages=[{"role": "assistant", "content": None, "tool_calls": [{}]}]), "messages.0.tool_calls", "not supported by this version"),
+    (chat(messages=[{"role": "user", "content": [{"type": "input_audio"}]}]), "messages.0.content.0.type", "this version does not take"),
     (chat(messages=[{"role": "user"}]), "messages.0.content", "is required"),
     (chat(messages=[{"role": "user", "content": 5}]), "messages.0.content", "must be a string or an array (got 5)"),
     (chat(messages=[*HELLO, {"role": "user", "content": [{"type": "image_url"}]}]), "messages.1.content.0.type", "must be 'text'"),
@@ -154,6 +157,8 @@ def test_an_unknown_model_is_404_with_the_nearest_names(api: Api) -> None:
     for name, near in [("tiny-chad", "tiny-chat"), ("TINY_CHAT", "tiny-chat"), ("litle", "tiny-chat")]:
         error = api.http.post("/v1/chat/completions", json=chat(model=name)).json()["error"]
         assert near in error["message"]
+    far = api.http.post("/v1/chat/completions", json=chat(model="\N{GRINNING FACE}")).json()["error"]
+    assert "GET /v1/models" in far["message"]
     response = api.http.post("/v1/chat/completions", json=chat(model="somebody/something-new"))
     assert response.status_code == 404
     assert "mlx-local models pull somebody/something-new" in response.json()["error"]["message"]
