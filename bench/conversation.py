@@ -16,7 +16,7 @@ __all__ = ["NOTE", "run"]
 
 _NAME = "conversation"
 NOTE = "SmolLM2-135M. First token of a turn, by the client's clock; the second turn sends the first, its answer and a short question."
-_WORDS = ("river", "stone", "window", "garden", "letter", "winter", "market", "bridge", "candle", "mirror", "harbour", "village")  # fmt: skip
+_WORDS = ("river", "stone", "window", "garden", "letter", "winter", "market", "candle", "mirror", "harbour", "village")  # fmt: skip
 
 
 def run(bench: Bench) -> list[Figure]:
