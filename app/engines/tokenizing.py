@@ -2,11 +2,14 @@
 
 Hugging Face's fast tokenizers change themselves when truncation is switched, and
 raise "Already borrowed" when a second thread meets them in the middle: one lock
-guards each tokenizer. No code that comes with a model is run.
+guards each tokenizer. Very long texts take tens of seconds, so they have a
+tokenizer of their own, and nobody else waits for them. No code that comes with
+a model is run.
 """
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -43,6 +46,8 @@ _NOT_VARIABLES = frozenset(
     }
 )
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json", "tiktoken.model")
+_LONG_CHARACTERS = 100_000
+"""Texts above this take noticeably long, and more than most models take."""
 
 
 class Tokenizing:
@@ -65,6 +70,8 @@ class Tokenizing:
             raise ModelLoadFailed(msg) from error
         self.tokenizer: PreTrainedTokenizerBase = loaded
         self._lock = threading.Lock()
+        self._long_tokenizer: PreTrainedTokenizerBase | None = None
+        self._long_lock = threading.Lock()
 
     @property
     def eos_token_id(self) -> int | None:
@@ -84,8 +91,7 @@ class Tokenizing:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of *text* with the special tokens that the tokenizer adds."""
-        with self._lock:
-            return list(self.tokenizer(text, add_special_tokens=True, truncation=False, verbose=False)["input_ids"])
+        return self._ids(text, add_special_tokens=True, truncation=False)
 
     def encode_within(self, text: str, most: int) -> list[int]:
         """Return the ids of *text*, its end cut off so that with special tokens they are *most* at most.
@@ -100,7 +106,7 @@ class Tokenizing:
                     msg,
                     param="truncate_prompt_tokens",
                 )
-            return list(self.tokenizer(text, add_special_tokens=True, truncation=True, max_length=most, verbose=False)["input_ids"])
+        return self._ids(text, add_special_tokens=True, truncation=True, max_length=most)
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]], variables: Mapping[str, Any]) -> list[int]:
         """Return the ids of a conversation up to where the answer begins.
@@ -123,8 +129,18 @@ class Tokenizing:
                     add_generation_prompt=True,
                     **{"enable_thinking": False, **variables},
                 )
-                # The template writes the special tokens itself.
-                return list(self.tokenizer(cast("str", text), add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
+            # The template writes the special tokens itself.
+            return self._ids(cast("str", text), add_special_tokens=False, truncation=False)
         except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
             msg = f"The model's chat template refuses this conversation: {error}"
             raise InvalidRequest(msg, param="messages") from error
+
+    def _ids(self, text: str, **options: Any) -> list[int]:  # noqa: ANN401 - keywords of the tokenizer, of several types
+        if len(text) <= _LONG_CHARACTERS:
+            with self._lock:
+                return list(self.tokenizer(text, verbose=False, **options)["input_ids"])
+        with self._long_lock:
+            if self._long_tokenizer is None:
+                with self._lock:
+                    self._long_tokenizer = copy.deepcopy(self.tokenizer)
+            return list(self._long_tokenizer(text, verbose=False, **options)["input_ids"])
