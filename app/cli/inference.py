@@ -64,7 +64,7 @@ def chat(
             sys.stdout.flush()
     finally:
         if written and not written.endswith("\n"):
-            sys.stdout.write("\n")
+            terminal.say()  # whoever reads a pipe may have left: that must not hide why we end
 
 
 def embed(
