@@ -28,9 +28,13 @@ def run(bench: Bench) -> list[Figure]:
         for number in range(2 if bench.quick else 4):
             bench.say(f"conversation {number + 1}")
             words = random.Random(number)  # noqa: S311 - words of a prompt
-            text = " ".join(words.choice(_WORDS) for _ in range(1900))
-            request = body(server.model, "x", 16) | {"messages": [{"role": "user", "content": f"{text}\nTell a story with these words."}]}
+            sentences = [f"On day {day} we saw a {words.choice(_WORDS)} and a {words.choice(_WORDS)} near the house." for day in range(130)]
+            request = body(server.model, "x", 16) | {
+                "messages": [{"role": "user", "content": " ".join(["Continue my diary.", *sentences])}]
+            }
             answer = ask(server, request)
+            if answer.error is not None:
+                raise RuntimeError(answer.error)
             first.append(answer.first_s)
             said: list[dict[str, Any]] = [
                 *request["messages"],
