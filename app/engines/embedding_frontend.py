@@ -99,6 +99,8 @@ class EmbeddingFrontend:
 
     def _row(self, item: str | Sequence[int], most: int | None) -> list[int]:
         if isinstance(item, str):
+            if most is None:
+                self._tokenizing.refuse_hopeless(item, self.context, param="input")
             ids = self._tokenizing.encode(item) if most is None else self._tokenizing.encode_within(item, most)
         else:
             ids = list(item) if most is None else list(item)[:most]

@@ -93,6 +93,7 @@ class TextFrontend:
             {"role": _ROLES.get(message["role"], message["role"]), "content": plain_text(message["content"])}
             for message in request["messages"]
         ]
+        self._tokenizing.refuse_hopeless("".join(message["content"] for message in messages), self.context, param="messages")
         prompt = self._tokenizing.encode_chat(messages, request.get("chat_template_kwargs") or {})
         if not prompt:
             msg = "The model's chat template makes an empty prompt of these messages."

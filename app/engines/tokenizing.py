@@ -18,7 +18,7 @@ import jinja2
 from transformers import AutoTokenizer
 
 from app.engines.checkpoint import Checkpoint
-from app.errors import InvalidRequest, ModelLoadFailed
+from app.errors import ContextTooLong, InvalidRequest, ModelLoadFailed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,6 +45,8 @@ _NOT_VARIABLES = frozenset(
         "truncation",
     }
 )
+# Normalisation may shrink a text before it is cut into tokens: three Hangul letters compose to one, for instance.
+_SHRINKS = 4
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json", "tiktoken.model")
 _LONG_CHARACTERS = 100_000
 """Texts above this take noticeably long, and more than most models take."""
@@ -69,9 +71,19 @@ class Tokenizing:
             msg = f"The tokenizer of {checkpoint.directory.name} cannot be loaded: {error}"
             raise ModelLoadFailed(msg) from error
         self.tokenizer: PreTrainedTokenizerBase = loaded
+        self._widest = _SHRINKS * max(map(len, loaded.get_vocab()), default=1)  # characters that one token may stand for
         self._lock = threading.Lock()
         self._long_tokenizer: PreTrainedTokenizerBase | None = None
         self._long_lock = threading.Lock()
+
+    def refuse_hopeless(self, text: str, context: int, *, param: str) -> None:
+        """Refuse a text that cannot fit whatever its tokens are, without the minutes and gigabytes that finding them takes.
+
+        Raises:
+            ContextTooLong: Even at the widest token throughout it has more than *context* of them.
+        """
+        if (least := len(text) // self._widest) > context:
+            raise ContextTooLong(least, None, context, param=param, at_least=True)
 
     @property
     def eos_token_id(self) -> int | None:
@@ -99,6 +111,7 @@ class Tokenizing:
         Raises:
             InvalidRequest: *most* leaves no room beside the special tokens.
         """
+        text = text[: self._widest * most]  # what is beyond cannot be within
         with self._lock:
             if most <= self.tokenizer.num_special_tokens_to_add():
                 msg = f"truncate_prompt_tokens is {most}, which leaves no room for text beside the special tokens."

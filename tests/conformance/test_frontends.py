@@ -265,3 +265,19 @@ def test_a_frontend_made_on_another_thread_opens_on_this_one(subject: Subject) -
     (outcome,) = run(engine, subject.work(0)).values()
     assert outcome.error is None
     engine.close()
+
+
+def test_a_text_that_cannot_fit_is_refused_before_its_tokens_are_counted(chat: Frontend, embedder: Frontend) -> None:
+    # A kind of text that the tokenizer would need long for: the refusal says "at least", so nothing was counted.
+    endless = "word " * 20_000_000
+    with pytest.raises(ContextTooLong, match="at least"):
+        text_work(chat, messages=[{"role": "user", "content": endless}])
+    with pytest.raises(ContextTooLong, match="at least"):
+        rows_of(embedder, endless)
+    (cut,) = rows_of(embedder, endless, truncate_prompt_tokens=-1)
+    assert len(cut) == embedder.context
+
+
+def test_a_text_that_barely_exceeds_the_context_is_counted_exactly(chat: Frontend) -> None:
+    with pytest.raises(ContextTooLong, match=r"the prompt has \d+\.? "):
+        text_work(chat, messages=[{"role": "user", "content": "x " * chat.context}])
