@@ -229,26 +229,6 @@ def test_many_threads_prepare_at_once(embedder: Frontend, chat: Frontend) -> Non
     assert found == [True] * 320
 
 
-def test_nobody_waits_while_a_very_long_text_becomes_tokens(chat: Frontend) -> None:
-    refused: list[str] = []
-    begun = threading.Event()
-
-    def prepare() -> None:
-        begun.set()
-        with pytest.raises(ContextTooLong) as caught:
-            text_work(chat, messages=[{"role": "user", "content": "word " * 300_000}])
-        refused.append(caught.value.message)
-
-    thread = threading.Thread(target=prepare)
-    thread.start()
-    begun.wait()
-    lengths = {len(text_work(chat).prompt) for _ in range(30)}
-    assert thread.is_alive()
-    assert len(lengths) == 1
-    thread.join()
-    assert len(refused) == 1
-
-
 def test_a_very_long_text_becomes_the_same_tokens(embedder: Frontend) -> None:
     (short,) = rows_of(embedder, "a cat " * 100, truncate_prompt_tokens=40)
     (long,) = rows_of(embedder, "a cat " * 100_000, truncate_prompt_tokens=40)
