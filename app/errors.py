@@ -172,11 +172,11 @@ class ContextTooLong(InferenceError):
         """
         has = f"at least {prompt_tokens}" if at_least else str(prompt_tokens)
         asked = f" and {max_tokens} are asked for the answer" if max_tokens is not None else ""
-        super().__init__(
-            f"This model's context is {context} tokens; the prompt has {has}{asked}. Shorten the prompt"
-            + (" or lower max_tokens." if max_tokens is not None else "."),
-            param=param,
-        )
+        if param == "input":
+            what, mend = "input", "Shorten the input, or let truncate_prompt_tokens cut it."
+        else:
+            what, mend = "prompt", "Shorten the prompt" + (" or lower max_tokens." if max_tokens is not None else ".")
+        super().__init__(f"This model's context is {context} tokens; the {what} has {has}{asked}. {mend}", param=param)
 
 
 class EngineFailed(InferenceError):

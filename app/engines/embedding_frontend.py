@@ -70,7 +70,7 @@ class EmbeddingFrontend:
         width = self._checkpoint.config.get("hidden_size")
         dimensions = request.get("dimensions")
         if dimensions is not None and isinstance(width, int) and dimensions > width:
-            msg = f"dimensions is {dimensions}; the vectors of {self._spec.id!r} have {width}."
+            msg = f"dimensions is {dimensions}; the vectors of {self._spec.id!r} have {width}; ask for {width} or fewer."
             raise InvalidRequest(msg, param="dimensions")
         most = self._most(request.get("truncate_prompt_tokens"))
         rows = tuple(tuple(self._row(item, most)) for item in texts_of(request["input"]))

@@ -108,7 +108,7 @@ class TextFrontend:
         if asked is None:
             return min(_DEFAULT_MAX_TOKENS, left)
         if asked > left:
-            raise ContextTooLong(prompt_tokens, asked, self.context)
+            raise ContextTooLong(prompt_tokens, asked, self.context, param="max_tokens")
         return int(asked)
 
     def _sampling(self, request: Mapping[str, Any], seed: int) -> Sampling:

@@ -114,7 +114,7 @@ class Tokenizing:
         text = text[: self._widest * most]  # what is beyond cannot be within
         with self._lock:
             if most <= self.tokenizer.num_special_tokens_to_add():
-                msg = f"truncate_prompt_tokens is {most}, which leaves no room for text beside the special tokens."
+                msg = f"truncate_prompt_tokens is {most}, which leaves no room for text beside the special tokens; raise it."
                 raise InvalidRequest(
                     msg,
                     param="truncate_prompt_tokens",
