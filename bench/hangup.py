@@ -25,8 +25,8 @@ __all__ = ["NOTE", "run"]
 
 _NAME = "hangup"
 NOTE = "A slice is about 100 ms by design and cannot be interrupted. Clock ticks of CPU time are 10 ms, so figures are good to about 20 ms."
-_WINDOW_S = 0.25
-_QUIET = 0.2  # of one core
+_WINDOW_S = 0.5
+_QUIET = 0.1  # of one core
 _GIVE_UP_S = 15.0
 _SLICE_S = 0.1
 
@@ -41,7 +41,7 @@ def run(bench: Bench) -> list[Figure]:
             figures.append(Figure(_NAME, "one decoding step, undisturbed", between * 1000, "ms"))
             for name, request, after_s in _cases(server):
                 stops, records = zip(
-                    *(_hang_up(server, request(number), after_s) for number in range(2 if bench.quick else 5)), strict=True
+                    *(_hang_up(server, request(number), after_s) for number in range(2 if bench.quick else 3)), strict=True
                 )
                 bound = (_SLICE_S if "prompt" in name else between) + 0.05
                 figures.append(
@@ -73,7 +73,7 @@ def _cases(server: Server) -> list[tuple[str, Any, float]]:
         return request
 
     def prompt(number: int) -> dict[str, Any]:
-        words = " ".join(str(number * 10_000 + word) for word in range(1200))
+        words = " ".join(str(number * 10_000 + word) for word in range(600))
         return body(server.model, "x", 1000) | {"messages": [{"role": "user", "content": words}]}
 
     return [("streaming", stream, 1.2), ("not streaming", whole, 1.2), ("reading the prompt", prompt, 0.6)]
