@@ -154,22 +154,13 @@ class ModelTooLarge(InferenceError):
 
 
 class ContextTooLong(InferenceError):
-    """Prompt and answer together exceed the model's context window."""
+    """Prompt and answer together exceed the model's context window. With *at_least* the prompt was not counted to its end."""
 
     code = "context_length_exceeded"
 
     def __init__(
         self, prompt_tokens: int, max_tokens: int | None, context: int, *, param: str = "messages", at_least: bool = False
     ) -> None:
-        """Say what does not fit.
-
-        Args:
-            prompt_tokens: Of the prompt.
-            max_tokens: Asked for the answer, if anything was.
-            context: Of the model.
-            param: The parameter at fault.
-            at_least: The prompt was not counted to its end.
-        """
         has = f"at least {prompt_tokens}" if at_least else str(prompt_tokens)
         asked = f" and {max_tokens} are asked for the answer" if max_tokens is not None else ""
         if param == "input":

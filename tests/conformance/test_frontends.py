@@ -130,9 +130,10 @@ def test_what_does_not_fit_the_context_is_refused_with_the_numbers(tiny_model: C
     frontend = chat_over(tiny_model("qwen3-f32"), context=100)
     with pytest.raises(ContextTooLong, match=r"context is 100 tokens.*99 are asked") as caught:
         text_work(frontend, max_tokens=99)
-    assert caught.value.param == "messages"
-    with pytest.raises(ContextTooLong, match="Shorten the prompt"):
+    assert caught.value.param == "max_tokens"
+    with pytest.raises(ContextTooLong, match="Shorten the prompt") as caught:
         text_work(frontend, messages=[{"role": "user", "content": "word " * 300}])
+    assert caught.value.param == "messages"
 
 
 def test_a_model_without_a_template_cannot_chat(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
