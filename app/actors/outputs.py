@@ -4,45 +4,91 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from app.actors.choices import answers_to_each
+from app.actors.runs import Choice
 from app.engines.protocols import Embedded, Finished
 from app.errors import InvalidRequest
 from app.jobs.claims import Claimed
+from app.jobs.logprobs import chat_logprobs, completion_logprobs
 from app.jobs.record import completion_id
 
-__all__ = ["chat_completion", "embedding_list"]
+__all__ = ["chat_completion", "embedding_list", "text_completion"]
 
 
-def chat_completion(claim: Claimed, created: int, text: str, finished: Finished) -> tuple[bytes, dict[str, Any]]:
+def chat_completion(claim: Claimed, created: int, choices: Sequence[Choice]) -> tuple[bytes, dict[str, Any]]:
     """Return the ``chat.completion`` body and its usage.
 
     Args:
         claim: The job.
         created: Seconds since the epoch.
-        text: The whole answer.
-        finished: How it ended.
+        choices: Every answer, finished.
     """
-    usage = {
-        "prompt_tokens": finished.prompt_tokens,
-        "completion_tokens": finished.completion_tokens,
-        "total_tokens": finished.prompt_tokens + finished.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": finished.cached_tokens},
-    }
-    message = {"role": "assistant", "content": text, "refusal": None}
+    asked = bool(claim.request.get("logprobs"))
+    shown = [
+        {
+            "index": index,
+            "message": {"role": "assistant", "content": "".join(choice.text), "refusal": None},
+            "logprobs": chat_logprobs(choice.logprobs) if asked else None,
+            "finish_reason": _end_of(choice).reason,
+        }
+        for index, choice in enumerate(choices)
+    ]
+    return _completion("chat.completion", claim, created, shown, _usage(claim, choices))
+
+
+def text_completion(claim: Claimed, created: int, choices: Sequence[Choice]) -> tuple[bytes, dict[str, Any]]:
+    """Return the ``text_completion`` body and its usage; otherwise as :func:`chat_completion`."""
+    asked = claim.request.get("logprobs") is not None
+    shown = [
+        {
+            "index": index,
+            "text": "".join(choice.text),
+            "logprobs": completion_logprobs(choice.logprobs) if asked else None,
+            "finish_reason": _end_of(choice).reason,
+        }
+        for index, choice in enumerate(choices)
+    ]
+    return _completion("text_completion", claim, created, shown, _usage(claim, choices))
+
+
+def _completion(
+    kind: str, claim: Claimed, created: int, choices: list[dict[str, Any]], usage: dict[str, Any]
+) -> tuple[bytes, dict[str, Any]]:
     body = {
-        "id": completion_id(claim.id),
-        "object": "chat.completion",
+        "id": completion_id(claim.id, claim.kind),
+        "object": kind,
         "created": created,
         "model": claim.model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finished.reason}],
+        "choices": choices,
         "usage": usage,
     }
     return _dump(body), usage
+
+
+def _usage(claim: Claimed, choices: Sequence[Choice]) -> dict[str, Any]:
+    """Return the sums. A prompt counts once, however many answers it got; so does what its first answer found in the cache."""
+    ends = [_end_of(choice) for choice in choices]
+    firsts = ends[:: answers_to_each(claim)]
+    prompt, completion = sum(end.prompt_tokens for end in firsts), sum(end.completion_tokens for end in ends)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": sum(end.cached_tokens for end in firsts)},
+    }
+
+
+def _end_of(choice: Choice) -> Finished:
+    if choice.finished is None:
+        msg = "a choice has not ended"
+        raise RuntimeError(msg)
+    return choice.finished
 
 
 def embedding_list(claim: Claimed, embedded: Embedded) -> tuple[bytes, dict[str, Any]]:

@@ -8,17 +8,19 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from app.actors.outputs import chat_completion, embedding_list
-from app.actors.runs import Ending, Run, Runs, Withdrawn
-from app.engines.protocols import Embedded, Failed, Finished
+from app.actors.choices import works_of
+from app.actors.outputs import chat_completion, embedding_list, text_completion
+from app.actors.runs import Choice, Ending, Run, Runs, Withdrawn
+from app.engines.protocols import Embedded, Failed, Finished, TextWork, Tokens, Work
 from app.errors import Failure, InferenceError, StoreUnavailable
 from app.jobs.claims import Unclaimed
-from app.jobs.record import JobState
+from app.jobs.record import JobKind, JobState
 from app.log import get_logger
 
 if TYPE_CHECKING:
     from app.jobs.broker import Announcer
     from app.jobs.store import JobStore
+    from app.jobs.streams import Published
     from app.models.catalog import Catalog
     from app.scheduler.breadcrumb import Preparing
     from app.scheduler.gpu import GpuThread
@@ -90,25 +92,33 @@ class Runner:
             return Withdrawn.DRAINED
         try:
             frontend = self._residency.acquire(self.catalog.get(claim.model), run.work_id)
-            ids, text = self._insist(lambda: self._store.published(claim.id)) if claim.attempt > 1 else ([], "")
-            run.text.append(text)
+            published = self._insist(lambda: self._store.published(claim.id)) if claim.attempt > 1 else {}
             with self._preparing.naming(run.work_id):
-                work = frontend.prepare(
-                    run.work_id, claim.kind, claim.request, seed=claim.seed, published=ids, alone=claim.suspect
-                )  # fmt: skip
+                run.choices = [_choice(work, published.get(n)) for n, work in enumerate(works_of(claim, frontend, published))]
         except InferenceError as error:
             # A load that a drain broke off is no fault of the job.
             return run.ended.result() if run.ended.done() else Failed(run.work_id, error)
-        self._gpu.add(claim.model, work)
+        for choice in run.choices:
+            if isinstance(choice.work, TextWork) and choice.work.echo and not choice.text:
+                self._gpu.tell(Tokens(choice.work.id, (), choice.work.echo))
+            self._gpu.add(claim.model, choice.work)
         if run.ended.done():
             # Withdrawn before there was anything to cancel.
-            self._gpu.cancel(claim.model, run.work_id)
-        return run.ended.result()
+            self._stop_work(run)
+        ending = run.ended.result()
+        if isinstance(ending, Failed):
+            self._stop_work(run)
+        return ending
 
     def withdraw(self, run: Run, why: Withdrawn) -> None:
         """Stop working on a run: it was cancelled, it is not ours any more, or this worker stops."""
         run.end(why)
-        self._gpu.cancel(run.claim.model, run.work_id)
+        self._stop_work(run)
+
+    def _stop_work(self, run: Run) -> None:
+        for choice in run.choices:
+            if choice.finished is None:
+                self._gpu.cancel(run.claim.model, choice.work.id)
 
     def _settle(self, run: Run, ending: Ending) -> None:
         claim = run.claim
@@ -121,7 +131,8 @@ class Runner:
         try:
             match ending:
                 case Finished():
-                    output, usage = chat_completion(claim, int(time.time()), "".join(run.text), ending)
+                    make = chat_completion if claim.kind is JobKind.CHAT else text_completion
+                    output, usage = make(claim, int(time.time()), run.choices)
                 case Embedded():
                     output, usage = embedding_list(claim, ending)
                 case Failed():
@@ -152,3 +163,8 @@ class Runner:
             except StoreUnavailable:
                 log.warning("store.waiting")
                 time.sleep(_RETRY_S)
+
+
+def _choice(work: Work, published: Published | None) -> Choice:
+    """Return a choice that goes on from what an earlier attempt has published of it."""
+    return Choice(work) if published is None else Choice(work, list(published.texts), list(published.logprobs))

@@ -9,11 +9,12 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from enum import Enum
 
-from app.engines.protocols import Embedded, Failed, Finished
+from app.engines.protocols import Embedded, Failed, Finished, Work
 from app.jobs.claims import Claimed
-from app.jobs.rescue import work_id
+from app.jobs.logprobs import TokenLogprob
+from app.jobs.rescue import attempt_of, work_id
 
-__all__ = ["Ending", "Run", "Runs", "Withdrawn"]
+__all__ = ["Choice", "Ending", "Run", "Runs", "Withdrawn"]
 
 
 class Withdrawn(Enum):
@@ -27,23 +28,41 @@ Ending = Finished | Embedded | Failed | Withdrawn
 
 
 @dataclass(slots=True)
+class Choice:
+    """One of the answers that a job makes; most jobs make one."""
+
+    work: Work
+    text: list[str] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    finished: Finished | None = None
+    begun: bool = False  # its first tokens of this attempt are on their way
+
+
+@dataclass(slots=True)
 class Run:
     """One claim that is being worked on."""
 
     claim: Claimed
     ended: Future[Ending] = field(default_factory=Future)
-    text: list[str] = field(default_factory=list)
-    begun: bool = False  # its first tokens of this attempt are on their way
+    choices: list[Choice] = field(default_factory=list)  # complete before any of their work is begun
 
     @property
     def work_id(self) -> str:
-        """What engines know this run by."""
+        """What engines know this run by, and its first choice."""
         return work_id(self.claim.id, self.claim.attempt)
 
     def end(self, ending: Ending) -> None:
         """Say how it ended; only the first word counts, whoever speaks at the same time."""
         with contextlib.suppress(InvalidStateError):
             self.ended.set_result(ending)
+
+    def settle(self, number: int, ending: Finished | Embedded | Failed) -> None:
+        """Say how choice *number* ended: the last one's end is the run's, and so is any failure."""
+        if isinstance(ending, Finished):
+            self.choices[number].finished = ending
+            if any(choice.finished is None for choice in self.choices):
+                return
+        self.end(ending)
 
 
 class Runs:
@@ -76,10 +95,12 @@ class Runs:
         with self._changed:
             self._runs.pop(run.work_id, None)
 
-    def get(self, wanted: str) -> Run | None:
-        """Return the run of a work id."""
+    def get(self, wanted: str) -> tuple[Run, int] | None:
+        """Return the run of a work id, and which of its choices that is."""
+        attempt, choice = attempt_of(wanted)
         with self._changed:
-            return self._runs.get(wanted)
+            run = self._runs.get(attempt)
+        return None if run is None else (run, choice)
 
     def of_job(self, job_id: str) -> list[Run]:
         """Return the runs of a job: one, or none."""

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 from app.actors.runs import Run, Runs
 from app.engines.protocols import Embedded, Event, Failed, Finished, Tokens
 from app.errors import StoreUnavailable
+from app.jobs.logprobs import TokenLogprob
+from app.jobs.streams import Piece
 from app.log import get_logger
 
 if TYPE_CHECKING:
@@ -33,8 +35,17 @@ _RETRY_S = 0.25
 
 
 @dataclass(slots=True)
+class _New:
+    """What one work has produced since the last publication."""
+
+    ids: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class _Batch:
-    tokens: dict[str, tuple[list[int], list[str]]] = field(default_factory=dict)  # by work id
+    tokens: dict[str, _New] = field(default_factory=dict)  # by work id
     endings: list[Finished | Embedded | Failed] = field(default_factory=list)
 
 
@@ -100,14 +111,16 @@ class EventSink:
         while self._events:
             event = self._events.popleft()
             if isinstance(event, Tokens):
-                run = self._runs.get(event.id)
-                if run is None:
+                known = self._runs.get(event.id)
+                if known is None:
                     continue  # withdrawn meanwhile
-                ids, texts = batch.tokens.setdefault(event.id, ([], []))
-                ids += event.ids
-                texts.append(event.text)
-                urgent |= not run.begun
-                run.begun = True
+                new = batch.tokens.setdefault(event.id, _New())
+                new.ids += event.ids
+                new.texts.append(event.text)
+                new.logprobs += event.logprobs
+                run, number = known
+                urgent |= not run.choices[number].begun
+                run.choices[number].begun = True
             elif isinstance(event, Finished | Embedded | Failed):
                 batch.endings.append(event)
                 urgent = True
@@ -117,20 +130,23 @@ class EventSink:
         if batch.tokens and not self._publish(batch):
             return False
         for ending in batch.endings:
-            run = self._runs.get(ending.id)
-            if run:
-                run.end(ending)
+            if known := self._runs.get(ending.id):
+                run, number = known
+                run.settle(number, ending)
         return True
 
     def _publish(self, batch: _Batch) -> bool:
-        known = [(run, *batch.tokens[run_id]) for run_id in batch.tokens if (run := self._runs.get(run_id))]
+        known = [(*found, new) for work_id, new in batch.tokens.items() if (found := self._runs.get(work_id))]
         try:
-            stale = self._store.publish_tokens((run.claim.id, run.claim.token, ids, "".join(texts)) for run, ids, texts in known)
+            stale = self._store.publish_tokens(
+                Piece(run.claim.id, run.claim.token, new.ids, "".join(new.texts), number, new.logprobs) for run, number, new in known
+            )
         except StoreUnavailable:
             log.warning("sink.buffering", jobs=len(known))
             return False
-        for run, _, texts in known:
-            run.text += texts
+        for run, number, new in known:
+            run.choices[number].text += new.texts
+            run.choices[number].logprobs += new.logprobs
             if run.claim.id in stale:
                 self._lost(run)
         batch.tokens.clear()

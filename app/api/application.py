@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import chat, embeddings, files, health, jobs, models
+from app.api import completions, embeddings, files, health, jobs, models
 from app.api.access import AccessMiddleware
 from app.api.errors import install_error_shapes
 from app.api.request_log import RequestLogMiddleware
@@ -44,7 +44,7 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
 
     # No documentation pages: theirs load scripts from the network.
     app = FastAPI(title="mlx-local-inference", version=__version__, lifespan=lifespan, openapi_url=None, redirect_slashes=False)
-    for part in (chat, embeddings, models, files, jobs, health):
+    for part in (completions, embeddings, models, files, jobs, health):
         app.include_router(part.router)
     install_error_shapes(app)
     # The last one added is the outermost.

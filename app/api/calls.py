@@ -26,7 +26,7 @@ from app.api.validation import validated
 from app.errors import InferenceError, InvalidRequest, JobCanceled, JobFailed, JobNotFinished, ModelNotDownloaded
 from app.jobs.gateway import JobGateway, Waiter
 from app.jobs.record import Job, JobKind, JobState, Lane
-from app.jobs.requests import ChatRequest, EmbeddingRequest
+from app.jobs.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from app.jobs.submission import Idempotency, NewJob
 from app.models.hub import locate
 from app.models.spec import Task
@@ -35,6 +35,7 @@ __all__ = ["Call", "accepted", "answer", "idempotency", "new_job", "output_of", 
 
 _KINDS: Mapping[JobKind, tuple[type[BaseModel], Task]] = {
     JobKind.CHAT: (ChatRequest, Task.CHAT),
+    JobKind.COMPLETION: (CompletionRequest, Task.CHAT),
     JobKind.EMBEDDING: (EmbeddingRequest, Task.EMBEDDING),
 }
 _MAX_KEY_CHARACTERS = 255
@@ -55,7 +56,21 @@ class Call:
     @property
     def include_usage(self) -> bool:
         """Whether a stream ends with its token counts."""
-        return bool((self.job.request.get("stream_options") or {}).get("include_usage"))
+        return self._stream_option("include_usage")
+
+    @property
+    def obfuscates(self) -> bool:
+        """Whether a stream's events are padded to even sizes."""
+        return self._stream_option("include_obfuscation")
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether the answer says how likely its tokens were. Of a chat that is asked with a boolean, else with a number."""
+        asked = self.job.request.get("logprobs")
+        return asked is not None and asked is not False
+
+    def _stream_option(self, name: str) -> bool:
+        return bool((self.job.request.get("stream_options") or {}).get(name))
 
 
 async def new_job(

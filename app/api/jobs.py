@@ -29,7 +29,7 @@ __all__ = ["JobPage", "JobSubmission", "router"]
 
 router = APIRouter(prefix="/v1/jobs")
 
-_LATER_KINDS = frozenset({"completion", "ocr", "transcription", "translation", "speech", "rerank", "transcript", "download"})
+_LATER_KINDS = frozenset({"ocr", "transcription", "translation", "speech", "rerank", "transcript", "download"})
 _STREAM_ID = re.compile(r"\d{1,19}(-\d{1,19})?", re.ASCII)
 
 
@@ -66,7 +66,8 @@ async def create_job(request: Request, body: JsonBody, services: ServicesDep) ->
 
 
 def _kind(name: str) -> JobKind:
-    known = " or ".join(repr(kind.value) for kind in JobKind)
+    *others, last = [repr(kind.value) for kind in JobKind]
+    known = f"{', '.join(others)} or {last}"
     if name in _LATER_KINDS:
         message = f"Jobs of kind {name!r} are not implemented in this version; `kind` must be {known}."
         raise InvalidRequest(message, param="kind")

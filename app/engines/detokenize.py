@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["ByteDetokenizer", "Detokenizer", "detokenizer_for"]
+__all__ = ["ByteDetokenizer", "Detokenizer", "detokenizer_for", "spelling"]
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPM_SPACE = "\u2581"
@@ -83,21 +83,29 @@ class _RepeatedDetokenizer:
         return str(self._inner.last_segment)
 
 
-def detokenizer_for(tokenizer: PreTrainedTokenizerBase) -> Callable[[], Detokenizer]:
-    """Return a maker of detokenizers, one for each answer; the tables behind them are made once."""
+def detokenizer_for(tokenizer: PreTrainedTokenizerBase, spelled: Sequence[bytes] | None = None) -> Callable[[], Detokenizer]:
+    """Return a maker of detokenizers, one for each answer; the tables behind them are made once.
+
+    Args:
+        tokenizer: Of the model.
+        spelled: What :func:`spelling` gave for it, where that is known already.
+    """
     special = frozenset(int(token) for token in tokenizer.all_special_ids)
     decoder = _decoder_of(tokenizer)
     if not (_is_byte_level(decoder) or _is_sentencepiece(decoder)):
         return lambda: _RepeatedDetokenizer(tokenizer, special)
-    added = {int(token): str(entry) for token, entry in tokenizer.added_tokens_decoder.items()}
-    tokens = cast("list[str | None]", tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))))
-    to_bytes = _byte_level if _is_byte_level(decoder) else _sentencepiece
-    pieces = [
-        b"" if token is None or number in special else added[number].encode() if number in added else to_bytes(token)
-        for number, token in enumerate(tokens)
-    ]
+    pieces = [b"" if number in special else piece for number, piece in enumerate(spelled or spelling(tokenizer))]
     strip = _is_sentencepiece(decoder) and any(step.get("type") == "Strip" for step in _steps(decoder))
     return lambda: ByteDetokenizer(pieces, strip_first_space=strip)
+
+
+def spelling(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
+    """Return the bytes of every token by itself; a special token's are its name."""
+    decoder = _decoder_of(tokenizer)
+    to_bytes = _byte_level if _is_byte_level(decoder) else _sentencepiece if _is_sentencepiece(decoder) else str.encode
+    added = {int(token): str(entry) for token, entry in tokenizer.added_tokens_decoder.items()}
+    tokens = cast("list[str | None]", tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))))
+    return [b"" if token is None else added[number].encode() if number in added else to_bytes(token) for number, token in enumerate(tokens)]
 
 
 def _decoder_of(tokenizer: PreTrainedTokenizerBase) -> Mapping[str, Any]:

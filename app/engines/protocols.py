@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from app.errors import InferenceError
 
@@ -26,6 +26,7 @@ __all__ = [
     "Failed",
     "Finished",
     "Frontend",
+    "Likelihood",
     "Loading",
     "Prefilled",
     "Sampling",
@@ -53,6 +54,7 @@ class Sampling:
     repetition_penalty: float = 1.0  # 1 is off; multiplicative, over prompt and answer (CTRL, arXiv:1909.05858)
     presence_penalty: float = 0.0  # OpenAI's, over the answer alone
     frequency_penalty: float = 0.0  # OpenAI's, over the answer alone
+    logit_bias: tuple[tuple[int, float], ...] = ()  # token id, what is added to its logit
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class TextWork:
     stop: tuple[str, ...] = ()  # matched on decoded text, also across tokens; never part of the answer
     published: tuple[int, ...] = ()  # the answer so far, by an earlier attempt: prefilled, not emitted again
     alone: bool = False  # a suspect: nothing else of this engine may share a slice with it
+    logprobs: int | None = None  # report how likely each token was, beside this many of the likeliest; None: do not
+    echo: str = ""  # the prompt's text, where the caller wants to see it before the answer; engines do not look at it
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,14 @@ class Prefilled:
     cached_tokens: int  # of the prompt, taken from the prefix cache
 
 
+class Likelihood(NamedTuple):
+    """How likely a token was, to the model itself: before temperature, filters, penalties and biases. Natural logarithms."""
+
+    token: bytes  # the token as text; a piece of a character may be no valid UTF-8
+    logprob: float  # finite; -9999 where the model ruled it out
+    top: tuple[tuple[bytes, float], ...]  # the likeliest tokens at its place, likeliest first
+
+
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """New tokens of one answer. ``text`` is what may be shown now: never half a character, nothing of a stop string."""
@@ -95,6 +107,7 @@ class Tokens:
     id: str
     ids: tuple[int, ...]
     text: str
+    logprobs: tuple[Likelihood, ...] = ()  # where the work asks: of each token but one that ends the answer, which is no part of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +155,7 @@ class Frontend(Protocol):
         Args:
             work_id: The id that every event about it will carry.
             kind: The job's kind, ``chat``, ``completion`` or ``embedding``.
-            request: The OpenAI body as a plain mapping.
+            request: The OpenAI body as a plain mapping; of a completion with several prompts, with one of them.
             seed: Used where the request has none; fixed at submission.
             published: Token ids that an earlier attempt already published.
             alone: Whether the work must not share a slice.

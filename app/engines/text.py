@@ -18,9 +18,10 @@ from app.engines.checkpoint import Checkpoint
 from app.engines.detokenize import Detokenizer
 from app.engines.device import prefix_cache_bytes, release_memory
 from app.engines.faults import LIBRARY_ERRORS, NOT_FINITE, engine_failed
+from app.engines.likelihoods import Drawn
 from app.engines.loading import evaluate_in_slices, load_failed
 from app.engines.pace import Pace
-from app.engines.protocols import EmbeddingWork, Event, Failed, Finished, Prefilled, TextWork, Tokens
+from app.engines.protocols import EmbeddingWork, Event, Failed, Finished, Likelihood, Prefilled, TextWork, Tokens
 from app.engines.sampling import NOT_A_TOKEN
 from app.engines.vlm_library import TextBatch, load_lazily
 from app.errors import EngineFailed
@@ -29,7 +30,7 @@ __all__ = ["TextEngine", "load_text_engine"]
 
 
 def load_text_engine(
-    checkpoint: Checkpoint, *, slots: int, eos_token_ids: frozenset[int], detokenizer: Callable[[], Detokenizer]
+    checkpoint: Checkpoint, *, slots: int, eos_token_ids: frozenset[int], detokenizer: Callable[[], Detokenizer], spelled: Sequence[bytes]
 ) -> Iterator[TextEngine | None]:
     """Load the model in slices; the last thing yielded is its engine.
 
@@ -45,7 +46,7 @@ def load_text_engine(
     except LIBRARY_ERRORS as error:
         model = None
         raise load_failed(checkpoint.directory.name, error) from None
-    yield TextEngine(model, slots=slots, eos_token_ids=eos_token_ids, detokenizer=detokenizer)
+    yield TextEngine(model, slots=slots, eos_token_ids=eos_token_ids, detokenizer=detokenizer, spelled=spelled)
 
 
 class TextEngine:
@@ -58,6 +59,7 @@ class TextEngine:
         slots: int,
         eos_token_ids: frozenset[int],
         detokenizer: Callable[[], Detokenizer],
+        spelled: Sequence[bytes] = (),
         cache_bytes: int | None = None,
     ) -> None:
         """Take over *model*.
@@ -67,12 +69,14 @@ class TextEngine:
             slots: Answers that grow at once.
             eos_token_ids: Tokens that end an answer.
             detokenizer: Makes the detokenizer of an answer.
+            spelled: The bytes of every token, for work that asks how likely its tokens were.
             cache_bytes: Size of the prefix cache, 0 for none; unset: by the device's memory.
         """
         self.slots = slots
         self._model = model
         self._eos_token_ids = eos_token_ids
         self._detokenizer = detokenizer
+        self._spelled = spelled
         self._cache_bytes = prefix_cache_bytes() if cache_bytes is None else cache_bytes
         self._pace = Pace(start=256, least=64, most=2048)
         self._waiting: deque[Answer] = deque()
@@ -127,7 +131,7 @@ class TextEngine:
                 answer.prefilled = True
                 events.append(Prefilled(answer.work.id, answer.cached_tokens))
         for row, token in tick.tokens:
-            events.extend(self._grow(row, token))
+            events.extend(self._grow(row, token, tick.drawn.get(row)))
         return events
 
     def close(self) -> None:
@@ -148,7 +152,7 @@ class TextEngine:
             return events
         self._waiting.remove(answer)
         try:
-            row = self._batch.insert(answer.tokens, len(answer.ids), answer.missing, answer.work.sampling)
+            row = self._batch.insert(answer.tokens, len(answer.ids), answer.missing, answer.work.sampling, answer.work.logprobs)
         except LIBRARY_ERRORS as error:
             return [*events, Failed(answer.work.id, engine_failed(error))]
         self._running[row] = answer
@@ -162,18 +166,26 @@ class TextEngine:
         kept_apart = first.alone or any(answer.alone for answer in self._running.values())
         return None if kept_apart and self._running else first
 
-    def _grow(self, row: int, token: int) -> list[Event]:
+    def _grow(self, row: int, token: int, drawn: Drawn | None) -> list[Event]:
         """Add *token* to the answer of *row* and return what came of it."""
         answer = self._running[row]
         if token == NOT_A_TOKEN:
             del self._running[row]
             return [Failed(answer.work.id, EngineFailed(NOT_FINITE))]
-        events: list[Event] = [Tokens(answer.work.id, (token,), answer.take(token))]
+        seen = () if drawn is None or token in self._eos_token_ids else (self._likelihood(token, drawn),)
+        events: list[Event] = [Tokens(answer.work.id, (token,), answer.take(token), seen)]
         if answer.finish is not None:
             del self._running[row]
             self._batch.remove(row)  # a stop string is known here alone; at any other end the row has left
             events.append(_finished(answer))
         return events
+
+    def _likelihood(self, token: int, drawn: Drawn) -> Likelihood:
+        return Likelihood(self._spell(token), drawn.logprob, tuple((self._spell(other), value) for other, value in drawn.top))
+
+    def _spell(self, token: int) -> bytes:
+        # Embedding tables are padded: a model may emit an id that the tokenizer lacks.
+        return self._spelled[token] if token < len(self._spelled) else b""
 
     def _recover(self, error: BaseException) -> list[Event]:
         """Take up work after a slice raised: the one answer in it fails; of several, each is tried by itself."""

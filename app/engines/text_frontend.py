@@ -1,4 +1,4 @@
-"""Chat requests into work for the text engine, on any thread, before the GPU is asked.
+"""Chats and completions into work for the text engine, on any thread, before the GPU is asked.
 
 What a request leaves out comes from the model's generation_config.json, and what
 that leaves out from OpenAI's documentation.
@@ -6,11 +6,11 @@ that leaves out from OpenAI's documentation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from app.engines.checkpoint import Checkpoint
-from app.engines.detokenize import detokenizer_for
+from app.engines.detokenize import detokenizer_for, spelling
 from app.engines.protocols import EmbeddingWork, Loading, Sampling, TextWork
 from app.engines.text import load_text_engine
 from app.engines.tokenizing import Tokenizing
@@ -21,7 +21,7 @@ from app.models.spec import ModelSpec
 __all__ = ["TextFrontend"]
 
 _SLOTS = 16
-_DEFAULT_MAX_TOKENS = 2048
+_DEFAULT_MAX_TOKENS = {"chat": 2048, "completion": 16}  # by kind; OpenAI documents the second
 _SEEDS = 2**63
 # OpenAI's newer name for the same role; templates know the older one.
 _ROLES = {"developer": "system"}
@@ -48,7 +48,9 @@ class TextFrontend:
         self._tokenizing = Tokenizing(checkpoint)
         own_end = self._tokenizing.eos_token_id
         self._eos_token_ids = checkpoint.eos_token_ids | ({own_end} if own_end is not None else set())
-        self._detokenizer = detokenizer_for(self._tokenizing.tokenizer)
+        self._spelled = spelling(self._tokenizing.tokenizer)
+        self._detokenizer = detokenizer_for(self._tokenizing.tokenizer, self._spelled)
+        self._vocabulary = checkpoint.vocab_size or len(self._spelled)
 
     def prepare(
         self,
@@ -60,32 +62,62 @@ class TextFrontend:
         published: Sequence[int] = (),
         alone: bool = False,
     ) -> TextWork | EmbeddingWork:
-        """Turn a chat request into work.
+        """Turn a request into work.
 
         Raises:
             ContextTooLong: Prompt and answer do not fit the context.
-            InvalidRequest: The model has no chat template, or its template refuses the conversation.
-            UnsupportedTask: *kind* is not chat.
+            InvalidRequest: The model has no chat template, or its template refuses the conversation; a token id is not
+                of the vocabulary.
+            UnsupportedTask: *kind* is neither chat nor completion.
         """
-        if kind != "chat":
+        if kind not in _DEFAULT_MAX_TOKENS:
             raise UnsupportedTask(self._spec.id, kind, self._spec.tasks)
-        prompt = self._prompt(request)
+        prompt = self._conversation(request) if kind == "chat" else self._raw(request["prompt"])
         stop = request.get("stop") or ()
         return TextWork(
             id=work_id,
             prompt=tuple(prompt),
-            max_tokens=self._max_tokens(request, len(prompt)),
+            max_tokens=self._max_tokens(request, len(prompt), kind),
             sampling=self._sampling(request, seed),
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             published=tuple(published),
             alone=alone,
+            logprobs=_logprobs(request),
+            echo=self._text_of(request["prompt"]) if kind == "completion" and request.get("echo") else "",
         )
 
     def open(self) -> Loading:
         """Begin to load the weights."""
-        return load_text_engine(self._checkpoint, slots=self.slots, eos_token_ids=self._eos_token_ids, detokenizer=self._detokenizer)
+        return load_text_engine(
+            self._checkpoint,
+            slots=self.slots,
+            eos_token_ids=self._eos_token_ids,
+            detokenizer=self._detokenizer,
+            spelled=self._spelled,
+        )
 
-    def _prompt(self, request: Mapping[str, Any]) -> list[int]:
+    def _text_of(self, prompt: str | Sequence[int]) -> str:
+        if isinstance(prompt, str):
+            return prompt
+        detokenizer = self._detokenizer()
+        return "".join(detokenizer.push(token) for token in prompt) + detokenizer.finish()
+
+    def _raw(self, given: str | Sequence[int]) -> list[int]:
+        if isinstance(given, str):
+            self._tokenizing.refuse_hopeless(given, self.context, param="prompt")
+        prompt = self._tokenizing.encode(given) if isinstance(given, str) else list(given)
+        self._check_tokens(prompt, "prompt")
+        if not prompt:
+            msg = "The prompt has no tokens."
+            raise InvalidRequest(msg, param="prompt")
+        return prompt
+
+    def _check_tokens(self, tokens: Iterable[int], param: str) -> None:
+        if strange := next((token for token in tokens if token >= self._vocabulary), None):
+            msg = f"{strange} is no token id of {self._spec.id!r}, which has {self._vocabulary}."
+            raise InvalidRequest(msg, param=param)
+
+    def _conversation(self, request: Mapping[str, Any]) -> list[int]:
         if not self._tokenizing.has_chat_template:
             msg = f"The model {self._spec.id!r} has no chat template, so it cannot answer a conversation."
             raise InvalidRequest(msg, param="model")
@@ -100,13 +132,13 @@ class TextFrontend:
             raise InvalidRequest(msg, param="messages")
         return prompt
 
-    def _max_tokens(self, request: Mapping[str, Any], prompt_tokens: int) -> int:
+    def _max_tokens(self, request: Mapping[str, Any], prompt_tokens: int, kind: str) -> int:
         left = self.context - prompt_tokens
         if left <= 0:
-            raise ContextTooLong(prompt_tokens, None, self.context)
+            raise ContextTooLong(prompt_tokens, None, self.context, param="messages" if kind == "chat" else "prompt")
         asked = _first(request.get("max_completion_tokens"), request.get("max_tokens"), None)
         if asked is None:
-            return min(_DEFAULT_MAX_TOKENS, left)
+            return min(_DEFAULT_MAX_TOKENS[kind], left)
         if asked > left:
             raise ContextTooLong(prompt_tokens, asked, self.context, param="max_tokens")
         return int(asked)
@@ -115,6 +147,8 @@ class TextFrontend:
         model = self._checkpoint.generation
         temperature = 0.0 if model.get("do_sample") is False else _first(model.get("temperature"), None, 1.0)
         asked_seed = request.get("seed")
+        bias = tuple((int(token), float(value)) for token, value in (request.get("logit_bias") or {}).items())
+        self._check_tokens((token for token, _ in bias), "logit_bias")
         return Sampling(
             # Any integer is a seed to OpenAI, a negative one too.
             seed=(seed if asked_seed is None else int(asked_seed)) % _SEEDS,
@@ -125,12 +159,21 @@ class TextFrontend:
             repetition_penalty=float(_first(request.get("repetition_penalty"), model.get("repetition_penalty"), 1.0)),
             presence_penalty=float(_first(request.get("presence_penalty"), None, 0.0)),
             frequency_penalty=float(_first(request.get("frequency_penalty"), None, 0.0)),
+            logit_bias=bias,
         )
 
 
 def plain_text(content: str | Sequence[Mapping[str, str]]) -> str:
     """Return a turn's text, whether it came whole or in parts."""
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def _logprobs(request: Mapping[str, Any]) -> int | None:
+    """Return how many alternatives are asked for: a chat says whether, and how many besides; a completion just how many."""
+    asked = request.get("logprobs")
+    if isinstance(asked, bool):
+        return (request.get("top_logprobs") or 0) if asked else None
+    return asked
 
 
 def _first(asked: _T | None, model: _T | None, otherwise: _T) -> _T:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -22,6 +22,8 @@ from mlx_vlm.apc import APCManager
 from mlx_vlm.generate import BatchGenerator
 from mlx_vlm.utils import get_model_and_args, load_model
 
+from app.engines.bias import LogitBias
+from app.engines.likelihoods import Before, Drawn, Likelihoods
 from app.engines.pace import Pace
 from app.engines.penalties import penalties_of
 from app.engines.protocols import Sampling
@@ -76,6 +78,7 @@ class Tick:
 
     prefilled: tuple[tuple[int, int], ...]  # (row, tokens of its prompt that came from the prefix cache)
     tokens: tuple[tuple[int, int], ...]  # (row, token); NOT_A_TOKEN where the row's logits were not finite
+    drawn: Mapping[int, Drawn] = field(default_factory=dict)  # row -> how likely its token was, for rows that ask
 
 
 class TextBatch:
@@ -91,6 +94,7 @@ class TextBatch:
         self._order: list[int] = []  # rows that decode, as the generator has them
         self._incoming: int | None = None
         self._draw: Draw | None = None  # of the rows in _order
+        self._likelihoods = Likelihoods()
         self._decode_s = 0.0
         self._generator = BatchGenerator(
             model.language_model,
@@ -113,7 +117,7 @@ class TextBatch:
         """Whether a prompt is on its way in; no other may be inserted."""
         return bool(self._generator.has_pending_prompts)
 
-    def insert(self, tokens: Sequence[int], answered: int, most: int, sampling: Sampling) -> int:
+    def insert(self, tokens: Sequence[int], answered: int, most: int, sampling: Sampling, logprobs: int | None = None) -> int:
         """Begin a row and return its number.
 
         Args:
@@ -121,6 +125,7 @@ class TextBatch:
             answered: How many of them are the answer's.
             most: Tokens to draw at most.
             sampling: How to draw them.
+            logprobs: Say how likely they were, beside so many of the likeliest; None: do not.
         """
         ids = list(tokens)
         features = self._model.get_input_embeddings(mx.array([ids])).to_dict()
@@ -128,10 +133,14 @@ class TextBatch:
         extras = {name: value for name, value in features.items() if value is not None} | {"_apc_semantic_hash": 0}
         prompt = len(ids) - answered
         penalties = penalties_of(sampling, ids[:prompt], ids[prompt:])
-        (row,) = self._generator.insert(
-            [ids], max_tokens=[most], prompt_kwargs=[extras], logits_processors=[[penalties] if penalties else []]
-        )
+        bias = LogitBias(sampling.logit_bias) if sampling.logit_bias else None
+        changes = [change for change in (penalties, bias) if change is not None]
+        before = Before() if changes and logprobs is not None else None
+        processors: list[Callable[[mx.array, mx.array], mx.array]] = [*([before] if before else []), *changes]
+        (row,) = self._generator.insert([ids], max_tokens=[most], prompt_kwargs=[extras], logits_processors=[processors])
         self._samplings[row] = (sampling, answered)
+        if logprobs is not None:
+            self._likelihoods.ask(row, logprobs, before)
         self._incoming = row
         return int(row)
 
@@ -140,6 +149,7 @@ class TextBatch:
         prefilling = self.prefilling
         before = self._columns()
         self._set_piece()
+        seen = self._likelihoods.begin_step()
         started = time.perf_counter()
         prompts, responses = self._generator.next()
         if prefilling:
@@ -150,6 +160,7 @@ class TextBatch:
         if [response.uid for response in responses] != self._order:
             msg = "the batch generator changed the order of its rows"
             raise RuntimeError(msg)
+        drawn = self._likelihoods.end_step(seen, [response.uid for response in responses])
         for response in responses:
             if response.finish_reason is not None:
                 self._forget(response.uid)
@@ -158,7 +169,7 @@ class TextBatch:
             self._incoming = None
             self._order.append(row)
             self._draw = None
-        return Tick(prefilled, tuple((int(response.uid), int(response.token)) for response in responses))
+        return Tick(prefilled, tuple((int(response.uid), int(response.token)) for response in responses), drawn)
 
     def remove(self, row: int) -> None:
         """End *row* now; one that has left already is ignored."""
@@ -177,14 +188,20 @@ class TextBatch:
         """Draw tokens: called by the generator, with position 0 for the incoming row and from 1 on for the others."""
         del row_ids  # always zero
         if positions[0] == 0 and self._incoming is not None:
+            rows = [self._incoming]
             sampling, answered = self._samplings[self._incoming]
-            return Draw([sampling])(logprobs, [answered])
-        if self._draw is None:
-            self._draw = Draw([self._samplings[row][0] for row in self._order])
-        return self._draw(logprobs, [place + self._samplings[row][1] for row, place in zip(self._order, positions, strict=True)])
+            tokens = Draw([sampling])(logprobs, [answered])
+        else:
+            rows = self._order
+            if self._draw is None:
+                self._draw = Draw([self._samplings[row][0] for row in rows])
+            tokens = self._draw(logprobs, [place + self._samplings[row][1] for row, place in zip(rows, positions, strict=True)])
+        self._likelihoods.look(rows, logprobs, tokens)
+        return tokens
 
     def _forget(self, row: int) -> None:
         del self._samplings[row]
+        self._likelihoods.forget(row)
         if row == self._incoming:
             self._incoming = None
         else:

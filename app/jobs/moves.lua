@@ -156,7 +156,11 @@ function commands.publish()
   local state, token, attempt = read(a.id, 'state', 'token', 'attempt')
   if state ~= 'running' or token ~= a.token then return { 'stale', state } end
   if a.ids then
-    redis.call('XADD', tok_key(a.id), '*', 'type', 'tokens', 'attempt', attempt, 'ids', a.ids, 'text', raw)
+    local entry = { 'type', 'tokens', 'attempt', attempt, 'ids', a.ids, 'text', raw }
+    for _, field in ipairs({ 'choice', 'logprobs' }) do
+      if a[field] then entry[#entry + 1] = field; entry[#entry + 1] = a[field] end
+    end
+    redis.call('XADD', tok_key(a.id), '*', unpack(entry))
   end
   if a.done then
     redis.call('HSET', job_key(a.id), 'progress', cjson.encode({ done = a.done, total = a.total, unit = a.unit }))

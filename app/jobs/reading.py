@@ -15,7 +15,7 @@ from app.jobs import keys
 from app.jobs.connection import store_errors
 from app.jobs.decoding import FIELDS, ModelState, Scene, decode, explain
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
-from app.jobs.streams import StreamEntry, read_streams
+from app.jobs.streams import Published, StreamEntry, read_streams
 
 if TYPE_CHECKING:
     from app.jobs.spool import Spool
@@ -145,10 +145,16 @@ class JobReader:
         """Return the entries of each job's stream after its cursor, in one round trip; wait for the first one at most *wait_s*."""
         return read_streams(self.client, cursors, count=count, wait_s=wait_s)
 
-    def published(self, job_id: str) -> tuple[list[int], str]:
-        """Return the token ids and the text that earlier attempts at a job have published."""
-        entries = self.stream({job_id: "0-0"}, count=1_000_000).get(job_id, [])
-        return [token for entry in entries for token in entry.ids], "".join(entry.text for entry in entries)
+    def published(self, job_id: str) -> dict[int, Published]:
+        """Return what earlier attempts at a job have published, by choice; a choice of which nothing was is not there."""
+        found: dict[int, Published] = {}
+        for entry in self.stream({job_id: "0-0"}, count=1_000_000).get(job_id, []):
+            if entry.type == "tokens":
+                known = found.setdefault(entry.choice, Published([], [], []))
+                known.ids.extend(entry.ids)
+                known.texts.append(entry.text)
+                known.logprobs.extend(entry.logprobs)
+        return found
 
     def held(self) -> list[tuple[str, str, str, int]]:
         """Return every running job in order of submission: its id, worker, claim token and attempt."""

@@ -45,6 +45,7 @@ class JobKind(StrEnum):
     """What is to be done. The values are the fixed vocabulary of ``POST /v1/jobs``."""
 
     CHAT = "chat"
+    COMPLETION = "completion"
     EMBEDDING = "embedding"
 
 
@@ -100,6 +101,6 @@ def new_job_id() -> str:
     return f"job_{secrets.token_hex(12)}"
 
 
-def completion_id(job_id: str) -> str:
-    """Return the id of the chat completion that a job makes; its whole output and its stream have the same one."""
-    return f"chatcmpl-{job_id.removeprefix('job_')}"
+def completion_id(job_id: str, kind: JobKind = JobKind.CHAT) -> str:
+    """Return the id of the completion that a job makes; its whole output and its stream have the same one."""
+    return f"{'chatcmpl' if kind is JobKind.CHAT else 'cmpl'}-{job_id.removeprefix('job_')}"

@@ -7,32 +7,23 @@ OpenAI's own clients send them.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-__all__ = ["ChatMessage", "ChatRequest", "EmbeddingRequest", "StreamOptions", "TextPart"]
+__all__ = ["ChatMessage", "ChatRequest", "CompletionRequest", "EmbeddingRequest", "StreamOptions", "TextPart", "prompts_of"]
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 # Whole numbers end up in arrays of 32 or 64 bits: a larger one is the caller's mistake, not ours to find later.
 _MAX_TOKENS = 2**31 - 1
 TokenId = Annotated[int, Field(ge=0, le=_MAX_TOKENS)]
+BiasedToken = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}$")]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 
-_UNSUPPORTED_CHAT = {
-    # field -> values that ask for nothing
-    "tools": (None, []),
-    "functions": (None, []),
-    "response_format": (None, {"type": "text"}),
-    "logprobs": (None, False),
-    "top_logprobs": (None, 0),
-    "logit_bias": (None, {}),
-    "n": (None, 1),
-    "audio": (None,),
-    "modalities": (None, ["text"]),
-}
+_MOST_CHOICES = 128  # of one completion: prompts times n
 
 _LATER_PARTS = {"image_url": "a picture", "input_audio": "audio", "file": "a file"}
 
@@ -92,15 +83,20 @@ class StreamOptions(_Body):
     """Options of a streamed answer."""
 
     include_usage: bool = False
+    include_obfuscation: bool = Field(
+        default=False, description="Pad events to even sizes. OpenAI's default is true; here nobody pays unless asked."
+    )
 
 
-class ChatRequest(_Body):
-    """Body of ``POST /v1/chat/completions``."""
+class _Generation(_Body):
+    """What every request for text may say, whatever its prompt is made of."""
+
+    # field -> values that ask for nothing
+    unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = {}
 
     model: ModelName | None = None
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=1, le=_MAX_TOKENS)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, le=_MAX_TOKENS)] | None = None
+    n: Annotated[int, Field(ge=1, le=16)] | None = Field(None, description="Answers to each prompt; each is drawn by itself.")
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0, le=_MAX_TOKENS)] | None = None
@@ -109,10 +105,12 @@ class ChatRequest(_Body):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     stop: str | Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(max_length=16)] | None = None
+    logit_bias: Annotated[dict[BiasedToken, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None = Field(
+        None, description="Token id to what is added to its logit."
+    )
     seed: Seed | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    chat_template_kwargs: dict[str, JsonValue] | None = None
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
     user: str | None = None
 
@@ -120,10 +118,66 @@ class ChatRequest(_Body):
     @classmethod
     def _refuse_unsupported(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever came
         if isinstance(data, dict):
-            for name, harmless in _UNSUPPORTED_CHAT.items():
+            for name, harmless in cls.unsupported.items():
                 if name in data and data[name] not in harmless:
                     raise _unsupported(param=name, message="is not supported by this version; leave it out")
         return data
+
+
+class ChatRequest(_Generation):
+    """Body of ``POST /v1/chat/completions``."""
+
+    unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        "tools": (None, []),
+        "functions": (None, []),
+        "response_format": (None, {"type": "text"}),
+        "audio": (None,),
+        "modalities": (None, ["text"]),
+    }
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    max_completion_tokens: Annotated[int, Field(ge=1, le=_MAX_TOKENS)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    chat_template_kwargs: dict[str, JsonValue] | None = None
+
+    @model_validator(mode="after")
+    def _check_logprobs(self) -> Self:
+        if self.top_logprobs and not self.logprobs:
+            raise _unsupported(param="top_logprobs", message="needs logprobs to be true")
+        return self
+
+
+class CompletionRequest(_Generation):
+    """Body of ``POST /v1/completions``: text to go on with, as it is, without a chat template."""
+
+    unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = {"suffix": (None, "")}
+
+    prompt: (
+        Annotated[str, StringConstraints(min_length=1)]
+        | Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1, max_length=_MOST_CHOICES)]
+        | Annotated[list[TokenId], Field(min_length=1)]
+        | Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1, max_length=_MOST_CHOICES)]
+    )
+    best_of: Annotated[int, Field(ge=1, le=16)] | None = None
+    echo: bool | None = None
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+
+    @model_validator(mode="after")
+    def _check_choices(self) -> Self:
+        n = self.n or 1
+        if self.best_of not in {None, n}:
+            raise _unsupported(param="best_of", message="must equal n: every answer that is drawn is returned")
+        if len(prompts_of(self.prompt)) * n > _MOST_CHOICES:
+            raise _unsupported(param="n", message=f"times the number of prompts must be at most {_MOST_CHOICES}")
+        if self.echo and self.logprobs is not None:
+            raise _unsupported(param="logprobs", message="cannot be had with echo: those of a prompt are not computed")
+        return self
+
+
+def prompts_of(value: Any) -> list[str | list[int]]:  # noqa: ANN401 - one of four shapes, checked above
+    """Return the prompts of a completion one by one: a text, several, one as token ids, or several."""
+    return [value] if isinstance(value, str) or isinstance(value[0], int) else list(value)
 
 
 class EmbeddingRequest(_Body):

@@ -19,14 +19,23 @@ if TYPE_CHECKING:
     from app.jobs.claims import Released
     from app.jobs.store import JobStore
 
-__all__ = ["Strays", "broker_of", "rescue_home", "rescue_silent", "work_id"]
+__all__ = ["Strays", "attempt_of", "broker_of", "rescue_home", "rescue_silent", "work_id"]
 
 log = get_logger("worker.rescue")
 
 
-def work_id(job_id: str, attempt: int) -> str:
-    """Return the name of one attempt: engines and the breadcrumb know work by it."""
-    return f"{job_id}/{attempt}"
+def work_id(job_id: str, attempt: int, choice: int = 0) -> str:
+    """Return the name of one attempt at one choice of a job: engines and the breadcrumb know work by it.
+
+    The first choice's is the name of the attempt itself.
+    """
+    return f"{job_id}/{attempt}#{choice}" if choice else f"{job_id}/{attempt}"
+
+
+def attempt_of(work: str) -> tuple[str, int]:
+    """Return the name of the attempt that *work* belongs to, and which choice of it that is."""
+    attempt, _, choice = work.partition("#")
+    return attempt, int(choice) if choice.isdecimal() else 0
 
 
 def broker_of(worker_id: str) -> str:
@@ -52,7 +61,10 @@ def rescue_home(store: JobStore, broker: InferenceBroker, announcer: Announcer, 
         if name.startswith(broker_of(f"{home}-")) and name != broker_of(worker_id):
             moved = broker.recover(name)
             log.info("broker.recovered", broker=name, messages=moved)
-    gone = [(job, token, f"{job}/{attempt}" in stepped) for job, worker, token, attempt in store.held() if _other(worker, home, worker_id)]
+    charged = {attempt_of(name)[0] for name in stepped}
+    gone = [
+        (job, token, work_id(job, attempt) in charged) for job, worker, token, attempt in store.held() if _other(worker, home, worker_id)
+    ]
     released = _release(store, announcer, gone)
     for name in cast("set[str]", store.client.smembers(keys.WORKERS)):
         if _other(name, home, worker_id):

@@ -31,6 +31,7 @@ from app.jobs.claims import Claimed, Released, Unannounced, Unclaimed
 from app.jobs.connection import store_errors
 from app.jobs.reading import JobReader
 from app.jobs.record import TERMINAL, Job, JobState, Progress
+from app.jobs.streams import Piece
 from app.jobs.submission import NewJob, Submitted
 
 if TYPE_CHECKING:
@@ -155,20 +156,17 @@ class JobStore(JobReader):
         record = dict(zip(flat[::2], flat[1::2], strict=True))
         return Claimed.of(record, token)
 
-    def publish_tokens(self, claims: Iterable[tuple[str, str, Sequence[int], str]]) -> list[str]:
+    def publish_tokens(self, pieces: Iterable[Piece]) -> list[str]:
         """Append tokens of running jobs in one round trip.
-
-        Args:
-            claims: For each job its id, claim token, token ids and text.
 
         Returns:
             Ids of the jobs that are no longer ours: cancelled, or rescued from us.
         """
-        batch = list(claims)
+        batch = list(pieces)
         pipe = self.client.pipeline(transaction=False)
-        for job_id, token, ids, text in batch:
-            self._move("publish", {"id": job_id, "token": token, "ids": " ".join(map(str, ids))}, text, client=pipe)
-        return self._stale(pipe, [entry[0] for entry in batch])
+        for piece in batch:
+            self._move("publish", {"id": piece.job_id, "token": piece.token, **piece.fields()}, piece.text, client=pipe)
+        return self._stale(pipe, [piece.job_id for piece in batch])
 
     def publish_progress(self, claims: Iterable[tuple[str, str, Progress]]) -> list[str]:
         """Record how far running jobs are; otherwise as :meth:`publish_tokens`."""

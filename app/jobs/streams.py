@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import redis
 from pydantic import BaseModel, Field
 
 from app.jobs import keys
 from app.jobs.connection import store_errors
+from app.jobs.logprobs import TokenLogprob, packed, unpacked
 from app.jobs.record import TERMINAL, JobState, Progress
 
-__all__ = ["StreamEntry", "read_streams"]
+__all__ = ["Piece", "Published", "StreamEntry", "read_streams"]
+
+
+class Piece(NamedTuple):
+    """New tokens of one choice of a running job, to be published under its claim."""
+
+    job_id: str
+    token: str  # of the claim
+    ids: Sequence[int]
+    text: str
+    choice: int = 0
+    logprobs: Sequence[TokenLogprob] = ()
+
+    def fields(self) -> dict[str, Any]:
+        """Return what its entry says beside the text; what is left out reads as none."""
+        return {
+            "ids": " ".join(map(str, self.ids)),
+            "choice": self.choice or None,
+            "logprobs": packed(self.logprobs) if self.logprobs else None,
+        }
+
+
+class Published(NamedTuple):
+    """What earlier attempts have published of one choice."""
+
+    ids: list[int]
+    texts: list[str]
+    logprobs: list[TokenLogprob]
 
 
 class StreamEntry(BaseModel, frozen=True):
@@ -24,6 +52,8 @@ class StreamEntry(BaseModel, frozen=True):
     state: JobState | None = None
     ids: tuple[int, ...] = ()
     text: str = ""
+    choice: int = Field(0, description="Which answer the tokens belong to, where the job has several.")
+    logprobs: tuple[TokenLogprob, ...] = Field((), exclude=True, description="Of the tokens, where the request asks for them.")
     progress: Progress | None = None
 
     @property
@@ -69,7 +99,15 @@ def _entry(entry_id: str, fields: dict[str, str]) -> StreamEntry:
     match fields["type"]:
         case "tokens":
             ids = tuple(int(part) for part in fields["ids"].split())
-            return StreamEntry(id=entry_id, type="tokens", attempt=attempt, ids=ids, text=fields["text"])
+            return StreamEntry(
+                id=entry_id,
+                type="tokens",
+                attempt=attempt,
+                ids=ids,
+                text=fields["text"],
+                choice=int(fields.get("choice", 0)),
+                logprobs=unpacked(fields["logprobs"]) if "logprobs" in fields else (),
+            )
         case "progress":
             total = int(fields["total"]) if fields["total"] else None
             progress = Progress(done=int(fields["done"]), total=total, unit=fields["unit"])

@@ -112,6 +112,10 @@ class GpuThread:
         self._order(lambda: done.set_result(self._unload(model)))
         return done
 
+    def tell(self, event: Event) -> None:
+        """Emit what is known of work before it is added, so before anything that comes of it."""
+        self._emit(event)
+
     def add(self, model: str, work: Work) -> None:
         """Give work to a resident model. A model that is gone answers with :class:`Failed`."""
         self._order(lambda: self._add(model, work))

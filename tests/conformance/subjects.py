@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from app.engines import embeddings_library, vlm_library
 from app.engines.checkpoint import Checkpoint
-from app.engines.detokenize import detokenizer_for
+from app.engines.detokenize import detokenizer_for, spelling
 from app.engines.embedding import EmbeddingEngine
 from app.engines.pooling import pooling_of
 from app.engines.protocols import EmbeddingWork, Engine, Frontend, Sampling, TextWork, Work
@@ -48,6 +48,9 @@ _WORDS = (
     "of",
     "autumn",
 )
+
+
+_OF_THE_WORK = {"stop", "published", "prompt", "logprobs"}
 
 
 class Subject:
@@ -96,6 +99,7 @@ class Subject:
                 slots=slots,
                 eos_token_ids=checkpoint.eos_token_ids if ends is None else frozenset(ends),
                 detokenizer=detokenizer_for(self.tokenizer),
+                spelled=spelling(self.tokenizer),
                 cache_bytes=cache_bytes,
             )
         self._opened.append(engine)
@@ -123,7 +127,7 @@ class Subject:
             alone: See :class:`~app.engines.protocols.TextWork`.
             faulty: Whether it has the token that damaged models fail on.
             size: Tokens to generate, or about how many words to embed.
-            **parameters: Fields of ``Sampling``, and ``stop``, ``published``, ``prompt``.
+            **parameters: Fields of ``Sampling``, and ``stop``, ``published``, ``prompt``, ``logprobs``.
         """
         fault = (FAULTY_TOKEN,) if faulty else ()
         if self.kind == "embedding":
@@ -134,10 +138,11 @@ class Subject:
             id=f"work-{number}",
             prompt=mine.get("prompt") or (*self.tokens(number), *fault),
             max_tokens=size,
-            sampling=Sampling(**{name: value for name, value in mine.items() if name not in {"stop", "published", "prompt"}}),
+            sampling=Sampling(**{name: value for name, value in mine.items() if name not in _OF_THE_WORK}),
             stop=mine.get("stop", ()),
             published=mine.get("published", ()),
             alone=alone,
+            logprobs=mine.get("logprobs"),
         )
 
 

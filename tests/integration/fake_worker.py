@@ -16,9 +16,11 @@ from app.jobs import keys
 from app.jobs.claims import Claimed
 from app.jobs.connection import connect
 from app.jobs.decoding import ModelState
+from app.jobs.logprobs import TokenLogprob
 from app.jobs.record import Job, JobState, completion_id
 from app.jobs.spool import Spool
 from app.jobs.store import JobStore
+from app.jobs.streams import Piece
 from app.settings import Settings
 
 _PATIENCE_S = 30.0
@@ -62,9 +64,11 @@ class FakeWorker:
         message = f"{job_id} is {job.state}, not {state}"
         raise AssertionError(message)
 
-    def say(self, job: Claimed, text: str, ids: Sequence[int] = (1,)) -> list[str]:
+    def say(
+        self, job: Claimed, text: str, ids: Sequence[int] = (1,), *, choice: int = 0, logprobs: Sequence[TokenLogprob] = ()
+    ) -> list[str]:
         """Publish one piece of an answer; return the ids of jobs that are no longer ours."""
-        return self.store.publish_tokens([(job.id, job.token, ids, text)])
+        return self.store.publish_tokens([Piece(job.id, job.token, ids, text, choice, logprobs)])
 
     def finish_chat(self, job: Claimed, text: str, *, reason: str = "stop") -> bool:
         """Commit a chat completion."""

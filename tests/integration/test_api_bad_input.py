@@ -53,7 +53,15 @@ WRONG_CHATS = [
     (chat(stream="yes"), "stream", "true or false"),
     (chat(stream_options=[]), "stream_options", "must be an object"),
     (chat(tools=[{"type": "function"}]), "tools", "not supported"),
-    (chat(n=2), "n", "not supported"),
+    (chat(n=0), "n", "at least 1"),
+    (chat(n=17), "n", "at most 16"),
+    (chat(logprobs=1), "logprobs", "true or false"),
+    (chat(top_logprobs=3), "top_logprobs", "needs logprobs to be true"),
+    (chat(logprobs=True, top_logprobs=21), "top_logprobs", "at most 20"),
+    (chat(logit_bias={"5": 101}), "logit_bias.5", "at most 100"),
+    (chat(logit_bias={"hello": 1}), "logit_bias.hello", "pattern"),
+    (chat(logit_bias=[5]), "logit_bias", "must be an object"),
+    (chat(stream_options={"include_usage": 1}), "stream_options.include_usage", "true or false"),
     (chat(model=5), "model", "must be a string"),
     (chat(model=""), "model", "at least 1 character"),
     (chat(model="m" * 1_000_000), "model", "at most 256 characters"),
@@ -62,6 +70,22 @@ WRONG_CHATS = [
     (5, None, "must be an object"),
     ([], None, "must be an object"),
     (None, None, "must be an object"),
+]
+WRONG_COMPLETIONS = [
+    ({}, "prompt", "is required"),
+    ({"prompt": ""}, "prompt", "at least 1 character"),
+    ({"prompt": []}, "prompt", "at least 1 item"),
+    ({"prompt": ["a", 5]}, "prompt.1", "must be a string"),
+    ({"prompt": [[1], []]}, "prompt.1", "at least 1 item"),
+    ({"prompt": ["x"] * 129}, "prompt", "at most 128 items"),
+    ({"prompt": ["x"] * 9, "n": 15}, "n", "times the number of prompts must be at most 128"),
+    ({"prompt": "x", "suffix": "y"}, "suffix", "not supported"),
+    ({"prompt": "x", "best_of": 2}, "best_of", "must equal n"),
+    ({"prompt": "x", "n": 2, "best_of": 3}, "best_of", "must equal n"),
+    ({"prompt": "x", "logprobs": True}, "logprobs", "whole number"),
+    ({"prompt": "x", "logprobs": 21}, "logprobs", "at most 20"),
+    ({"prompt": "x", "logprobs": 0, "echo": True}, "logprobs", "cannot be had with echo"),
+    ({"prompt": "x", "model": "tiny-embed"}, "model", "cannot do 'chat'"),
 ]
 WRONG_EMBEDDINGS = [
     ({}, "input", "is required"),
@@ -108,7 +132,8 @@ def nothing_left_behind(worker: FakeWorker) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def cases() -> list[tuple[str, Any, str | None, str]]:
     chats = [("/v1/chat/completions", *case) for case in WRONG_CHATS]
-    return chats + [("/v1/embeddings", *case) for case in WRONG_EMBEDDINGS]
+    completions = [("/v1/completions", *case) for case in WRONG_COMPLETIONS]
+    return chats + completions + [("/v1/embeddings", *case) for case in WRONG_EMBEDDINGS]
 
 
 def test_a_wrong_body_is_400_and_names_the_field(api: Api, cases: list[tuple[str, Any, str | None, str]]) -> None:
@@ -127,7 +152,7 @@ def test_the_same_body_in_a_job_is_a_problem_that_names_the_field_under_request(
     api: Api, cases: list[tuple[str, Any, str | None, str]]
 ) -> None:
     for path, body, param, words in cases:
-        kind = "chat" if path.endswith("completions") else "embedding"
+        kind = {"/v1/chat/completions": "chat", "/v1/completions": "completion", "/v1/embeddings": "embedding"}[path]
         response = api.http.post("/v1/jobs", content=json.dumps({"kind": kind, "request": body}))
         assert response.status_code == 400, (body, response.text)
         assert response.headers["content-type"] == "application/problem+json"
@@ -228,7 +253,7 @@ def test_a_wrong_job_submission_says_what_to_change(api: Api) -> None:
         ({}, "kind", "is required"),
         ({"kind": "chat"}, "request", "is required"),
         ({"kind": 5, "request": {}}, "kind", "must be a string"),
-        ({"kind": "poem", "request": {}}, "kind", "must be 'chat' or 'embedding' (got 'poem')"),
+        ({"kind": "poem", "request": {}}, "kind", "must be 'chat', 'completion' or 'embedding' (got 'poem')"),
         ({"kind": "transcription", "request": {}}, "kind", "not implemented in this version"),
         ({"kind": "chat", "request": []}, "request", "must be an object"),
         ({"kind": "chat", "request": {}, "lane": "fast"}, "lane", "'interactive' or 'batch'"),

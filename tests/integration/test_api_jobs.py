@@ -10,6 +10,7 @@ import pytest
 
 from app.api.services import Pace
 from app.jobs.record import JobState, Lane
+from app.jobs.streams import Piece
 from app.settings import Settings
 from tests.integration.conftest import Api
 from tests.integration.fake_worker import FakeWorker
@@ -160,7 +161,7 @@ def test_a_reader_that_comes_back_misses_nothing_and_sees_nothing_twice(api: Api
 def test_a_long_stream_is_told_whole(api: Api, worker: FakeWorker) -> None:
     job_id = submit(api)["id"]
     job = worker.claim()
-    worker.store.publish_tokens([(job.id, job.token, [n], f"{n} ") for n in range(2500)])
+    worker.store.publish_tokens([Piece(job.id, job.token, [n], f"{n} ") for n in range(2500)])
     worker.finish_chat(job, "")
     seen = list(events(api.http.get(f"/v1/jobs/{job_id}/events").iter_lines()))
     assert [event["data"]["ids"] for event in seen if event["event"] == "tokens"] == [[n] for n in range(2500)]

@@ -18,6 +18,7 @@ from app.jobs.broker import Announcer, InferenceBroker
 from app.jobs.claims import Claimed, Unclaimed
 from app.jobs.record import LEGAL_MOVES, TERMINAL, JobKind, JobState, Lane
 from app.jobs.store import MAX_CHARGES, SCHEMA_VERSION, JobStore
+from app.jobs.streams import Piece
 from app.jobs.submission import Idempotency, NewJob
 from app.settings import Settings
 
@@ -62,13 +63,13 @@ def test_only_the_claim_that_stands_may_commit_or_publish(store: JobStore) -> No
     claimed(store, job_id, token="old")
     store.release(job_id, "old", charge=False)
     claimed(store, job_id, announce=2, token="new")
-    assert store.publish_tokens([(job_id, "old", [1], "stale"), (job_id, "new", [2], "true")]) == [job_id]
+    assert store.publish_tokens([Piece(job_id, "old", [1], "stale"), Piece(job_id, "new", [2], "true")]) == [job_id]
     assert not store.commit(job_id, "old", JobState.SUCCEEDED, output=b'"stale"')
     assert store.commit(job_id, "new", JobState.SUCCEEDED, output=b'"true"')
     assert store.commit(job_id, "new", JobState.SUCCEEDED, output=b'"true"')  # repeated after a lost answer
     assert store.output(job_id) == b'"true"'
     assert store.client.hget(keys.job(job_id), "commits") == "1"
-    assert store.published(job_id) == ([2], "true")
+    assert store.published(job_id) == {0: ([2], ["true"], [])}
 
 
 def test_a_message_with_another_announce_number_is_dropped(store: JobStore) -> None:
@@ -85,7 +86,7 @@ def test_charges_count_only_without_progress_and_the_last_fails_the_job(store: J
         assert released.queue == keys.QUARANTINE
     claim = claimed(store, job_id, announce=MAX_CHARGES, token="busy")
     assert claim.suspect
-    store.publish_tokens([(job_id, "busy", [7], "seven")])
+    store.publish_tokens([Piece(job_id, "busy", [7], "seven")])
     assert store.release(job_id, "busy", charge=True).outcome == "requeued"
     claimed(store, job_id, announce=MAX_CHARGES + 1, token="last")
     assert store.release(job_id, "last", charge=True).outcome == "failed"

@@ -1,4 +1,4 @@
-"""``POST /v1/chat/completions``, whole or streamed."""
+"""``POST /v1/chat/completions`` and ``POST /v1/completions``, whole or streamed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pydantic_core import from_json
 
 from app.api.body import JsonBody
 from app.api.calls import Call, answer, output_of, read_call, submit
-from app.api.chat_chunks import DONE, ChunkMaker, error_frame
+from app.api.chunks import DONE, ChatChunks, Chunks, CompletionChunks, Envelope, error_frame
 from app.api.hang_up import attached
 from app.api.services import Services, ServicesDep
 from app.api.sse import KEEP_ALIVE, EventStream, with_pauses
 from app.jobs.gateway import Waiter
-from app.jobs.record import JobKind, completion_id
+from app.jobs.record import JobKind
 
 __all__ = ["router"]
 
@@ -26,7 +26,16 @@ router = APIRouter()
 @router.post("/v1/chat/completions")
 async def create_chat_completion(request: Request, body: JsonBody, services: ServicesDep) -> Response:
     """Answer a chat."""
-    call = await read_call(request, body, JobKind.CHAT, services)
+    return await _complete(request, await read_call(request, body, JobKind.CHAT, services), services)
+
+
+@router.post("/v1/completions")
+async def create_completion(request: Request, body: JsonBody, services: ServicesDep) -> Response:
+    """Go on with a text."""
+    return await _complete(request, await read_call(request, body, JobKind.COMPLETION, services), services)
+
+
+async def _complete(request: Request, call: Call, services: Services) -> Response:
     if not call.streams:
         return await answer(request, call, services)
     job_id = await submit(request, call.job, services.gateway)
@@ -42,22 +51,26 @@ async def _stream(services: Services, call: Call, job_id: str) -> AsyncIterator[
 
 async def _chunks(services: Services, call: Call, job_id: str, waiter: Waiter) -> AsyncGenerator[bytes]:
     """Yield the frames of one answer. A rescued job's entries go on where the last attempt stopped, and so does this."""
-    make = ChunkMaker(completion_id(job_id), call.job.model, int(time.time()), call.include_usage)
+    envelope = Envelope(job_id, call.job.kind, call.job.model, int(time.time()), call.include_usage, call.obfuscates)
+    make: Chunks = ChatChunks(envelope) if call.job.kind is JobKind.CHAT else CompletionChunks(envelope)
     pace = services.pace
-    begun = False
+    begun: set[int] = set()
     async with aclosing(with_pauses(waiter, first_s=pace.first_byte_s, then_s=pace.keep_alive_s)) as entries:
         async for entry in entries:
             if entry is None:
                 yield KEEP_ALIVE
-            elif entry.type == "tokens" and entry.text:
-                if not begun:
-                    yield make.role()
-                    begun = True
-                yield make.content(entry.text)
+            elif entry.type == "tokens" and (entry.text or entry.logprobs):
+                if entry.choice not in begun:
+                    begun.add(entry.choice)
+                    for frame in make.begin(entry.choice):
+                        yield frame
+                yield make.content(entry.choice, entry.text, entry.logprobs if call.wants_logprobs else None)
     completion = from_json(await output_of(services.gateway, job_id))
-    if not begun:
-        yield make.role()
-    yield make.finish(completion["choices"][0]["finish_reason"])
+    for choice in completion["choices"]:
+        if choice["index"] not in begun:
+            for frame in make.begin(choice["index"]):
+                yield frame
+        yield make.finish(choice["index"], choice["finish_reason"])
     if call.include_usage:
-        yield make.usage(completion["usage"])
+        yield envelope.usage(completion["usage"])
     yield DONE
