@@ -2,7 +2,7 @@
 
 ``say N`` answers N tokens, one a step, ``w0 w1 …``; ``die`` kills the process
 with SIGKILL in its first step, as an out-of-memory killer would; ``raise``
-fails as a whole. Catalogs name it ``tests.scripted_engine:open_frontend``.
+fails as a whole, ``refuse`` fails by itself. Token N has the logprob -N. Catalogs name it ``tests.scripted_engine:open_frontend``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.engines.protocols import Engine, Event, Finished, Loading, TextWork, Tokens, Work
+from app.engines.protocols import Engine, Event, Failed, Finished, Likelihood, Loading, Sampling, TextWork, Tokens, Work
+from app.errors import EngineFailed
 from app.models.spec import ModelSpec
 
 __all__ = ["ScriptedEngine", "ScriptedFrontend", "open_frontend"]
@@ -67,8 +68,12 @@ class ScriptedEngine:
             if script == "raise":
                 text = "asked to"
                 raise RuntimeError(text)
+            if script == "refuse":
+                events.append(Failed(work_id, EngineFailed("This work was to fail.")))
+                del self._active[work_id]
+                continue
             if done < work.max_tokens:
-                events.append(Tokens(work_id, (done,), f"w{done} "))
+                events.append(Tokens(work_id, (done,), f"w{done} ", _thought(work, done)))
                 self._active[work_id] = (work, done + 1)
             else:
                 events.append(Finished(work_id, "stop", len(work.prompt), done, 0))
@@ -80,8 +85,15 @@ class ScriptedEngine:
         self._active.clear()
 
 
+def _thought(work: TextWork, number: int) -> tuple[Likelihood, ...]:
+    if work.logprobs is None:
+        return ()
+    token = f"w{number} ".encode()
+    return (Likelihood(token, -float(number), ((token, -float(number)),)),)
+
+
 class ScriptedFrontend:
-    """The prompt is the last message's bytes."""
+    """The prompt is the last message's bytes, or the completion's."""
 
     context = 100_000
     slots = _SLOTS
@@ -96,11 +108,18 @@ class ScriptedFrontend:
         published: Sequence[int] = (),
         alone: bool = False,
     ) -> Work:
-        script = str(request["messages"][-1]["content"])
+        script = str(request["prompt"] if kind == "completion" else request["messages"][-1]["content"])
         count = int(script.split()[1]) if script.startswith("say ") else 1
-        from app.engines.protocols import Sampling
-
-        return TextWork(work_id, tuple(script.encode()), count, Sampling(seed), published=tuple(published), alone=alone)
+        return TextWork(
+            work_id,
+            tuple(script.encode()),
+            count,
+            Sampling(seed),
+            published=tuple(published),
+            alone=alone,
+            logprobs=1 if request.get("logprobs") else None,
+            echo=script if request.get("echo") else "",
+        )
 
     def open(self) -> Loading:
         def load() -> Iterator[Engine | None]:

@@ -50,15 +50,15 @@ def works_of(claim: Claimed, frontend: Frontend, published: Mapping[int, Publish
         ids = published[first].ids if first in published else ()
         name = work_id(claim.id, claim.attempt, first)
         work = frontend.prepare(name, claim.kind, request, seed=claim.seed, published=ids, alone=claim.suspect)
-        yield work if first == 0 else _reseeded(work, first)
+        yield work if first == 0 else _another(work, first)
         for choice in range(first + 1, first + n):
             if isinstance(work, TextWork):
                 ids = published[choice].ids if choice in published else ()
-                yield _reseeded(replace(work, id=work_id(claim.id, claim.attempt, choice), published=tuple(ids)), choice)
+                yield _another(replace(work, id=work_id(claim.id, claim.attempt, choice), published=tuple(ids)), choice)
 
 
-def _reseeded(work: Work, choice: int) -> Work:
+def _another(work: Work, choice: int) -> Work:
     if not isinstance(work, TextWork):
         return work
     digest = hashlib.sha256(f"{work.sampling.seed} {choice}".encode()).digest()
-    return replace(work, sampling=replace(work.sampling, seed=int.from_bytes(digest[:8], "little") % _SEEDS))
+    return replace(work, extra=True, sampling=replace(work.sampling, seed=int.from_bytes(digest[:8], "little") % _SEEDS))

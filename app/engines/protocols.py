@@ -69,6 +69,7 @@ class TextWork:
     published: tuple[int, ...] = ()  # the answer so far, by an earlier attempt: prefilled, not emitted again
     alone: bool = False  # a suspect: nothing else of this engine may share a slice with it
     logprobs: int | None = None  # report how likely each token was, beside this many of the likeliest; None: do not
+    extra: bool = False  # one more answer of a request that has one in the engine: other requests' first ones go before it
     echo: str = ""  # the prompt's text, where the caller wants to see it before the answer; engines do not look at it
 
 

@@ -1,7 +1,9 @@
 """The engine that generates text: continuous batching over one language model.
 
 Requests enter in the order they came, one prompt being read at a time, while
-every other answer goes on. What a request gets does not depend on its company.
+every other answer goes on. A request's further answers leave a quarter of the
+slots to others, who overtake them a bounded number of times. What a request gets
+does not depend on its company.
 A failure ends the request that caused it: when several shared the slice, each
 is tried again by itself, from the tokens that it has.
 """
@@ -27,6 +29,8 @@ from app.engines.vlm_library import TextBatch, load_lazily
 from app.errors import EngineFailed
 
 __all__ = ["TextEngine", "load_text_engine"]
+
+_MOST_OVERTAKEN = 8
 
 
 def load_text_engine(
@@ -80,6 +84,7 @@ class TextEngine:
         self._cache_bytes = prefix_cache_bytes() if cache_bytes is None else cache_bytes
         self._pace = Pace(start=256, least=64, most=2048)
         self._waiting: deque[Answer] = deque()
+        self._overtaken = 0  # first answers that entered since the last further one did, while one waited
         self._running: dict[int, Answer] = {}  # row of the batch -> answer, in order of admission
         self._batch = self._new_batch()
 
@@ -151,6 +156,8 @@ class TextEngine:
         if answer is None:
             return events
         self._waiting.remove(answer)
+        others_wait = any(other.work.extra for other in self._waiting)
+        self._overtaken = self._overtaken + 1 if others_wait and not answer.work.extra else 0
         try:
             row = self._batch.insert(answer.tokens, len(answer.ids), answer.missing, answer.work.sampling, answer.work.logprobs)
         except LIBRARY_ERRORS as error:
@@ -159,12 +166,25 @@ class TextEngine:
         return events
 
     def _admissible(self) -> Answer | None:
-        """Return the answer that may enter now: the first in line, never one behind it."""
-        first = next((answer for answer in self._waiting if answer.finish is None), None)
-        if first is None or self._batch.prefilling or len(self._running) >= self.slots:
+        """Return the answer that may enter now: the next in line, never one behind it."""
+        if self._batch.prefilling or len(self._running) >= self.slots:
             return None
-        kept_apart = first.alone or any(answer.alone for answer in self._running.values())
-        return None if kept_apart and self._running else first
+        following = self._next_in_line()
+        if following is None:
+            return None
+        kept_apart = following.alone or any(answer.alone for answer in self._running.values())
+        return None if kept_apart and self._running else following
+
+    def _next_in_line(self) -> Answer | None:
+        """Return whose turn it is: a request's first answer, unless a further one has been overtaken often enough."""
+        unfinished = [answer for answer in self._waiting if answer.finish is None]
+        first = next((answer for answer in unfinished if not answer.work.extra), None)
+        further = next((answer for answer in unfinished if answer.work.extra), None)
+        if further is None or (first is not None and self._overtaken < _MOST_OVERTAKEN):
+            return first
+        if first is None and len(self._running) >= self.slots - self.slots // 4:
+            return None
+        return further
 
     def _grow(self, row: int, token: int, drawn: Drawn | None) -> list[Event]:
         """Add *token* to the answer of *row* and return what came of it."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, cast
 
 import mlx.core as mx
 import pytest
 
 from app.engines import vlm_library
-from app.engines.protocols import Finished, Prefilled, Tokens, Work
+from app.engines.protocols import Finished, Prefilled, TextWork, Tokens, Work
 from app.errors import EngineFailed
 from tests.conformance.driver import Outcome, Run, run, same
 from tests.conformance.subjects import FAULTY_TOKEN, Subject, poisoned
@@ -114,6 +115,25 @@ def test_an_end_token_ends_an_answer_is_counted_and_has_no_text(text: Subject) -
     assert ended.ids == expected
     assert (ended.finished.reason, ended.finished.completion_tokens) == ("stop", len(expected))
     assert ended.text == alone(text, text.work(1, size=len(expected) - 1)).text
+
+
+def test_further_answers_leave_room_for_others_and_are_not_starved_by_them(text: Subject) -> None:
+    one = Run(text.open(slots=4))
+    one.add(*(replace(cast("TextWork", text.work(number, size=40)), extra=number > 0) for number in range(10)))
+    for _ in range(20):
+        one.step()
+    assert len(one.steps[-1]) == 3
+    one.add(text.work(20, size=2))
+    one.step()
+    assert "work-20" in one.steps[-1]
+    one.add(*(text.work(30 + number, size=30) for number in range(40)))
+    one.finish()
+    began = [name for name in dict.fromkeys(name for step in one.steps for name in step) if name != "work-20"]
+    places = [began.index(f"work-{number}") for number in range(3, 10)]
+    assert all(after - before <= 10 for before, after in pairwise(places))
+    for number in (1, 9, 69):
+        expected = alone(text, text.work(number, size=40 if number < 10 else 30))
+        assert same(one.outcomes[f"work-{number}"], expected)
 
 
 def test_one_token_is_one_token(text: Subject) -> None:
