@@ -26,10 +26,12 @@ from app.api.request_log import RequestLogMiddleware
 from app.api.sse import with_pauses
 from app.api.validation import validated
 from app.errors import InferenceError, InvalidRequest
-from app.jobs.requests import ChatRequest, EmbeddingRequest
+from app.jobs.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 
 # Few words, so that generated bodies meet the fields of the models.
-WORDS = st.sampled_from(["messages", "role", "user", "content", "type", "text", "input", "stop", "kind", "request", "lane", "model", "str"])
+WORDS = st.sampled_from(
+    ["messages", "role", "user", "content", "type", "text", "input", "prompt", "stop", "kind", "request", "lane", "model", "str"]
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | WORDS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=4),
@@ -40,8 +42,14 @@ CHATS = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.parametrize("model", [ChatRequest, EmbeddingRequest, JobSubmission])
-@given(body=JSON | CHATS | st.fixed_dictionaries({"input": JSON}) | st.fixed_dictionaries({"kind": JSON, "request": JSON}))
+@pytest.mark.parametrize("model", [ChatRequest, CompletionRequest, EmbeddingRequest, JobSubmission])
+@given(
+    body=JSON
+    | CHATS
+    | st.fixed_dictionaries({"input": JSON})
+    | st.fixed_dictionaries({"prompt": JSON, "logit_bias": JSON})
+    | st.fixed_dictionaries({"kind": JSON, "request": JSON})
+)
 def test_any_json_is_taken_or_refused_in_a_sentence_that_names_a_place_in_it(model: type[BaseModel], body: Any) -> None:  # noqa: ANN401
     with suppress(InvalidRequest):
         validated(model, body)
