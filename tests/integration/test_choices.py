@@ -123,6 +123,16 @@ def test_any_choice_that_kills_the_worker_charges_the_job(settings: Settings, st
     assert failed.error.code == "worker_crashed"
 
 
+def test_a_choice_that_kills_the_worker_when_the_others_are_done_charges_the_job_too(
+    settings: Settings, store: JobStore, worker: WorkerProcess
+) -> None:
+    new = completion(*["say 5"] * 8, "die")  # eight slots: the ninth is alone in its step
+    run(settings, new)
+    failed = store.get(new.id)
+    assert (failed.state, failed.error and failed.error.code) == (JobState.FAILED, "worker_crashed")
+    assert failed.attempt == 4  # the first had published something, so it was not charged
+
+
 def test_a_cancelled_job_frees_the_slots_of_all_its_answers(settings: Settings, store: JobStore, worker: WorkerProcess) -> None:
     new, after = completion("say 100000", n=16), completion("say 2")
 
