@@ -117,7 +117,7 @@ def test_a_bias_reaches_the_model_and_a_token_it_lacks_is_the_caller_s_mistake(s
     for call, param in (
         ({"messages": HELLO, "logit_bias": {"999999": 1}}, "logit_bias"),
         ({"prompt": [999999]}, "prompt"),
-        ({"prompt": "x", "max_tokens": 100_000}, "prompt"),
+        ({"prompt": "x", "max_tokens": 100_000}, "max_tokens"),
     ):
         route: Any = stack.openai.chat.completions.create if "messages" in call else stack.openai.completions.create
         with pytest.raises(openai.BadRequestError) as refused:
