@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := set(arguments.section) - set(_SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     logging.getLogger("dramatiq").setLevel(logging.WARNING)
     bench = Bench(arguments.quick, Console(stderr=False))
     figures: list[Figure] = []
