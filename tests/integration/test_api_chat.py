@@ -214,7 +214,10 @@ def test_whenever_callers_hang_up_none_of_their_jobs_stays(
             connection.settimeout(patience_s)
             with suppress(TimeoutError):
                 connection.recv(1)
+            while patience_s >= longest and not worker.store.list_jobs():
+                pass  # on a busy machine all might leave before there is anything to cancel
 
+    longest = 0.016
     for call in [background.submit(leave, 0.0005 * (n % 32 + 1)) for n in range(160)]:
         call.result()
     assert api.http.get("/health").status_code == 200
