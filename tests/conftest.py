@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ from app.jobs.connection import connect
 from app.jobs.spool import Spool
 from app.jobs.store import JobStore
 from app.settings import Settings, load_settings
+
+# A shell that starts a command in the background has it ignore Ctrl-C, and so everything that the command starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.starter", "tests.tiny.fixtures"]
 
