@@ -58,12 +58,13 @@ class Names:
         return self._ids.get(name.strip().casefold())
 
     def nearest(self, name: str) -> list[str]:
-        """Return up to three ids that *name* may have meant, nearest first."""
+        """Return up to three ids or reserved names that *name* may have meant, nearest first."""
         wanted = name.strip().casefold()
-        found = difflib.get_close_matches(wanted, self._ids, n=6, cutoff=0.7)
+        known = {reserved: reserved for reserved in sorted(self._reserved)} | dict(self._ids)
+        found = difflib.get_close_matches(wanted, known, n=6, cutoff=0.7)
         if "/" in wanted:  # the organisation is often the part that is wrong
-            found += difflib.get_close_matches(wanted.rpartition("/")[2], self._ids, n=6, cutoff=0.7)
-        return list(dict.fromkeys(self._ids[near] for near in found))[:3]
+            found += difflib.get_close_matches(wanted.rpartition("/")[2], known, n=6, cutoff=0.7)
+        return list(dict.fromkeys(known[near] for near in found))[:3]
 
     def _claim(self, name: str, spec: ModelSpec, field: str) -> None:
         key = name.strip().casefold()

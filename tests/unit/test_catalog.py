@@ -57,6 +57,12 @@ def test_every_name_that_users_know_finds_its_model(builtin: Catalog, name: str,
     assert builtin.resolve(name, task).repo == repo
 
 
+def test_a_misspelt_role_is_told_as_the_role(builtin: Catalog) -> None:
+    with pytest.raises(UnknownModel) as caught:
+        builtin.resolve("chta", Task.CHAT)
+    assert caught.value.nearest[0] == "chat"
+
+
 def test_an_unknown_name_is_told_with_the_nearest_ones(builtin: Catalog) -> None:
     with pytest.raises(UnknownModel) as caught:
         builtin.resolve("qwen3-14", Task.CHAT)
