@@ -42,12 +42,12 @@ class EngineAlone:
 
 
 @contextlib.contextmanager
-def engine_alone(home: Path) -> Iterator[EngineAlone]:
-    """Run the chat model of *home* in a child process, with what a worker gets in its environment."""
+def engine_alone(home: Path, **more: str) -> Iterator[EngineAlone]:
+    """Run the chat model of *home* in a child process, with what a worker gets in its environment, and *more*."""
     from app.machine import worker_environment
     from app.settings import load_settings
 
-    env = environment(home, **worker_environment(load_settings(home=home)))
+    env = environment(home, **worker_environment(load_settings(home=home))) | more
     command = [sys.executable, "-m", "bench.engine_alone"]
     process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:

@@ -126,10 +126,10 @@ def _running(command: Sequence[str], env: Mapping[str, str], output: Path, stop:
 
 
 @contextlib.contextmanager
-def stack(home: Path, catalog: Path | None = None) -> Iterator[Server]:
-    """Run ``mlx-local up`` over *home* until the block ends."""
+def stack(home: Path, catalog: Path | None = None, **more: str) -> Iterator[Server]:
+    """Run ``mlx-local up`` over *home*, with *more* in its environment, until the block ends."""
     port, audio = free_ports(2)
-    env = environment(home, MLX_LOCAL_PORT=str(port), MLX_LOCAL_AUDIO_PORT=str(audio))
+    env = environment(home, MLX_LOCAL_PORT=str(port), MLX_LOCAL_AUDIO_PORT=str(audio)) | more
     if catalog is not None:
         env["MLX_LOCAL_CATALOG"] = str(catalog)
     with _running([sys.executable, "-m", "app.cli.main", "up"], env, home / "up.out", signal.SIGINT) as process:
