@@ -79,10 +79,7 @@ def _made(name: str, models: Path) -> Path:
     """Return the folder of the model; make it in a process of its own, which gives its memory back."""
     folder = models / name
     if not (folder / "config.json").is_file():  # written last
-        command = (
-            "import sys; from pathlib import Path; from bench.random_models import make_model; make_model(sys.argv[1], Path(sys.argv[2]))"
-        )
-        subprocess.run([sys.executable, "-c", command, name, str(folder)], check=True)
+        subprocess.run([sys.executable, "-m", "bench.random_models", name, str(folder)], check=True)
     return folder
 
 

