@@ -1,8 +1,9 @@
 """Every setting, typed and frozen. Read once per process and passed on from there.
 
 ``MLX_LOCAL_*`` in the environment comes before ``$MLX_LOCAL_HOME/config.toml``,
-which comes before the defaults. A value that cannot be used raises
-:class:`~app.errors.InvalidSetting` with one line that names it.
+which comes before the defaults. A relative path means one in the current
+folder, and in ``config.toml`` one beside that file. A value that cannot be used
+raises :class:`~app.errors.InvalidSetting` with one line that names it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _FOR_TESTS = "MLX_LOCAL_TEST_"
 _READ_ELSEWHERE = ["MLX_LOCAL_REDIS_PORT"]  # by docker-compose.redis.yml
 _UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?P<number>\d{1,12}(\.\d{1,6})?)(?P<unit>ms|s|m|h|d|)", re.ASCII)
+_PATHS = ("catalog", "transcribe_dir")
 _LONGEST_S = 10 * 365 * 86400
 _SENTENCES = {
     "int_parsing": "must be a whole number",
@@ -124,8 +126,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then ``config.toml`` of the home."""
-        home = Path(str(init_settings().get("home") or default_home())).expanduser()
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=home / "config.toml")
+        home = Path(str(init_settings().get("home") or default_home())).expanduser().absolute()
+        return init_settings, env_settings, _ConfigFile(settings_cls, toml_file=home / "config.toml")
 
     @model_validator(mode="after")
     def _key_off_loopback(self) -> Settings:
@@ -158,6 +160,21 @@ class Settings(BaseSettings):
     def models_dir(self) -> Path:
         """Models that we made ourselves: the converted starter models."""
         return self.home / "models"
+
+
+class _ConfigFile(TomlConfigSettingsSource):
+    """``config.toml``. A relative path in it is relative to the file, wherever the command that reads it was typed."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the values of the file."""
+        assert isinstance(self.toml_file_path, Path)  # noqa: S101 - for the type checker; it was given as one
+        folder = self.toml_file_path.parent
+        values = dict(super().__call__())
+        for name in _PATHS:
+            value = values.get(name)
+            if isinstance(value, str) and not value.startswith("~"):
+                values[name] = folder / value
+        return values
 
 
 def is_loopback(host: str) -> bool:

@@ -126,3 +126,36 @@ def test_the_environment_comes_before_the_file_and_empty_is_unset(home: Path, mo
     settings = load_settings()
 
     assert (settings.port, settings.host, settings.log_level) == (2222, "localhost", "debug")
+
+
+def test_a_relative_path_is_beside_the_file_that_says_it_and_in_the_current_folder_otherwise(
+    home: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path_factory.mktemp("here")
+    monkeypatch.chdir(here)
+    (home / "config.toml").write_text('catalog = "models.toml"\ntranscribe_dir = "../talks"')
+
+    settings = load_settings()
+    assert settings.catalog == home / "models.toml"
+    assert settings.transcribe_dir.resolve() == home.parent / "talks"
+
+    monkeypatch.setenv("MLX_LOCAL_CATALOG", "models.toml")
+    assert load_settings().catalog == here / "models.toml"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"), [("/srv/models.toml", Path("/srv/models.toml")), ("~/models.toml", Path.home() / "models.toml")]
+)
+def test_a_path_that_says_where_it_begins_is_left_alone(home: Path, said: str, meant: Path) -> None:
+    (home / "config.toml").write_text(f'catalog = "{said}"')
+
+    assert load_settings().catalog == meant
+
+
+def test_a_file_found_by_a_relative_home_means_the_same_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "config.toml").write_text('catalog = "models.toml"')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLX_LOCAL_HOME", "state")
+
+    assert load_settings().catalog == tmp_path / "state" / "models.toml"
