@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import doctor, entry, inference, jobs, logs, models, status, up
+from app.cli import doctor, entry, inference, jobs, logs, models, status, stop, terminal, up
 from app.cli.terminal import FAILED, NOT_RUNNING, USAGE, CommandError
 from app.errors import InferenceError, InvalidSetting, StoreUnavailable
 
@@ -35,7 +35,7 @@ _ASK = "Ask"
 _ENTRY = "Entry points, one process each (for launchd and systemd)"
 
 app.command(rich_help_panel=_RUN)(up.up)
-app.command(rich_help_panel=_RUN)(up.stop)
+app.command(rich_help_panel=_RUN)(stop.stop)
 app.command(rich_help_panel=_RUN)(status.status)
 app.command(rich_help_panel=_RUN)(doctor.doctor)
 app.command(rich_help_panel=_RUN)(logs.logs)
@@ -49,20 +49,29 @@ app.command(rich_help_panel=_ENTRY)(entry.audio)
 app.command(rich_help_panel=_ENTRY)(entry.worker)
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with the option's value
-    if wanted:
-        from app.cli.versions import versions
-
-        for name, version in versions().items():
-            typer.echo(f"{name:<15}{version}")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def options(
-    version: Annotated[bool, typer.Option("--version", help="Print all versions.", callback=_print_version, is_eager=True)] = False,  # noqa: FBT002
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print all versions.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --version: print JSON. For a command, put --json after it.")] = False,
 ) -> None:
     """Local AI inference on MLX, as durable jobs behind OpenAI's API."""
+    if version:
+        _print_versions(as_json=as_json)
+        raise typer.Exit
+    if as_json:
+        msg = "--json stands after the command that it is for, as in `mlx-local status --json`."
+        raise CommandError(msg, USAGE)
+
+
+def _print_versions(*, as_json: bool) -> None:
+    from app.cli.versions import versions
+
+    if as_json:
+        terminal.print_json(versions())
+        return
+    for name, version in versions().items():
+        terminal.say(f"{name:<15}{version or 'not installed'}")
 
 
 def main() -> int:

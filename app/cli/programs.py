@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from app.cli.child import Program
 from app.cli.entry import SUPERVISOR
-from app.cli.stopping import DRAIN_MARGIN_S, DRAIN_ORDER
+from app.cli.stopping import DRAIN_ORDER, drain_stage_s
 from app.errors import InferenceError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _REDIS_STOP_S = 30.0  # it syncs its file, and must even when a person is impati
 
 def process_table(settings: Settings, store_client: redis.Redis) -> list[Program]:
     """Return the programs of a whole stack: the bundled Redis unless there is another, both APIs, the worker."""
-    drain_s = settings.drain_timeout.total_seconds() + DRAIN_MARGIN_S
+    drain_s = drain_stage_s(settings)
     ready: dict[str, Callable[[int], bool]] = {
         "redis": lambda _: redis_answers(store_client),
         "api": lambda _: get_status(settings, settings.port, "/health") == http.HTTPStatus.OK,

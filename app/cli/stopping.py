@@ -12,17 +12,26 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.cli.ownership import Holder, living
 
-__all__ = ["DRAIN_MARGIN_S", "DRAIN_ORDER", "stop_living"]
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+__all__ = ["DRAIN_ORDER", "drain_stage_s", "stop_living"]
 
 DRAIN_ORDER: tuple[tuple[str, ...], ...] = (("worker",), ("api", "audio"), ("redis",))
-DRAIN_MARGIN_S = 10.0
+_MARGIN_S = 10.0
 """What a process has beyond the drain time-out, to write down what it gave back."""
 
 _POLL_S = 0.05
 _KILL_S = 5.0
+
+
+def drain_stage_s(settings: Settings) -> float:
+    """Return how long one stage of the drain has."""
+    return settings.drain_timeout.total_seconds() + _MARGIN_S
 
 
 def stop_living(run_dir: Path, drain_s: float, *, supervisor: int | None = None, say: Callable[[str], None] = lambda _: None) -> None:

@@ -1,4 +1,4 @@
-"""``mlx-local up`` and ``mlx-local stop``: the whole stack in the foreground, and its end.
+"""``mlx-local up``: the whole stack in the foreground.
 
 ``up`` finds out everything that would keep the stack from starting before it
 starts anything: settings, catalog, owner of the home, ports, Redis.
@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import typer
@@ -25,9 +24,7 @@ if TYPE_CHECKING:
     from app.cli.guard import Guard
     from app.settings import Settings
 
-__all__ = ["stop", "up"]
-
-_POLL_S = 0.1
+__all__ = ["up"]
 
 
 def up() -> None:
@@ -37,12 +34,12 @@ def up() -> None:
     settings = terminal.settings()
     from app.cli.guard import Guard
     from app.cli.ownership import own_home
-    from app.cli.stopping import DRAIN_MARGIN_S, stop_living
+    from app.cli.stopping import drain_stage_s, stop_living
     from app.jobs.connection import connect
     from app.models.catalog import load_catalog
 
     catalog = load_catalog(settings)
-    drain_s = settings.drain_timeout.total_seconds() + DRAIN_MARGIN_S
+    drain_s = drain_stage_s(settings)
     lock = own_home(settings.run_dir)
     guard = Guard(settings.run_dir, drain_s)
     try:
@@ -59,40 +56,6 @@ def up() -> None:
         guard.dismiss()
         os.close(lock)
     raise typer.Exit(code)
-
-
-def stop() -> None:
-    """Drain and stop the `up` that owns this home."""
-    settings = terminal.settings()
-    from app.cli.ownership import hold, home_owner, living, process_lock
-    from app.cli.stopping import DRAIN_MARGIN_S, DRAIN_ORDER, stop_living
-
-    drain_s = settings.drain_timeout.total_seconds() + DRAIN_MARGIN_S
-    owner = home_owner(settings.run_dir)
-    if owner is not None:
-        say(f"Asking `mlx-local up` ({owner}) to drain.")
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(owner.pid, signal.SIGTERM)
-        deadline = time.monotonic() + drain_s * (len(DRAIN_ORDER) + 1)
-        while home_owner(settings.run_dir) == owner:
-            if time.monotonic() >= deadline:
-                msg = f"It has not stopped yet (process {owner.pid}). `mlx-local status` says what still runs."
-                raise CommandError(msg)
-            time.sleep(_POLL_S)
-        say("Stopped.")
-        return
-    left = living(settings.run_dir)
-    if not left:
-        say(f"Nothing runs for the home {settings.home}.")
-    elif all(holder.supervisor for holder in left.values()):
-        if guard := hold(process_lock(settings.run_dir, "guard"), patience_s=drain_s * len(DRAIN_ORDER)):
-            os.close(guard)  # it is done stopping them, or was killed too
-        stop_living(settings.run_dir, drain_s, say=say)
-        say("Stopped what an `up` that was killed had left.")
-    else:
-        names = ", ".join(f"{name}, process {holder.pid}" for name, holder in left.items())
-        msg = f"Services own this home ({names}); stop them where they are supervised (launchctl, systemctl)."
-        raise CommandError(msg)
 
 
 def _supervise(settings: Settings, client: redis.Redis, guard: Guard) -> int:

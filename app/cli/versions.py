@@ -12,24 +12,25 @@ __all__ = ["versions"]
 _PACKAGES = ("mlx", "mlx-lm", "mlx-vlm", "mlx-embeddings", "mlx-audio", "transformers", "dramatiq", "redis", "fastapi")
 
 
-def versions() -> dict[str, str]:
-    """Return name and version of ourselves, Python, the packages that do the work, and the Redis server of this machine."""
+def versions() -> dict[str, str | None]:
+    """Return name and version of ourselves, Python, the packages that do the work, and this machine's Redis server; None: not there."""
     return {
         "mlx-local": __version__,
-        "python": f"{platform.python_version()} ({platform.system()} {platform.machine()})",
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
         **{name: _installed(name) for name in _PACKAGES},
-        "redis server": _server(),
+        "redis-server": _server(),
     }
 
 
-def _installed(package: str) -> str:
+def _installed(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+        return None
 
 
-def _server() -> str:
+def _server() -> str | None:
     from app.cli.redis_server import usable_servers
 
-    return next((str(server) for server in usable_servers()), "none")
+    return next((str(server) for server in usable_servers()), None)

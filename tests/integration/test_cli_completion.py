@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
+import platform
 
 import pytest
 
@@ -58,4 +60,12 @@ def test_the_versions_of_what_matters_are_printed(settings: Settings) -> None:
 
     assert lines["mlx"] == importlib.metadata.version("mlx")
     assert {"mlx-local", "python", "mlx-lm", "mlx-vlm", "mlx-embeddings", "dramatiq"} <= set(lines)
-    assert "Valkey" in lines["redis"] or "Redis" in lines["redis"]
+    assert "Valkey" in lines["redis-server"] or "Redis" in lines["redis-server"]
+
+
+def test_the_same_versions_are_there_for_programs(settings: Settings) -> None:
+    lines = [line.split(None, 1) for line in mlx_local(settings, "--version").stdout.splitlines()]
+    told = json.loads(mlx_local(settings, "--json", "--version").stdout)
+
+    assert [[name, version or "not installed"] for name, version in told.items()] == lines
+    assert told["python"] == platform.python_version()

@@ -47,15 +47,21 @@ def test_help_and_version_answer_without_loading_what_commands_need() -> None:
     program = """
 import sys
 from app.cli import main
-sys.argv[1:] = [sys.argv[1]]
 code = main.main()
 heavy = {"mlx", "numpy", "transformers", "dramatiq", "redis", "httpx", "fastapi", "uvicorn", "pydantic_settings", "huggingface_hub"}
 sys.exit(f"loaded: {heavy & set(sys.modules)}" if code or heavy & set(sys.modules) else 0)
 """
-    for option in ("--help", "--version"):
-        done = subprocess.run([sys.executable, "-c", program, option], capture_output=True, text=True, check=False)
+    for words in (["--help"], ["--version"], ["--version", "--json"]):
+        done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         assert "mlx-local" in done.stdout
+
+
+def test_json_before_a_command_is_told_its_place(own: Settings) -> None:
+    for words in (["--json"], ["--json", "status"]):
+        done = mlx_local(own, *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "mlx-local status --json" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["up", "stop", "status", "redis", "api", "audio", "worker"])
@@ -146,6 +152,16 @@ def test_stop_drains_the_up_of_this_home(own: Settings, stack: subprocess.Popen[
     assert f"process {stack.pid}" in done.stdout
     assert stack.wait() == 0
     assert living(own.run_dir) == {}
+
+
+def test_stop_tells_a_program_what_it_stopped(own: Settings, stack: subprocess.Popen[str]) -> None:
+    worker = living(own.run_dir)["worker"].pid
+    told = json.loads(mlx_local(own, "stop", "--json").stdout)
+    again = json.loads(mlx_local(own, "stop", "--json").stdout)
+
+    assert told["stopped"].keys() >= {"up", "worker", "api", "redis"}
+    assert (told["stopped"]["up"]["pid"], told["stopped"]["worker"]["pid"]) == (stack.pid, worker)
+    assert again == {"home": str(own.home), "stopped": {}}
 
 
 def test_stop_ends_what_a_killed_up_left(own: Settings, stack: subprocess.Popen[str]) -> None:
