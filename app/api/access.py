@@ -18,7 +18,10 @@ from app.api.errors import ForeignHost, InvalidKey, error_response
 from app.errors import InferenceError
 from app.settings import Settings, is_loopback
 
-__all__ = ["AccessMiddleware", "is_local_name"]
+__all__ = ["KEYLESS", "AccessMiddleware", "is_local_name"]
+
+KEYLESS = frozenset({"/health"})
+"""Paths that need no key."""
 
 
 class AccessMiddleware:
@@ -56,7 +59,7 @@ class AccessMiddleware:
             origin = headers.get("origin")
             if origin is not None and not is_local_origin(origin):
                 return ForeignHost(f"Web pages of {origin[:80]!r} may not use this server.")
-        if self._key is not None and path != "/health" and not self._has_key(headers.get("authorization", "")):
+        if self._key is not None and path not in KEYLESS and not self._has_key(headers.get("authorization", "")):
             return InvalidKey()
         return None
 

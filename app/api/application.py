@@ -11,6 +11,7 @@ from app import __version__
 from app.api import completions, embeddings, files, health, jobs, models
 from app.api.access import AccessMiddleware
 from app.api.errors import install_error_shapes
+from app.api.openapi import install_document
 from app.api.request_log import RequestLogMiddleware
 from app.api.services import Pace, Services
 from app.jobs.gateway import JobGateway
@@ -43,10 +44,13 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
             await gateway.close()
 
     # No documentation pages: theirs load scripts from the network.
-    app = FastAPI(title="mlx-local-inference", version=__version__, lifespan=lifespan, openapi_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="mlx-local-inference", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     for part in (completions, embeddings, models, files, jobs, health):
         app.include_router(part.router)
     install_error_shapes(app)
+    install_document(app, with_key=settings.api_key is not None)
     # The last one added is the outermost.
     app.add_middleware(AccessMiddleware, settings=settings)
     app.add_middleware(RequestLogMiddleware)

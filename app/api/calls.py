@@ -31,13 +31,15 @@ from app.jobs.submission import Idempotency, NewJob
 from app.models.hub import locate
 from app.models.spec import Task
 
-__all__ = ["Call", "accepted", "answer", "idempotency", "new_job", "output_of", "read_call", "submit"]
+__all__ = ["KINDS", "Call", "accepted", "answer", "idempotency", "new_job", "output_of", "read_call", "submit"]
 
-_KINDS: Mapping[JobKind, tuple[type[BaseModel], Task]] = {
+KINDS: Mapping[JobKind, tuple[type[BaseModel], Task]] = {
     JobKind.CHAT: (ChatRequest, Task.CHAT),
     JobKind.COMPLETION: (CompletionRequest, Task.CHAT),
     JobKind.EMBEDDING: (EmbeddingRequest, Task.EMBEDDING),
 }
+"""What checks the request of each kind, and what its model must be able to do."""
+
 _MAX_KEY_CHARACTERS = 255
 
 
@@ -90,7 +92,7 @@ async def new_job(
         InvalidRequest: The body is not what *kind* takes.
         UnknownModel: Likewise NoModelForRole, UnsupportedTask, ModelNotDownloaded.
     """
-    model, task = _KINDS[kind]
+    model, task = KINDS[kind]
     checked = validated(model, body, prefix=prefix)
     try:
         spec = services.catalog.resolve(getattr(checked, "model", None), task)

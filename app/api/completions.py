@@ -9,9 +9,11 @@ from contextlib import aclosing, asynccontextmanager
 from fastapi import APIRouter, Request, Response
 from pydantic_core import from_json
 
+from app.api.answers import ChatCompletion, TextCompletion
 from app.api.body import JsonBody
 from app.api.calls import Call, answer, output_of, read_call, submit
 from app.api.chunks import DONE, ChatChunks, Chunks, CompletionChunks, Envelope, error_frame
+from app.api.describe import CALL_HEADERS, called, takes
 from app.api.hang_up import attached
 from app.api.services import Services, ServicesDep
 from app.api.sse import KEEP_ALIVE, EventStream, with_pauses
@@ -23,15 +25,23 @@ __all__ = ["router"]
 router = APIRouter()
 
 
-@router.post("/v1/chat/completions")
+@router.post(
+    "/v1/chat/completions",
+    responses=called(ChatCompletion, chunk="ChatCompletionChunk"),
+    openapi_extra=takes("ChatRequest", headers=CALL_HEADERS),
+)
 async def create_chat_completion(request: Request, body: JsonBody, services: ServicesDep) -> Response:
-    """Answer a chat."""
+    """Answer a chat, streamed or whole."""
     return await _complete(request, await read_call(request, body, JobKind.CHAT, services), services)
 
 
-@router.post("/v1/completions")
+@router.post(
+    "/v1/completions",
+    responses=called(TextCompletion, chunk="TextCompletionChunk"),
+    openapi_extra=takes("CompletionRequest", headers=CALL_HEADERS),
+)
 async def create_completion(request: Request, body: JsonBody, services: ServicesDep) -> Response:
-    """Go on with a text."""
+    """Go on with a text, or several; streamed or whole."""
     return await _complete(request, await read_call(request, body, JobKind.COMPLETION, services), services)
 
 

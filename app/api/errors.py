@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.api.validation import invalid_request
 from app.errors import Failure, InferenceError, QueueFull
@@ -31,6 +32,7 @@ __all__ = [
     "InternalError",
     "InvalidKey",
     "MethodNotAllowed",
+    "RangeNotSatisfiable",
     "RouteNotFound",
     "ServerStopping",
     "UnsupportedMediaType",
@@ -38,6 +40,7 @@ __all__ = [
     "error_response",
     "install_error_shapes",
     "problem_response",
+    "speaks_openai",
 ]
 
 STATUS: Mapping[str, int] = {
@@ -59,6 +62,7 @@ STATUS: Mapping[str, int] = {
     "file_not_found": 404,
     "body_too_large": 413,
     "unsupported_media_type": 415,
+    "range_not_satisfiable": 416,
     "idempotency_conflict": 422,
     "internal_error": 500,
     "engine_error": 500,
@@ -74,6 +78,7 @@ STATUS: Mapping[str, int] = {
 }
 """A code that is not here is an internal error."""
 
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _RETRY_AFTER_S = {"store_unavailable": 2, "worker_draining": 2, "server_stopping": 2, "not_ready": 2}
 
 
@@ -117,6 +122,16 @@ class MethodNotAllowed(InferenceError):
     """The path exists, but not with this method."""
 
     code = "method_not_allowed"
+
+
+class RangeNotSatisfiable(InferenceError):
+    """A range of bytes begins behind the content's end."""
+
+    code = "range_not_satisfiable"
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"The content has {size_bytes} bytes; the range that was asked for begins behind them.", param="Range")
+        self.size_bytes = size_bytes
 
 
 class InternalError(InferenceError):
@@ -192,6 +207,8 @@ def _advice(error: InferenceError, fact: Failure, status: int) -> dict[str, str]
         return {"Retry-After": str(_RETRY_AFTER_S[fact.code])}
     if status == HTTPStatus.UNAUTHORIZED:
         return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, RangeNotSatisfiable):
+        return {"X-Should-Retry": "false", "Content-Range": f"bytes */{error.size_bytes}"}
     # OpenAI's clients repeat every 409 and 5xx unless told otherwise. A repeat of
     # what has ended for good would only do the work, or the crash, once more.
     return {"X-Should-Retry": "false"}
@@ -206,7 +223,8 @@ def install_error_shapes(app: FastAPI) -> None:
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - as above
-        return error_response(request.url.path, _from_http(request, error), error.headers)
+        allow = {"Allow": _allowed(request)} if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else {}
+        return error_response(request.url.path, _from_http(request, error), {**(error.headers or {}), **allow})
 
     async def on_invalid_parameter(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
@@ -222,11 +240,21 @@ def install_error_shapes(app: FastAPI) -> None:
     app.add_exception_handler(ClientHungUp, on_hang_up)
 
 
+def _allowed(request: Request) -> str:
+    """Return the methods of the request's path. The router knows those of one route, and a path may have several."""
+
+    def serves(method: str) -> bool:
+        scope = {"type": "http", "method": method, "path": request.scope["path"], "root_path": request.scope.get("root_path", "")}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return ", ".join(method for method in _METHODS if serves(method))
+
+
 def _from_http(request: Request, error: HTTPException) -> InferenceError:
     """Translate what the router itself refuses."""
     what = f"{request.method} {request.url.path}"
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        return MethodNotAllowed(f"{what} is not possible; allowed: {(error.headers or {}).get('Allow', 'other methods')}.")
+        return MethodNotAllowed(f"{what} is not possible; allowed: {_allowed(request)}.")
     if error.status_code == HTTPStatus.NOT_FOUND:
         return RouteNotFound(f"There is no route {what}.")
     message = f"{what}: {error.detail}"

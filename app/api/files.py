@@ -7,12 +7,13 @@ from pathlib import PurePath
 from typing import Annotated, Literal, cast, get_args
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse
 from pydantic import BaseModel
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
+from app.api.content import Content
+from app.api.describe import STORE_ERRORS, errors, ref, takes
 from app.api.errors import BodyTooLarge, ClientHungUp, UnsupportedMediaType
 from app.api.services import ServicesDep
 from app.errors import InvalidRequest
@@ -21,11 +22,12 @@ from app.settings import Settings
 
 __all__ = ["FileDeleted", "FilePage", "router"]
 
-router = APIRouter(prefix="/v1/files")
+router = APIRouter(prefix="/v1/files", responses=errors(*STORE_ERRORS))
 
 _PIECE_BYTES = 1024**2
 _FORM_BYTES = 64 * 1024  # of the form around the file
 _MAX_NAME = 255
+_BYTES = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
 
 
 class FilePage(BaseModel):
@@ -46,7 +48,11 @@ class FileDeleted(BaseModel):
     deleted: Literal[True] = True
 
 
-@router.post("")
+@router.post(
+    "",
+    responses=errors("invalid_request", "body_too_large", "unsupported_media_type", "queue_full", *STORE_ERRORS),
+    openapi_extra=takes("UploadForm", media_type="multipart/form-data"),
+)
 async def create_file(request: Request, services: ServicesDep) -> UploadedFile:
     """Keep an upload: a form with ``file`` and ``purpose``."""
     await services.gateway.check_room()
@@ -72,7 +78,7 @@ async def _read_form(request: Request, settings: Settings) -> FormData:
     except ClientDisconnect:
         raise ClientHungUp from None
     except (MultiPartException, KeyError) as error:  # KeyError: a form without a boundary
-        message = f"The form cannot be read: {error}."
+        message = f"The form cannot be read: {str(error).rstrip('.')}."
         raise InvalidRequest(message) from None
 
 
@@ -108,7 +114,7 @@ def _pieces(upload: UploadFile) -> Iterator[bytes]:
         yield piece
 
 
-@router.get("")
+@router.get("", responses=errors("invalid_request", "file_not_found"))
 async def list_files(
     services: ServicesDep,
     *,
@@ -124,20 +130,33 @@ async def list_files(
     return FilePage(data=files, first_id=files[0].id if files else None, last_id=files[-1].id if files else None, has_more=more)
 
 
-@router.get("/{file_id}")
+@router.get("/{file_id}", responses=errors("file_not_found"))
 async def show_file(file_id: str, services: ServicesDep) -> UploadedFile:
     """Return a file's record."""
     return await services.gateway.files(lambda files: files.get(file_id))
 
 
-@router.get("/{file_id}/content")
-async def read_file(file_id: str, services: ServicesDep) -> FileResponse:
+@router.get(
+    "/{file_id}/content",
+    response_class=Content,
+    responses=errors("file_not_found", "range_not_satisfiable", *STORE_ERRORS)
+    | {
+        200: {"content": {"application/octet-stream": _BYTES}},
+        206: {
+            "description": "The ranges that were asked for.",
+            "headers": {"Content-Range": ref("Content-Range", "headers")},
+            "content": {"application/octet-stream": _BYTES, "multipart/byteranges": _BYTES},
+        },
+    },
+    openapi_extra={"parameters": [ref("Range", "parameters")]},
+)
+async def read_file(file_id: str, services: ServicesDep) -> Content:
     """Return a file's content, byte ranges too."""
     file, path = await services.gateway.files(lambda files: files.content(file_id))
-    return FileResponse(path, media_type="application/octet-stream", filename=file.filename)
+    return Content(path, media_type="application/octet-stream", filename=file.filename)
 
 
-@router.delete("/{file_id}")
+@router.delete("/{file_id}", responses=errors("file_not_found"))
 async def delete_file(file_id: str, services: ServicesDep) -> FileDeleted:
     """Delete a file and its content."""
     await services.gateway.files(lambda files: files.delete(file_id))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from app import __version__
+from app.api.describe import errors
 from app.api.errors import problem_response
 from app.api.services import Services, ServicesDep
 from app.errors import Failure, InferenceError, ModelNotDownloaded, StoreUnavailable
@@ -21,18 +24,34 @@ router = APIRouter()
 _PATIENCE_S = 2.0  # a probe wants its answer now, not after the store's retries
 
 
+class Health(BaseModel):
+    """This process is alive."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+
+
+class Ready(BaseModel):
+    """A chat would be answered."""
+
+    status: Literal["ready"] = "ready"
+
+
+# Probes like HEAD; what it does follows from GET, so the document leaves it out.
+@router.head("/health", include_in_schema=False)
 @router.get("/health")
-async def health() -> dict[str, str]:
+async def health() -> Health:
     """Say that this process answers. Needs no key and asks nobody."""
-    return {"status": "ok", "version": __version__}
+    return Health(version=__version__)
 
 
-@router.get("/ready")
+@router.head("/ready", include_in_schema=False)
+@router.get("/ready", responses=errors("not_ready") | {200: {"model": Ready}})
 async def ready(services: ServicesDep) -> Response:
     """Say whether a chat can be answered, or else everything that is missing."""
     missing = [fact for fact in (await _no_worker(services), await asyncio.to_thread(_no_model, services)) if fact]
     if not missing:
-        return JSONResponse({"status": "ready"})
+        return JSONResponse(Ready().model_dump())
     message = " ".join(fact.message for fact in missing)
     return problem_response(Failure(code="not_ready", message=message), missing=[fact.code for fact in missing])
 

@@ -13,9 +13,11 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
+from app.api.answers import ChatCompletion, EmbeddingList, TextCompletion
 from app.api.body import JsonBody
 from app.api.calls import accepted, idempotency, new_job, output_of, submit
 from app.api.deadline import deadline_of
+from app.api.describe import JOB_ERRORS, RECEIPT, STORE_ERRORS, SUBMISSION_ERRORS, as_json, errors, event_stream, takes
 from app.api.errors import error_body, status_of
 from app.api.services import Services, ServicesDep
 from app.api.sse import KEEP_ALIVE, EventStream, with_pauses
@@ -27,10 +29,14 @@ from app.models.catalog import Catalog
 
 __all__ = ["JobPage", "JobSubmission", "router"]
 
-router = APIRouter(prefix="/v1/jobs")
+router = APIRouter(prefix="/v1/jobs", responses=errors(*STORE_ERRORS))
 
 _LATER_KINDS = frozenset({"ocr", "transcription", "translation", "speech", "rerank", "transcript", "download"})
-_STREAM_ID = re.compile(r"\d{1,19}(-\d{1,19})?", re.ASCII)
+_STREAM_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
+
+LastEventId = Annotated[
+    str, Header(description="The `id` of the last event seen.", json_schema_extra={"pattern": f"^({_STREAM_ID.pattern})?$"})
+]
 
 
 class JobSubmission(BaseModel):
@@ -54,7 +60,12 @@ class JobPage(BaseModel):
     has_more: bool
 
 
-@router.post("")
+@router.post(
+    "",
+    status_code=202,
+    responses=RECEIPT | errors(*SUBMISSION_ERRORS),
+    openapi_extra=takes("ChatSubmission", "CompletionSubmission", "EmbeddingSubmission", headers=("Idempotency-Key", "Cancel-After")),
+)
 async def create_job(request: Request, body: JsonBody, services: ServicesDep) -> Response:
     """Accept work that nobody waits on."""
     asked = validated(JobSubmission, body)
@@ -78,7 +89,7 @@ def _kind(name: str) -> JobKind:
         raise InvalidRequest(message, param="kind") from None
 
 
-@router.get("")
+@router.get("", responses=errors("invalid_request", "job_not_found"))
 async def list_jobs(
     services: ServicesDep,
     *,
@@ -109,25 +120,33 @@ def _model_id(name: str, catalog: Catalog) -> str:
         return name
 
 
-@router.get("/{job_id}")
+@router.get("/{job_id}", responses=errors("job_not_found"))
 async def show_job(job_id: str, services: ServicesDep) -> Job:
     """Return a job, with its output where that is at most 64 KiB."""
     return await services.gateway.get(job_id)
 
 
-@router.get("/{job_id}/output")
+@router.get(
+    "/{job_id}/output",
+    responses=errors("job_not_found", "job_not_finished", *JOB_ERRORS, *STORE_ERRORS)
+    | {200: {"model": ChatCompletion | TextCompletion | EmbeddingList}},
+)
 async def show_output(job_id: str, services: ServicesDep) -> Response:
     """Return a job's output: the body that the OpenAI route would have answered with."""
     return Response(await output_of(services.gateway, job_id), media_type="application/json")
 
 
-@router.post("/{job_id}/cancel")
+@router.post("/{job_id}/cancel", responses=errors("job_not_found"))
 async def cancel_job(job_id: str, services: ServicesDep) -> Job:
     """Cancel a job. One that has ended stays as it is, so this may be repeated."""
     return await services.gateway.cancel(job_id)
 
 
-@router.post("/{job_id}/retry", status_code=202)
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    responses=RECEIPT | errors("job_not_found", "illegal_transition", "queue_full", *STORE_ERRORS),
+)
 async def retry_job(request: Request, job_id: str, services: ServicesDep) -> Response:
     """Submit the request of a job that has ended once more, as a new job whose ``retry_of`` is this one."""
     job = await services.gateway.retry(job_id)
@@ -135,8 +154,18 @@ async def retry_job(request: Request, job_id: str, services: ServicesDep) -> Res
     return await accepted(services.gateway, job.id)
 
 
-@router.get("/{job_id}/events")
-async def follow_job(job_id: str, services: ServicesDep, last_event_id: Annotated[str | None, Header()] = None) -> Response:
+@router.get(
+    "/{job_id}/events",
+    response_class=Response,
+    responses=errors("invalid_request", "job_not_found", *STORE_ERRORS)
+    | {
+        200: event_stream(
+            as_json("StreamEntry", "Problem"), event={"enum": ["state", "tokens", "progress", "error"]}, id={"type": "string"}
+        ),
+        204: {"description": "Last-Event-ID is the end of a job that has ended: nothing more will come."},
+    },
+)
+async def follow_job(job_id: str, services: ServicesDep, last_event_id: LastEventId = "") -> Response:
     """Follow a job to its end. A reader that reconnects with ``Last-Event-ID`` misses nothing and sees nothing twice."""
     after = last_event_id or "0-0"
     if not _STREAM_ID.fullmatch(after):

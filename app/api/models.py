@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter
+from fastapi import Path as Name
 from pydantic import BaseModel, Field
 
+from app.api.describe import errors
 from app.api.services import Services, ServicesDep
 from app.errors import StoreUnavailable
 from app.jobs.decoding import ModelState
@@ -51,8 +53,8 @@ async def list_models(services: ServicesDep) -> ModelList:
     return ModelList(data=await _describe(services, list(services.catalog)))
 
 
-@router.get("/{name:path}")
-async def show_model(name: str, services: ServicesDep) -> ModelObject:
+@router.get("/{name:path}", responses=errors("model_not_found"))
+async def show_model(name: Annotated[str, Name(examples=["chat"])], services: ServicesDep) -> ModelObject:
     """Return the model that *name* means: an id, alias, hub name or role, in any case."""
     return (await _describe(services, [services.catalog.find(name)]))[0]
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, JsonValue, StringConstraints, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 __all__ = ["ChatMessage", "ChatRequest", "CompletionRequest", "EmbeddingRequest", "StreamOptions", "TextPart", "prompts_of"]
 
@@ -94,7 +95,7 @@ class _Generation(_Body):
     # field -> values that ask for nothing
     unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = {}
 
-    model: ModelName | None = None
+    model: ModelName | None = Field(None, examples=["chat"])
     max_tokens: Annotated[int, Field(ge=1, le=_MAX_TOKENS)] | None = None
     n: Annotated[int, Field(ge=1, le=16)] | None = Field(None, description="Answers to each prompt; each is drawn by itself.")
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
@@ -113,6 +114,15 @@ class _Generation(_Body):
     stream_options: StreamOptions | None = None
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
     user: str | None = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe also what is refused."""
+        schema = handler(core_schema)
+        fields = handler.resolve_ref_schema(schema)["properties"]
+        for name, harmless in cls.unsupported.items():
+            fields[name] = {"enum": list(harmless), "description": "Not supported by this version."}
+        return schema
 
     @model_validator(mode="before")
     @classmethod
@@ -183,7 +193,7 @@ def prompts_of(value: Any) -> list[str | list[int]]:  # noqa: ANN401 - one of fo
 class EmbeddingRequest(_Body):
     """Body of ``POST /v1/embeddings``."""
 
-    model: ModelName | None = None
+    model: ModelName | None = Field(None, examples=["embedding"])
     input: (
         Annotated[str, StringConstraints(min_length=1)]
         | Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1, max_length=2048)]

@@ -45,13 +45,21 @@ class FakeWorker:
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
             for job in reversed(self.store.list_jobs(state=JobState.QUEUED, limit=1000)):
-                announce = int(str(self._client.hget(keys.job(job.id), "announce")))
-                claimed = self.store.claim(job.id, announce, worker="fake", token=secrets.token_hex(4))
-                if isinstance(claimed, Claimed):
+                if claimed := self.try_to_claim(job.id):
                     return claimed
             self._wake.get_message(timeout=1.0)
         message = "no job was submitted"
         raise AssertionError(message)
+
+    def try_to_claim(self, job_id: str) -> Claimed | None:
+        """Take a job if it is still queued."""
+        announce = int(str(self._client.hget(keys.job(job_id), "announce") or 0))
+        claimed = self.store.claim(job_id, announce, worker="fake", token=secrets.token_hex(4))
+        return claimed if isinstance(claimed, Claimed) else None
+
+    def wait_for_work(self, patience_s: float) -> None:
+        """Wait until something is submitted, at most so long."""
+        self._wake.get_message(timeout=patience_s)
 
     def wait_for(self, job_id: str, state: JobState) -> Job:
         """Wait until a job is in *state*."""

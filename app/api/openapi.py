@@ -1,0 +1,176 @@
+"""The OpenAPI document of ``/openapi.json``: FastAPI's own, and what its signatures cannot say.
+
+Made on the first request for it and kept. Bodies are described by the very
+models that check them. There is no page that shows it: such pages load
+scripts from the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel, Field, create_model
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from app.api.access import KEYLESS
+from app.api.answers import ChatCompletionChunk, OpenAIError, Problem, TextCompletionChunk
+from app.api.calls import KINDS
+from app.api.describe import errors, ref
+from app.api.errors import speaks_openai
+from app.api.jobs import JobSubmission
+from app.jobs.files import Purpose
+from app.jobs.streams import StreamEntry
+
+__all__ = ["install_document"]
+
+_ABOUT = (
+    "Every request is a durable job. Chats, completions, embeddings, models and files are as OpenAI has them; `/v1/jobs` submits, follows "
+    "and cancels any of the work. Errors are OpenAI's on its routes and problem details (RFC 9457) elsewhere; their codes are stable."
+)
+_METHODS = frozenset({"get", "put", "post", "delete", "patch"})
+
+_PARAMETERS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "Prefer": (
+        "RFC 7240: `respond-async` answers 202 at once, `wait=10` after ten seconds at the latest. What makes no sense is ignored.",
+        {"type": "string", "examples": ["respond-async", "wait=10"]},
+    ),
+    "Idempotency-Key": (
+        "A repeat with the same key and body joins the job of the first request.",
+        {"type": "string", "pattern": "^[ -~]{1,255}$"},
+    ),
+    "Cancel-After": (
+        "Seconds after which the job is cancelled if it has not ended; more than 0.",
+        {"type": "string", "pattern": r"^(?=.*[1-9])[0-9]{1,7}(\.[0-9]{1,3})?$", "examples": ["30"]},
+    ),
+    "Range": (
+        "Byte ranges of the content (RFC 9110); what is none is ignored.",
+        {"type": "string", "examples": ["bytes=0-1023"]},
+    ),
+}
+_HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "X-Request-Id": ("Names this request in the log.", {"type": "string"}),
+    "X-Job-Id": ("The job that the answer is of.", {"type": "string"}),
+    "Location": ("Where the job is.", {"type": "string", "format": "uri-reference"}),
+    "Preference-Applied": ("What was honoured of `Prefer`.", {"type": "string"}),
+    "Retry-After": ("Seconds to wait before the next try.", {"type": "string", "pattern": "^[0-9]+$"}),
+    "X-Should-Retry": ("`false` where a repeat would end in the same way.", {"type": "string", "const": "false"}),
+    "WWW-Authenticate": ("How to say the key.", {"type": "string"}),
+    "Content-Range": ("Which bytes these are.", {"type": "string"}),
+}
+_ALWAYS = frozenset({"X-Request-Id", "Location"})
+
+
+class UploadForm(BaseModel):
+    """The form of an upload."""
+
+    file: Annotated[bytes, Field(min_length=1)]
+    purpose: Purpose
+
+
+def install_document(app: FastAPI, *, with_key: bool) -> None:
+    """Have *app* complete its document when it makes it.
+
+    Args:
+        app: With every route.
+        with_key: Whether requests need the API key.
+    """
+    generate = app.openapi
+    made: list[dict[str, Any]] = []
+
+    def openapi() -> dict[str, Any]:
+        if not made:
+            made.append(_completed(generate(), with_key=with_key))
+        return made[0]
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _completed(document: dict[str, Any], *, with_key: bool) -> dict[str, Any]:
+    document["info"]["description"] = _ABOUT
+    if with_key:
+        document["security"] = [{"ApiKey": []}]
+    for path, operations in document["paths"].items():
+        for method in _METHODS & set(operations):
+            _complete(path, operations[method])
+    components = document["components"]
+    components["schemas"] = dict(sorted((_without_fastapis_errors(components["schemas"]) | _schemas()).items()))
+    components["parameters"] = {name: _parameter(name, *about) for name, about in _PARAMETERS.items()}
+    components["headers"] = {
+        name: {"description": text, "required": name in _ALWAYS, "schema": schema} for name, (text, schema) in _HEADERS.items()
+    }
+    components["securitySchemes"] = {
+        "ApiKey": {"type": "http", "scheme": "bearer", "description": "Of MLX_LOCAL_API_KEY, where that is set."}
+    }
+    return document
+
+
+def _parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+
+
+def _complete(path: str, operation: dict[str, Any]) -> None:
+    """Add the errors that any route may answer with, and give each the shape of its path."""
+    responses = operation["responses"]
+    if "HTTPValidationError" in str(responses.get("422")):
+        del responses["422"]  # FastAPI's guess; ours is a 400
+    everywhere = ["foreign_host", "internal_error"]
+    if path in KEYLESS:
+        operation["security"] = []
+    else:
+        everywhere += ["invalid_api_key"]
+    for status, response in errors(*everywhere).items():
+        known = responses.setdefault(str(status), {"description": response["description"]})
+        if response["description"] not in known["description"]:
+            known["description"] += f", {response['description']}"
+    operation["responses"] = dict(sorted(responses.items()))
+    for status, response in responses.items():
+        response.setdefault("headers", {})["X-Request-Id"] = ref("X-Request-Id", "headers")
+        if int(status) >= HTTPStatus.BAD_REQUEST:
+            _shape(path, int(status), response)
+
+
+def _shape(path: str, status: int, response: dict[str, Any]) -> None:
+    media_type, model = ("application/json", "OpenAIError") if speaks_openai(path) else ("application/problem+json", "Problem")
+    response["content"] = {media_type: {"schema": ref(model)}}
+    names = ["Retry-After", "X-Should-Retry"]
+    if status == HTTPStatus.UNAUTHORIZED:
+        names = ["WWW-Authenticate"]
+    elif status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        names += ["Content-Range"]
+    response["headers"] |= {name: ref(name, "headers") for name in names}
+
+
+def _without_fastapis_errors(schemas: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: schema for name, schema in schemas.items() if name not in {"HTTPValidationError", "ValidationError"}}
+
+
+def _schemas() -> dict[str, Any]:
+    """Return the schemas that no signature names, and what they consist of."""
+    asked: list[type[BaseModel]] = [*(model for model, _ in KINDS.values()), *_submissions(), UploadForm]
+    told: list[type[BaseModel]] = [ChatCompletionChunk, TextCompletionChunk, OpenAIError, Problem, StreamEntry]
+    modes: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in asked]
+    modes += [(model, "serialization") for model in told]
+    _, found = models_json_schema(modes, ref_template="#/components/schemas/{model}")
+    schemas: dict[str, Any] = found["$defs"]
+    entry = schemas["StreamEntry"]
+    # An event has it as its own id.
+    entry["properties"].pop("id")
+    entry["required"].remove("id")
+    return schemas
+
+
+def _submissions() -> list[type[BaseModel]]:
+    """Return the body of ``POST /v1/jobs``, one model for each kind."""
+    return [
+        create_model(
+            f"{kind.value.title()}Submission",
+            __base__=JobSubmission,
+            __doc__=f"A job of kind `{kind.value}`.",
+            kind=(Annotated[str, Field(json_schema_extra={"const": kind.value})], ...),
+            request=(model, ...),
+        )
+        for kind, (model, _) in KINDS.items()
+    ]

@@ -1,0 +1,88 @@
+"""A fake worker that answers whatever comes, on a thread of its own, in the words of production's own writers.
+
+What it says is not about the question. The number of answers, likelihoods, encodings and dimensions are as asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from app.actors.choices import answers_to_each
+from app.actors.outputs import chat_completion, embedding_list, text_completion
+from app.actors.runs import Choice
+from app.engines.protocols import Embedded, Finished, Sampling, TextWork
+from app.errors import InvalidRequest
+from app.jobs.claims import Claimed
+from app.jobs.logprobs import TokenLogprob
+from app.jobs.record import JobKind, JobState
+from app.jobs.requests import prompts_of
+from app.settings import Settings
+from tests.integration.fake_worker import FakeWorker
+
+_TEXT = "A horse is a horse"
+_DIMENSIONS = 4
+
+
+@contextmanager
+def answering(settings: Settings) -> Iterator[FakeWorker]:
+    """Answer every job until the block ends."""
+    worker = FakeWorker(settings)
+    stopping = threading.Event()
+
+    def serve() -> None:
+        while not stopping.is_set():
+            queued = worker.store.list_jobs(state=JobState.QUEUED, limit=100)
+            for job in reversed(queued):
+                if claimed := worker.try_to_claim(job.id):
+                    _answer(worker, claimed)
+            if not queued:
+                worker.wait_for_work(0.1)
+
+    thread = threading.Thread(target=serve, name="answering-worker")
+    thread.start()
+    try:
+        yield worker
+    finally:
+        stopping.set()
+        thread.join()
+        worker.close()
+
+
+def _answer(worker: FakeWorker, job: Claimed) -> None:
+    if job.kind is JobKind.EMBEDDING:
+        _embed(worker, job)
+        return
+    prompts = prompts_of(job.request["prompt"]) if job.kind is JobKind.COMPLETION else [""]
+    asked = job.request.get("logprobs")
+    logprobs = _likelihoods(job) if asked is not None and asked is not False else []
+    choices = [_choice(logprobs) for _ in range(len(prompts) * answers_to_each(job))]
+    for number in range(len(choices)):
+        worker.say(job, _TEXT, choice=number, logprobs=logprobs)
+    write = chat_completion if job.kind is JobKind.CHAT else text_completion
+    output, usage = write(job, 1_700_000_000, choices)
+    worker.store.commit(job.id, job.token, JobState.SUCCEEDED, output=output, usage=usage)
+
+
+def _likelihoods(job: Claimed) -> list[TokenLogprob]:
+    others = job.request.get("top_logprobs") if job.kind is JobKind.CHAT else job.request["logprobs"]
+    return [(_TEXT.encode(), -0.25, tuple((b"\xc3", -float(n + 1)) for n in range(others or 0)))]
+
+
+def _choice(logprobs: list[TokenLogprob]) -> Choice:
+    work = TextWork("w", prompt=(1,), max_tokens=1, sampling=Sampling(seed=0))
+    finished = Finished("w", reason="stop", prompt_tokens=7, completion_tokens=3, cached_tokens=2)
+    return Choice(work, [_TEXT], logprobs, finished)
+
+
+def _embed(worker: FakeWorker, job: Claimed) -> None:
+    rows = np.eye(len(prompts_of(job.request["input"])), _DIMENSIONS, dtype=np.float32)
+    try:
+        output, usage = embedding_list(job, Embedded("w", rows, prompt_tokens=5))
+    except InvalidRequest as error:
+        worker.fail(job, error.code, error.message, error.param)
+    else:
+        worker.store.commit(job.id, job.token, JobState.SUCCEEDED, output=output, usage=usage)
