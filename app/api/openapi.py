@@ -169,7 +169,7 @@ def _submissions() -> list[type[BaseModel]]:
             f"{kind.value.title()}Submission",
             __base__=JobSubmission,
             __doc__=f"A job of kind `{kind.value}`.",
-            kind=(Annotated[str, Field(json_schema_extra={"const": kind.value})], ...),
+            kind=(str, Field(json_schema_extra={"const": kind.value})),
             request=(model, ...),
         )
         for kind, (model, _) in KINDS.items()
