@@ -35,7 +35,7 @@ _METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 _PARAMETERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Prefer": (
         "RFC 7240: `respond-async` answers 202 at once, `wait=10` after ten seconds at the latest. What makes no sense is ignored.",
-        {"type": "string", "examples": ["respond-async", "wait=10"]},
+        {"type": "string", "examples": ["wait=10"]},
     ),
     "Idempotency-Key": (
         "A repeat with the same key and body joins the job of the first request.",

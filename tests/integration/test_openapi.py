@@ -7,6 +7,7 @@ answers, and holds each of them against the document.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,6 +54,14 @@ def test_every_answer_is_one_that_the_document_has_and_none_is_a_defect(
             check=False,
         )
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_what_is_not_there_is_a_404_that_the_document_has(api: Api) -> None:
+    for path, operations in api.http.get("/openapi.json").json()["paths"].items():
+        for method, operation in operations.items() if "{" in path else ():
+            missing = api.http.request(method, re.sub(r"{\w+}", "nothing", path))
+            assert missing.status_code == 404, (method, path)
+            assert missing.headers["content-type"] in operation["responses"]["404"]["content"], (method, path)
 
 
 def test_the_document_is_behind_the_key_like_what_it_describes(api_settings: Settings, start_api: Callable[..., Api]) -> None:
