@@ -28,13 +28,14 @@ _DIMENSIONS = 4
 
 
 @contextmanager
-def answering(settings: Settings) -> Iterator[FakeWorker]:
+def answering(settings: Settings) -> Iterator[None]:
     """Answer every job until the block ends."""
     worker = FakeWorker(settings)
     stopping = threading.Event()
 
     def serve() -> None:
         while not stopping.is_set():
+            worker.appear()  # again and again: a heartbeat lapses
             queued = worker.store.list_jobs(state=JobState.QUEUED, limit=100)
             for job in reversed(queued):
                 if claimed := worker.try_to_claim(job.id):
@@ -45,7 +46,7 @@ def answering(settings: Settings) -> Iterator[FakeWorker]:
     thread = threading.Thread(target=serve, name="answering-worker")
     thread.start()
     try:
-        yield worker
+        yield
     finally:
         stopping.set()
         thread.join()
