@@ -19,7 +19,7 @@ import numpy.typing as npt
 from mlx import nn
 
 from app.engines.checkpoint import Checkpoint
-from app.engines.device import release_memory, trim_cache
+from app.engines.device import on_cpu, release_memory, trim_cache
 from app.engines.embeddings_library import embed, load_lazily
 from app.engines.faults import LIBRARY_ERRORS, NOT_FINITE, engine_failed
 from app.engines.loading import evaluate_in_slices, load_failed
@@ -27,6 +27,7 @@ from app.engines.pace import Pace
 from app.engines.pooling import Pooling, unit_rows
 from app.engines.protocols import Embedded, EmbeddingWork, Event, Failed, TextWork
 from app.errors import EngineFailed
+from app.models.footprint import BATCH_TOKENS, BATCH_TOKENS_CPU
 
 __all__ = ["EmbeddingEngine", "load_embedding_engine", "padded_length"]
 
@@ -87,7 +88,8 @@ class EmbeddingEngine:
         self.slots = slots
         self._model = model
         self._pooling = pooling
-        self._pace = Pace(start=1024, least=128, most=16384)  # tokens of a micro-batch, padding included
+        most = BATCH_TOKENS_CPU if on_cpu() else BATCH_TOKENS
+        self._pace = Pace(start=1024, least=128, most=most)  # tokens of a micro-batch, padding included
         self._waiting: deque[_Request] = deque()
         self._turns: deque[_Request] = deque()  # requests in the engine; the first begins the next micro-batch
 
