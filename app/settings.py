@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     profile: str = Field("auto", description="auto, starter, 16gb or 32gb: which model has which role.")
     catalog: UserPath | None = Field(None, description="A TOML file whose models replace or join the built-in ones.")
     memory_budget: ByteSize | None = Field(None, description="Bytes (or '20GB') that models may use; unset: from the device.")
+    memory_watermark: ByteSize | None = Field(
+        None, description="Available memory of the machine below which nothing more is admitted; unset: 5%, at least 512 MiB."
+    )
     transcribe_dir: UserPath = Field(Path("~/transcribe"), validate_default=True, description="The watched folder.")
     api_key: Key | None = Field(None, description="Key that every request must carry as a bearer token.")
     max_wait: Duration = Field(timedelta(seconds=60), description="Bound on an interactive request's wait for its model's turn.")

@@ -8,7 +8,7 @@ import mlx.core as mx
 
 from app.machine import detect
 
-__all__ = ["active_bytes", "on_cpu", "prefix_cache_bytes", "release_memory", "retire_thread", "settle_device", "trim_cache"]
+__all__ = ["active_bytes", "memory_sizes", "on_cpu", "prefix_cache_bytes", "release_memory", "retire_thread", "settle_device", "trim_cache"]
 
 _MIB = 1024**2
 _CACHE_BYTES = 512 * _MIB
@@ -29,6 +29,12 @@ def settle_device() -> None:
 def active_bytes() -> int:
     """Return the bytes that live arrays hold."""
     return int(mx.get_active_memory())
+
+
+def memory_sizes() -> dict[str, int]:
+    """Return the device's sizes in bytes by mlx's names: those of Metal or CUDA; on a CPU it tells of none."""
+    names = ("max_recommended_working_set_size", "total_memory")
+    return {name: int(value) for name, value in mx.device_info().items() if name in names}
 
 
 def retire_thread() -> None:
