@@ -47,6 +47,7 @@ STATUS: Mapping[str, int] = {
     "invalid_request": 400,
     "context_length_exceeded": 400,
     "model_too_large": 400,
+    "request_too_large": 400,
     "unsupported_task": 400,
     "invalid_api_key": 401,
     "foreign_host": 403,

@@ -8,13 +8,28 @@ these errors are caught there, and there alone. Anything outside the list
 
 from __future__ import annotations
 
-from app.errors import EngineFailed
+from app.errors import EngineFailed, InferenceError
 
-__all__ = ["LIBRARY_ERRORS", "NOT_FINITE", "engine_failed"]
+__all__ = ["LIBRARY_ERRORS", "NOT_FINITE", "RequestTooLarge", "engine_failed"]
 
 LIBRARY_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError, OSError)
 
 NOT_FINITE = "The model computed values that are not finite numbers for this request. Its weights may be damaged, or the input breaks it."
+
+
+class RequestTooLarge(InferenceError):
+    """What a model keeps of the request does not fit even when no other model is in memory."""
+
+    code = "request_too_large"
+
+    def __init__(self, model: str, need_bytes: int, budget_bytes: int) -> None:
+        super().__init__(
+            f"This request needs {need_bytes / 1e9:.2f} GB for its prompt and max_tokens, and beside {model!r} there are "
+            f"{budget_bytes / 1e9:.2f} GB. Shorten the prompt or lower max_tokens.",
+            param="max_tokens",
+        )
+        self.need_bytes = need_bytes
+        self.budget_bytes = budget_bytes
 
 
 def engine_failed(error: BaseException) -> EngineFailed:
