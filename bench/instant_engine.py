@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from app.engines.ledger import KvAccount
 from app.engines.protocols import Engine, Event, Finished, Loading, Sampling, TextWork, Work
 from app.models.spec import ModelSpec
 
@@ -62,8 +63,9 @@ class InstantFrontend:
         del kind, request
         return TextWork(work_id, (1,), 1, Sampling(seed), published=tuple(published), alone=alone)
 
-    def open(self) -> Loading:
+    def open(self, account: KvAccount | None = None) -> Loading:
         """Load nothing."""
+        del account
 
         def load() -> Iterator[Engine | None]:
             yield InstantEngine()

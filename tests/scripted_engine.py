@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from app.engines.ledger import KvAccount
 from app.engines.protocols import Engine, Event, Failed, Finished, Likelihood, Loading, Sampling, TextWork, Tokens, Work
 from app.errors import EngineFailed
 from app.models.spec import ModelSpec
@@ -121,7 +122,7 @@ class ScriptedFrontend:
             echo=script if request.get("echo") else "",
         )
 
-    def open(self) -> Loading:
+    def open(self, account: KvAccount | None = None) -> Loading:
         def load() -> Iterator[Engine | None]:
             yield None
             yield ScriptedEngine()

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from app.engines.ledger import KvAccount
 from app.engines.protocols import Engine, Loading, Work
 from app.models.spec import ModelSpec
 from tests.scripted_engine import ScriptedEngine, ScriptedFrontend
@@ -30,7 +31,7 @@ class _Patient(ScriptedFrontend):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def open(self) -> Loading:
+    def open(self, account: KvAccount | None = None) -> Loading:
         def load() -> Iterator[Engine | None]:
             (self._folder / "loading").touch()
             while not (self._folder / "go").exists():
@@ -47,7 +48,7 @@ class _Deadly(ScriptedFrontend):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def open(self) -> Loading:
+    def open(self, account: KvAccount | None = None) -> Loading:
         def load() -> Iterator[Engine | None]:
             with (self._folder / "deaths").open("a") as file:
                 file.write("died\n")

@@ -12,6 +12,7 @@ from typing import Any
 from app.engines.checkpoint import Checkpoint
 from app.engines.embedding import load_embedding_engine
 from app.engines.embeddings_library import has_embedding_model
+from app.engines.ledger import KvAccount
 from app.engines.pooling import pooling_of
 from app.engines.protocols import EmbeddingWork, Loading, TextWork
 from app.engines.tokenizing import Tokenizing
@@ -76,8 +77,9 @@ class EmbeddingFrontend:
         rows = tuple(tuple(self._row(item, most)) for item in texts_of(request["input"]))
         return EmbeddingWork(id=work_id, rows=rows, alone=alone)
 
-    def open(self) -> Loading:
+    def open(self, account: KvAccount | None = None) -> Loading:
         """Begin to load the weights."""
+        del account  # an embedding keeps nothing of its request
         return load_embedding_engine(self._checkpoint, slots=self.slots, pooling=self._pooling)
 
     def _context(self) -> int:

@@ -14,9 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from app.errors import InferenceError
+
+if TYPE_CHECKING:
+    from app.engines.ledger import KvAccount
 
 __all__ = [
     "Embedded",
@@ -26,6 +29,7 @@ __all__ = [
     "Failed",
     "Finished",
     "Frontend",
+    "KeepsRequests",
     "Likelihood",
     "Loading",
     "Prefilled",
@@ -167,8 +171,13 @@ class Frontend(Protocol):
         """
         ...
 
-    def open(self) -> Loading:
-        """Begin to load the weights. Called and stepped on the GPU thread."""
+    def open(self, account: KvAccount | None = None) -> Loading:
+        """Begin to load the weights. Called and stepped on the GPU thread.
+
+        Args:
+            account: Where the engine reserves what it keeps of requests, until it is closed; None: it keeps no books.
+                An engine that keeps nothing leaves it alone.
+        """
         ...
 
 
@@ -204,4 +213,17 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Drop weights and caches, so that active memory falls to what it was before the load."""
+        ...
+
+
+@runtime_checkable
+class KeepsRequests(Protocol):
+    """An engine that keeps something of each request, so that requests may wait for memory."""
+
+    @property
+    def wanted_bytes(self) -> int:
+        """How much higher the ledger's limit must be before the request at the head of the line fits at all; 0 normally.
+
+        Not what it lacks while others are being answered: it gets that by waiting.
+        """
         ...

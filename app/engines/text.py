@@ -1,16 +1,14 @@
 """The engine that generates text: continuous batching over one language model.
 
-Requests enter in the order they came, one prompt being read at a time, while
-every other answer goes on. A request's further answers leave a quarter of the
-slots to others, who overtake them a bounded number of times. What a request gets
-does not depend on its company.
+Requests enter in the order of their line, one prompt being read at a time, while
+every other answer goes on; each when all that its prompt and its tokens may take
+is reserved. What a request gets does not depend on its company.
 A failure ends the request that caused it: when several shared the slice, each
 is tried again by itself, from the tokens that it has.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from mlx import nn
@@ -18,23 +16,30 @@ from mlx import nn
 from app.engines.answer import Answer
 from app.engines.checkpoint import Checkpoint
 from app.engines.detokenize import Detokenizer
-from app.engines.device import prefix_cache_bytes, release_memory
+from app.engines.device import on_cpu, prefix_cache_bytes, release_memory
 from app.engines.faults import LIBRARY_ERRORS, NOT_FINITE, engine_failed
+from app.engines.kv_admission import KvAdmission
 from app.engines.likelihoods import Drawn
+from app.engines.line import Line
 from app.engines.loading import evaluate_in_slices, load_failed
 from app.engines.pace import Pace
 from app.engines.protocols import EmbeddingWork, Event, Failed, Finished, Likelihood, Prefilled, TextWork, Tokens
 from app.engines.sampling import NOT_A_TOKEN
 from app.engines.vlm_library import TextBatch, load_lazily
 from app.errors import EngineFailed
+from app.models.footprint import PIECE_TOKENS, PIECE_TOKENS_CPU
 
 __all__ = ["TextEngine", "load_text_engine"]
 
-_MOST_OVERTAKEN = 8
-
 
 def load_text_engine(
-    checkpoint: Checkpoint, *, slots: int, eos_token_ids: frozenset[int], detokenizer: Callable[[], Detokenizer], spelled: Sequence[bytes]
+    checkpoint: Checkpoint,
+    *,
+    slots: int,
+    eos_token_ids: frozenset[int],
+    detokenizer: Callable[[], Detokenizer],
+    spelled: Sequence[bytes],
+    kv: KvAdmission,
 ) -> Iterator[TextEngine | None]:
     """Load the model in slices; the last thing yielded is its engine.
 
@@ -50,7 +55,7 @@ def load_text_engine(
     except LIBRARY_ERRORS as error:
         model = None
         raise load_failed(checkpoint.directory.name, error) from None
-    yield TextEngine(model, slots=slots, eos_token_ids=eos_token_ids, detokenizer=detokenizer, spelled=spelled)
+    yield TextEngine(model, slots=slots, eos_token_ids=eos_token_ids, detokenizer=detokenizer, spelled=spelled, kv=kv)
 
 
 class TextEngine:
@@ -65,6 +70,7 @@ class TextEngine:
         detokenizer: Callable[[], Detokenizer],
         spelled: Sequence[bytes] = (),
         cache_bytes: int | None = None,
+        kv: KvAdmission | None = None,
     ) -> None:
         """Take over *model*.
 
@@ -75,6 +81,7 @@ class TextEngine:
             detokenizer: Makes the detokenizer of an answer.
             spelled: The bytes of every token, for work that asks how likely its tokens were.
             cache_bytes: Size of the prefix cache, 0 for none; unset: by the device's memory.
+            kv: Says who may enter; unset: everybody.
         """
         self.slots = slots
         self._model = model
@@ -82,11 +89,13 @@ class TextEngine:
         self._detokenizer = detokenizer
         self._spelled = spelled
         self._cache_bytes = prefix_cache_bytes() if cache_bytes is None else cache_bytes
-        self._pace = Pace(start=256, least=64, most=2048)
-        self._waiting: deque[Answer] = deque()
-        self._overtaken = 0  # first answers that entered since the last further one did, while one waited
+        self._kv = kv or KvAdmission(None, None)
+        self._pace = Pace(start=256, least=64, most=PIECE_TOKENS_CPU if on_cpu() else PIECE_TOKENS)
+        self._line = Line(slots, self._kv)
         self._running: dict[int, Answer] = {}  # row of the batch -> answer, in order of admission
+        self._refused: list[Failed] = []  # to be told with the next step
         self._batch = self._new_batch()
+        self._let_cache_grow()
 
     def add(self, work: TextWork | EmbeddingWork) -> None:
         """Take *work*.
@@ -97,27 +106,39 @@ class TextEngine:
         if not isinstance(work, TextWork):
             msg = f"a text engine does not take {type(work).__name__}"
             raise TypeError(msg)
-        self._waiting.append(Answer(work, self._detokenizer, self._eos_token_ids))
+        answer = Answer(work, self._detokenizer, self._eos_token_ids)
+        refusal = self._kv.refusal(answer) if answer.finish is None else None
+        if refusal is None:
+            self._line.join(answer)
+        else:
+            self._refused.append(Failed(work.id, refusal))
 
     def cancel(self, work_id: str) -> None:
         """Forget *work_id* and free its slot and its keys and values."""
-        self._waiting = deque(answer for answer in self._waiting if answer.work.id != work_id)
+        self._refused = [failed for failed in self._refused if failed.id != work_id]
+        self._line.leave(work_id)
         for row in [row for row, answer in self._running.items() if answer.work.id == work_id]:
             del self._running[row]
             try:
                 self._batch.remove(row)
             except LIBRARY_ERRORS:  # removing evaluates what was queued for the rows beside it
                 self._restart()
+            self._settle()
 
     @property
     def has_work(self) -> bool:
         """Whether ``step`` would do anything."""
-        return bool(self._waiting or self._running)
+        return bool(self._line or self._running or self._refused)
+
+    @property
+    def wanted_bytes(self) -> int:
+        """How much higher the ledger's limit must be before the answer that waits for room fits at all."""
+        return self._kv.wanted_bytes
 
     def stepping(self) -> Sequence[str]:
         """Return the answers that the next step touches: all that run, and the one it will admit."""
         answers = list(self._running.values())
-        incoming = self._admissible()
+        incoming = None if self._batch.prefilling else self._line.next(answers)
         return [answer.work.id for answer in (answers if incoming is None else [*answers, incoming])]
 
     def step(self) -> Sequence[Event]:
@@ -125,6 +146,7 @@ class TextEngine:
         events = self._admit()
         if not self._running:
             return events
+        running = len(self._running)
         try:
             tick = self._batch.step()
         except LIBRARY_ERRORS as error:
@@ -137,54 +159,48 @@ class TextEngine:
                 events.append(Prefilled(answer.work.id, answer.cached_tokens))
         for row, token in tick.tokens:
             events.extend(self._grow(row, token, tick.drawn.get(row)))
+        if tick.prefilled or len(self._running) < running:
+            self._settle()
         return events
 
     def close(self) -> None:
         """Drop weights, answers and prefix cache."""
-        self._waiting.clear()
+        self._line.clear()
         self._running.clear()
+        self._kv.close()
         self._batch.close()
         del self._batch, self._model
         release_memory()
 
     def _admit(self) -> list[Event]:
         """Let the next answer in if it may enter. One that an earlier attempt had completed ends here, untouched by the GPU."""
-        events: list[Event] = [_finished(answer) for answer in self._waiting if answer.finish is not None]
-        if events:
-            self._waiting = deque(answer for answer in self._waiting if answer.finish is None)
-        answer = self._admissible()
+        events: list[Event] = [*self._refused, *(_finished(answer) for answer in self._line.take_finished())]
+        self._refused.clear()
+        answer = None if self._batch.prefilling else self._line.enter(self._running.values())
         if answer is None:
             return events
-        self._waiting.remove(answer)
-        others_wait = any(other.work.extra for other in self._waiting)
-        self._overtaken = self._overtaken + 1 if others_wait and not answer.work.extra else 0
+        self._let_cache_grow()
+        piece = self._kv.piece_tokens(answer)
         try:
-            row = self._batch.insert(answer.tokens, len(answer.ids), answer.missing, answer.work.sampling, answer.work.logprobs)
+            row = self._batch.insert(answer.tokens, len(answer.ids), answer.missing, answer.work.sampling, answer.work.logprobs, piece)
         except LIBRARY_ERRORS as error:
+            self._settle()
             return [*events, Failed(answer.work.id, engine_failed(error))]
         self._running[row] = answer
         return events
 
-    def _admissible(self) -> Answer | None:
-        """Return the answer that may enter now: the next in line, never one behind it."""
-        if self._batch.prefilling or len(self._running) >= self.slots:
-            return None
-        following = self._next_in_line()
-        if following is None:
-            return None
-        kept_apart = following.alone or any(answer.alone for answer in self._running.values())
-        return None if kept_apart and self._running else following
+    def _settle(self) -> None:
+        """Give back what those who left do not need any more."""
+        reading = next(reversed(self._running.values()), None) if self._batch.prefilling else None
+        self._kv.settle(self._running.values(), reading)
+        self._let_cache_grow()
 
-    def _next_in_line(self) -> Answer | None:
-        """Return whose turn it is: a request's first answer, unless a further one has been overtaken often enough."""
-        unfinished = [answer for answer in self._waiting if answer.finish is None]
-        first = next((answer for answer in unfinished if not answer.work.extra), None)
-        further = next((answer for answer in unfinished if answer.work.extra), None)
-        if further is None or (first is not None and self._overtaken < _MOST_OVERTAKEN):
-            return first
-        if first is None and len(self._running) >= self.slots - self.slots // 4:
-            return None
-        return further
+    def _let_cache_grow(self) -> None:
+        if self._cache_bytes:
+            self._batch.limit_prefix_cache(self._kv.lend(self._cache_bytes, self._shrink_cache))
+
+    def _shrink_cache(self, most_bytes: int) -> int:
+        return self._batch.limit_prefix_cache(most_bytes)
 
     def _grow(self, row: int, token: int, drawn: Drawn | None) -> list[Event]:
         """Add *token* to the answer of *row* and return what came of it."""
@@ -212,7 +228,7 @@ class TextEngine:
         answers = list(self._running.values())
         self._restart()
         if len(answers) == 1:
-            self._waiting.remove(answers[0])
+            self._line.leave(answers[0].work.id)
             return [Failed(answers[0].work.id, engine_failed(error))]
         for answer in answers:
             answer.alone = True
@@ -220,10 +236,11 @@ class TextEngine:
 
     def _restart(self) -> None:
         """Begin a new batch, since the old one's state is unknown. What ran goes to the head of the line."""
-        self._waiting.extendleft(reversed(self._running.values()))
+        self._line.rejoin(self._running.values())
         self._running.clear()
         self._batch.close()
         self._batch = self._new_batch()
+        self._settle()
 
     def _new_batch(self) -> TextBatch:
         return TextBatch(self._model, slots=self.slots, eos_token_ids=self._eos_token_ids, cache_bytes=self._cache_bytes, pace=self._pace)

@@ -11,12 +11,17 @@ from typing import Any, TypeVar
 
 from app.engines.checkpoint import Checkpoint
 from app.engines.detokenize import detokenizer_for, spelling
+from app.engines.device import on_cpu
+from app.engines.kv_admission import KvAdmission
+from app.engines.ledger import KvAccount
 from app.engines.protocols import EmbeddingWork, Loading, Sampling, TextWork
 from app.engines.text import load_text_engine
 from app.engines.tokenizing import Tokenizing
 from app.engines.vlm_library import has_text_model
 from app.errors import ContextTooLong, InvalidRequest, ModelLoadFailed, UnsupportedTask
+from app.models.footprint import footprint_of
 from app.models.spec import ModelSpec
+from app.models.tensors import bytes_by_type
 
 __all__ = ["TextFrontend"]
 
@@ -86,10 +91,12 @@ class TextFrontend:
             echo=self._text_of(request["prompt"]) if kind == "completion" and request.get("echo") else "",
         )
 
-    def open(self) -> Loading:
+    def open(self, account: KvAccount | None = None) -> Loading:
         """Begin to load the weights."""
+        stored = bytes_by_type(self._checkpoint.directory)
         return load_text_engine(
             self._checkpoint,
+            kv=KvAdmission(footprint_of(self._checkpoint.config, stored, self._spec.tasks, self.context, cpu=on_cpu()), account),
             slots=self.slots,
             eos_token_ids=self._eos_token_ids,
             detokenizer=self._detokenizer,

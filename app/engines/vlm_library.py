@@ -93,6 +93,7 @@ class TextBatch:
         self._samplings: dict[int, tuple[Sampling, int]] = {}  # row -> its parameters, tokens drawn by an earlier attempt
         self._order: list[int] = []  # rows that decode, as the generator has them
         self._incoming: int | None = None
+        self._piece: int | None = None  # tokens of the incoming prompt that a step may read, None: as many as the pace allows
         self._draw: Draw | None = None  # of the rows in _order
         self._likelihoods = Likelihoods()
         self._decode_s = 0.0
@@ -117,7 +118,9 @@ class TextBatch:
         """Whether a prompt is on its way in; no other may be inserted."""
         return bool(self._generator.has_pending_prompts)
 
-    def insert(self, tokens: Sequence[int], answered: int, most: int, sampling: Sampling, logprobs: int | None = None) -> int:
+    def insert(
+        self, tokens: Sequence[int], answered: int, most: int, sampling: Sampling, logprobs: int | None = None, piece: int | None = None
+    ) -> int:
         """Begin a row and return its number.
 
         Args:
@@ -126,7 +129,9 @@ class TextBatch:
             most: Tokens to draw at most.
             sampling: How to draw them.
             logprobs: Say how likely they were, beside so many of the likeliest; None: do not.
+            piece: Tokens of the prompt that a step may read; None: as many as the pace allows.
         """
+        self._piece = piece
         ids = list(tokens)
         features = self._model.get_input_embeddings(mx.array([ids])).to_dict()
         # Without a hash of our own the embeddings would be hashed whole, and no two prompts would share a prefix.
@@ -177,6 +182,18 @@ class TextBatch:
             self._generator.remove(row)
             self._forget(row)
 
+    def limit_prefix_cache(self, most_bytes: int) -> int:
+        """Keep at most *most_bytes* of prompts read before, from now on. Return what may be kept: more while some of it is in use."""
+        cache = self._generator.apc_manager
+        if cache is None:
+            return 0
+        grows = most_bytes >= cache.memory_max_bytes
+        cache.memory_max_bytes = most_bytes
+        if grows:
+            return most_bytes  # without a look at every block, which takes milliseconds
+        cache.prepare_prefill(0)  # drops what is over the limit
+        return max(most_bytes, int(cache.resident_bytes()))
+
     def close(self) -> None:
         """Drop every array: rows, queued steps, prefix cache."""
         if self._generator.apc_manager is not None:
@@ -209,10 +226,11 @@ class TextBatch:
             self._draw = None
 
     def _set_piece(self) -> None:
-        self._generator.prefill_step_size = self._pace.size
+        size = self._pace.size if self._piece is None else min(self._pace.size, self._piece)
+        self._generator.prefill_step_size = size
         prompt = self._generator._prompt_batch  # noqa: SLF001 - see the module's docstring
         if prompt is not None and prompt.prefill_step_size is not None:
-            prompt.prefill_step_size = self._pace.size
+            prompt.prefill_step_size = size
 
     def _columns(self) -> int:
         prompt = self._generator._prompt_batch  # noqa: SLF001 - see the module's docstring

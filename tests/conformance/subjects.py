@@ -15,11 +15,14 @@ from app.engines import embeddings_library, vlm_library
 from app.engines.checkpoint import Checkpoint
 from app.engines.detokenize import detokenizer_for, spelling
 from app.engines.embedding import EmbeddingEngine
+from app.engines.kv_admission import KvAdmission
+from app.engines.ledger import KvAccount
 from app.engines.pooling import pooling_of
 from app.engines.protocols import EmbeddingWork, Engine, Frontend, Sampling, TextWork, Work
 from app.engines.registry import open_frontend
 from app.engines.text import TextEngine
-from app.models.spec import ModelSpec
+from app.models.footprint import Footprint, read_footprint
+from app.models.spec import ModelSpec, Task
 
 __all__ = ["EMBEDDING", "TEXT", "Subject", "poisoned", "with_nan"]
 
@@ -70,6 +73,11 @@ class Subject:
     def tokenizer(self) -> Any:  # noqa: ANN401 - of transformers
         return AutoTokenizer.from_pretrained(self.directory)
 
+    @cached_property
+    def footprint(self) -> Footprint:
+        cpu = mx.default_device().type == mx.DeviceType.cpu
+        return read_footprint(self.directory, [Task(self.kind)], Checkpoint.read(self.directory).context, cpu=cpu)
+
     def open(
         self,
         *,
@@ -77,6 +85,7 @@ class Subject:
         change: Callable[[nn.Module], None] | None = None,
         cache_bytes: int = 0,
         ends: Collection[int] | None = None,
+        account: KvAccount | None = None,
     ) -> Engine:
         """Return an engine. It is closed after the test.
 
@@ -85,6 +94,7 @@ class Subject:
             change: Damages the model first.
             cache_bytes: Size of the text engine's prefix cache.
             ends: Tokens that end an answer, instead of the model's own.
+            account: Where the text engine reserves what it keeps.
         """
         checkpoint = Checkpoint.read(self.directory)
         engine: Engine
@@ -101,6 +111,7 @@ class Subject:
                 detokenizer=detokenizer_for(self.tokenizer),
                 spelled=spelling(self.tokenizer),
                 cache_bytes=cache_bytes,
+                kv=KvAdmission(self.footprint, account),
             )
         self._opened.append(engine)
         return engine

@@ -9,12 +9,9 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from app.models.footprint import Footprint, read_footprint
-from app.models.spec import Task
 from tests.conformance.driver import Run
 from tests.conformance.subjects import Subject
 
-CONTEXT = 4096
 MODELS = ("qwen3-f32", "qwen3_5-f32", "gemma3-f32")
 OFTEN_LESS = 3  # times the estimate may be above what is taken: room for one more step, and for one layer twice
 
@@ -29,19 +26,20 @@ def model(request: pytest.FixtureRequest, tiny_model: Callable[[str], Path]) -> 
 @pytest.mark.parametrize("name", ["qwen3", "qwen3-4bit", "qwen3_5-4bit", "qwen3_5_moe-4bit", "qwen3_embedding", "bert"])
 def test_weights_take_what_their_files_say_once_they_are_cast(tiny_model: Callable[[str], Path], name: str) -> None:
     embeds = name in {"bert", "qwen3_embedding"}
-    subject = Subject(f"{name}-f32" if embeds else name, tiny_model(name))
+    subject = Subject(name, tiny_model(name))
+    subject.kind = "embedding" if embeds else "chat"
     before = active_bytes()
     *_, engine = subject.frontend().open()
     assert engine is not None
     taken = active_bytes() - before
-    expected = footprint(subject, Task.EMBEDDING if embeds else Task.CHAT).weights_bytes
+    expected = subject.footprint.weights_bytes
     assert 0.8 * expected <= taken <= 1.02 * expected
     engine.close()
 
 
 @pytest.mark.parametrize(("rows", "prompt", "size"), [(1, 1500, 300), (4, 600, 200), (16, 200, 80), (16, 20, 40)])
 def test_a_batch_takes_at_most_what_is_reserved_for_it_and_at_least_a_third(model: Subject, rows: int, prompt: int, size: int) -> None:
-    needs = footprint(model, Task.CHAT)
+    needs = model.footprint
     engine = model.open()
     one = Run(engine)
     one.add(model.work(99, size=1))  # the weights of a test's engine are read when they are first used
@@ -61,10 +59,6 @@ def test_a_batch_takes_at_most_what_is_reserved_for_it_and_at_least_a_third(mode
     reserved = needs.batch_bytes(prompt + size, rows, prompt)
     assert reserved / OFTEN_LESS <= taken <= reserved
     assert int(mx.get_peak_memory()) - before <= reserved + needs.activation_bytes
-
-
-def footprint(subject: Subject, task: Task) -> Footprint:
-    return read_footprint(subject.directory, [task], CONTEXT, cpu=mx.default_device().type == mx.DeviceType.cpu)
 
 
 def active_bytes() -> int:

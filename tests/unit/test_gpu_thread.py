@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.engines.ledger import KvAccount
 from app.engines.protocols import Engine, Event, Failed, Finished, Loading, Sampling, TextWork, Work
 from app.scheduler.breadcrumb import Breadcrumb, Preparing
 from app.scheduler.gpu import GpuThread
@@ -60,7 +61,7 @@ class Frontend(ScriptedFrontend):
     def __init__(self, engine: ScriptedEngine) -> None:
         self._engine = engine
 
-    def open(self) -> Loading:
+    def open(self, account: KvAccount | None = None) -> Loading:
         def load() -> Iterator[Engine | None]:
             yield self._engine
 

@@ -1,0 +1,114 @@
+"""Answers that wait to enter a batch, and whose turn it is. Pure: knows no mlx and no clock.
+
+They enter in the order they came, with two exceptions, each bounded. A request's
+further answers leave a quarter of the slots to others' first ones and let those
+pass. An answer that finds no room in memory is overtaken by smaller ones.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable
+
+from app.engines.answer import Answer
+from app.engines.kv_admission import KvAdmission
+
+__all__ = ["Line"]
+
+_MOST_OVERTAKEN = 8
+
+
+class Line:
+    """The line of one engine.
+
+    Args:
+        slots: Answers that grow at once.
+        kv: Says for whom there is room.
+    """
+
+    def __init__(self, slots: int, kv: KvAdmission) -> None:
+        self._slots = slots
+        self._kv = kv
+        self._waiting: deque[Answer] = deque()
+        self._overtaken = 0  # first answers that entered since the last further one did, while one waited
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def join(self, answer: Answer) -> None:
+        """Put *answer* at the end."""
+        self._waiting.append(answer)
+
+    def rejoin(self, answers: Collection[Answer]) -> None:
+        """Put *answers*, which were in already, before all others, in their order."""
+        self._waiting.extendleft(reversed([*answers]))
+
+    def leave(self, work_id: str) -> None:
+        """Forget *work_id*."""
+        self._waiting = deque(answer for answer in self._waiting if answer.work.id != work_id)
+        self._kv.forget(work_id)
+
+    def clear(self) -> None:
+        """Forget everybody."""
+        self._waiting.clear()
+
+    def take_finished(self) -> list[Answer]:
+        """Take out those that an earlier attempt had completed."""
+        finished = [answer for answer in self._waiting if answer.finish is not None]
+        if finished:
+            self._waiting = deque(answer for answer in self._waiting if answer.finish is None)
+        return finished
+
+    def next(self, running: Collection[Answer]) -> Answer | None:
+        """Return who may enter beside *running* now. Changes nothing, so that asked twice it answers the same."""
+        if len(running) >= self._slots:
+            return None
+        head = self._head(running)
+        if head is None or _kept_apart(head, running):
+            return None
+        if self._kv.fits(running, head):
+            return head
+        if not self._kv.may_overtake():
+            return None
+        return next((answer for answer in self._waiting if answer is not head and self._may_overtake(answer, running)), None)
+
+    def enter(self, running: Collection[Answer]) -> Answer | None:
+        """Take out who may enter beside *running*, with room reserved for it; note who found no room."""
+        answer = self.next(running)
+        self._claim(answer, running)
+        if answer is None or not self._kv.admit(running, answer):
+            return None
+        self._waiting.remove(answer)
+        others_wait = any(other.work.extra for other in self._waiting)
+        self._overtaken = self._overtaken + 1 if others_wait and not answer.work.extra else 0
+        return answer
+
+    def _claim(self, entering: Answer | None, running: Collection[Answer]) -> None:
+        """Note whether the head waits for room. While no slot is free it waits for that, and what it claimed stands."""
+        if len(running) >= self._slots:
+            return
+        head = self._head(running)
+        if head is None or head is not entering:
+            waits = head is not None and not _kept_apart(head, running) and not self._kv.fits(running, head)
+            self._kv.wait_for_room(head if waits else None)
+
+    def _head(self, running: Collection[Answer]) -> Answer | None:
+        """Return whose turn it is: a request's first answer, unless a further one has been overtaken often enough."""
+        unfinished = [answer for answer in self._waiting if answer.finish is None]
+        first = next((answer for answer in unfinished if not answer.work.extra), None)
+        further = next((answer for answer in unfinished if answer.work.extra), None)
+        if further is None or (first is not None and self._overtaken < _MOST_OVERTAKEN):
+            return first
+        if first is None and len(running) >= self._slots - self._slots // 4:
+            return None
+        return further
+
+    def _may_overtake(self, answer: Answer, running: Collection[Answer]) -> bool:
+        ready = answer.finish is None and not answer.work.extra and not _kept_apart(answer, running)
+        return ready and self._kv.fits(running, answer)
+
+
+def _kept_apart(answer: Answer, running: Iterable[Answer]) -> bool:
+    """Return whether *answer* must wait because it, or one that runs, may share a slice with nobody."""
+    others = [*running]
+    return bool(others) and (answer.alone or any(other.alone for other in others))
