@@ -114,7 +114,7 @@ def _qwen35_weights() -> int:
 PUBLISHED: Mapping[str, Published] = {
     "qwen3-14b": Published(
         (Task.CHAT,), 40_960, _QWEN3_14B, 4, _decoder(_QWEN3_14B) + 2 * 5120 * _QWEN_WORDS, 0,
-        "layers and heads: Qwen3 report (arXiv 2505.09388), table 1; widths: config.json, and they give the published 14.8B",
+        "layers and heads as published; the widths were not read from a file: they give the published 14.8B, 13.2B without embeddings",
     ),
     "qwen3.5-35b": Published(
         (Task.CHAT, Task.VISION), 262_144, {"model_type": "qwen3_5_moe", "text_config": _QWEN35, "vision_config": _EYES}, 4,
@@ -123,15 +123,15 @@ PUBLISHED: Mapping[str, Published] = {
     ),
     "qwen3-embedding-0.6b": Published(
         (Task.EMBEDDING,), 32_768, _EMBEDDING_06B, 4, _decoder(_EMBEDDING_06B) + 1024 * 151_669, 0,
-        "mlx-vlm 0.7.10 and keras-hub presets for Qwen3-0.6B (596M); 151,669 words: the embedding model's own vocabulary",
+        "Qwen3-0.6B's shapes, which keras-hub counts as 596M; 151,669 words were not read from a file, and 151,936 add 0.05%",
     ),
     "qwen3-embedding-4b": Published(
         (Task.EMBEDDING,), 32_768, _EMBEDDING_4B, 4, _decoder(_EMBEDDING_4B) + 2560 * 151_665, 0,
-        "slime scripts/models/qwen3-4B.sh for the shapes of Qwen3-4B",
+        "Qwen3-4B's shapes, from slime scripts/models/qwen3-4B.sh; the number of words was not read from a file",
     ),
     "gemma-3-12b": Published(
         (Task.CHAT,), 131_072, _GEMMA_12B, 4, _decoder(_GEMMA_12B) + 3840 * 262_208, 0,
-        "MaxText gemma3-12b.yml and the embedded google/gemma-3-12b-it config.json of LTX; keras-hub counts 11.77B",
+        "google/gemma-3-12b-it config.json as public code quotes it, the rest from mlx-vlm 0.7.10; keras-hub counts 11.77B",
     ),
     "paddleocr-vl-6bit": Published(
         (Task.OCR, Task.VISION), 131_072, {"model_type": "paddleocr_vl", "text_config": _OCR_TEXT, "vision_config": _EYES}, 6,
@@ -145,12 +145,13 @@ PUBLISHED: Mapping[str, Published] = {
     ),
     "whisper-large-v3-turbo": Published(
         (Task.ASR,), 448, _WHISPER, 16, 0, 809_000_000,
-        "openai/whisper-large-v3-turbo: 809M parameters; dimensions of large-v3 with 4 decoder layers",
+        "the published 809M parameters; dimensions of large-v3 (defaults of mlx-audio 0.6.2) with 4 decoder layers",
     ),
     "qwen3-tts": Published(
         (Task.TTS,), 32_768, {"model_type": "qwen3_tts", "talker_config": _TALKER}, 8,
         _decoder(_TALKER) + _decoder(_PREDICTOR) + 3072 * 2048 + 15 * 2048 * 1024, 2048 * (_QWEN_WORDS + 3072 + 15 * 2048),
-        "mlx-audio 0.6.2, qwen3_tts/config.py, with the widths of Qwen3-1.7B; its converter leaves embeddings in 16 bits; "
+        "mlx-audio 0.6.2, qwen3_tts/config.py, with the widths of Qwen3-1.7B, which give 1.7B (a port's page says 8192 instead of 6144, "
+        "which would be 0.4 GB more and 2.1B); its converter leaves embeddings in 16 bits; "
         "the codec's 682 MB of float32 as reported for the 0.6B model, which has the same",
         float32=170_500_000,
     ),
