@@ -113,6 +113,7 @@ class Settings(BaseSettings):
     max_queued: Annotated[int, Field(ge=1)] = Field(100_000, description="Jobs that may be queued before a submission is refused.")
     max_redis_bytes: ByteSize = Field(ByteSize(2 * 1024**3), description="Redis memory above which a submission is refused.")
     min_free_disk: ByteSize = Field(ByteSize(1024**3), description="Free disk under which a submission is refused.")
+    download_stall: Duration = Field(timedelta(seconds=60), description="A download that brings no byte for so long is begun anew.")
     keep_waited: Duration = Field(timedelta(minutes=10), description="How long a job that a caller waited on is kept after its end.")
     keep_submitted: Duration = Field(timedelta(days=7), description="How long a submitted job is kept after its end.")
     keep_finished: Annotated[int, Field(ge=1)] = Field(50_000, description="Finished jobs kept at most, oldest leave first.")

@@ -15,7 +15,7 @@ from pathlib import Path
 from app.models.spec import ModelSpec
 from app.settings import Settings
 
-__all__ = ["STAMP", "hub_cache", "is_complete", "locate", "read_stamp"]
+__all__ = ["STAMP", "hub_cache", "hub_offline", "is_complete", "locate", "read_stamp"]
 
 STAMP = "mlx-local.json"
 """Name of the file that says what a directory of ``settings.models_dir`` was made from."""
@@ -58,6 +58,12 @@ def hub_cache() -> Path:
     if home := os.environ.get("HF_HOME"):
         return Path(home).expanduser() / "hub"
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
+
+
+def hub_offline() -> bool:
+    """Return whether the user forbids downloads: ``HF_HUB_OFFLINE``, read as huggingface_hub reads it."""
+    said = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return said.upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def read_stamp(directory: Path) -> Mapping[str, object]:
