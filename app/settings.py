@@ -161,6 +161,11 @@ class Settings(BaseSettings):
         return self.home / "spool"
 
     @property
+    def pulled_catalog(self) -> Path:
+        """The models that `models pull` added, in a catalog file that the software writes."""
+        return self.home / "pulled.toml"
+
+    @property
     def models_dir(self) -> Path:
         """Models that we made ourselves: the converted starter models."""
         return self.home / "models"

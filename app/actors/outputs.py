@@ -5,20 +5,21 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from app.actors.choices import answers_to_each
-from app.actors.runs import Choice
+from app.actors.runs import Choice, Downloaded
 from app.engines.protocols import Embedded, Finished
 from app.errors import InvalidRequest
 from app.jobs.claims import Claimed
 from app.jobs.logprobs import chat_logprobs, completion_logprobs
 from app.jobs.record import completion_id
 
-__all__ = ["chat_completion", "embedding_list", "text_completion"]
+__all__ = ["chat_completion", "download_report", "embedding_list", "text_completion"]
 
 
 def chat_completion(claim: Claimed, created: int, choices: Sequence[Choice]) -> tuple[bytes, dict[str, Any]]:
@@ -110,6 +111,11 @@ def embedding_list(claim: Claimed, embedded: Embedded) -> tuple[bytes, dict[str,
         "usage": usage,
     }  # fmt: skip
     return _dump(body), usage
+
+
+def download_report(done: Downloaded) -> bytes:
+    """Return the output of a download."""
+    return _dump(asdict(done))
 
 
 def _cut(rows: npt.NDArray[np.float32], dimensions: int | None) -> npt.NDArray[np.float32]:

@@ -66,6 +66,13 @@ class Presence:
                 self._models[model] = state
         self._news.set()
 
+    def report_download(self, model: str, state: ModelState | None) -> None:
+        """Note how far a model's download is, None when it is over; what is known of the model itself comes before that."""
+        with self._lock:
+            known = self._models.get(model)
+        if known is None or known.state == "downloading" or (known.state == "failed" and state is not None):
+            self.report(model, state)
+
     def beat(self) -> None:
         """Say everything again, and live for another half minute."""
         with self._lock:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from app.actors.choices import works_of
-from app.actors.outputs import chat_completion, embedding_list, text_completion
-from app.actors.runs import Choice, Ending, Run, Runs, Withdrawn
+from app.actors.outputs import chat_completion, download_report, embedding_list, text_completion
+from app.actors.runs import Choice, Downloaded, Ending, Errand, Run, Runs, Withdrawn
 from app.engines.protocols import Embedded, Failed, Finished, TextWork, Tokens, Work
 from app.errors import Failure, InferenceError, StoreUnavailable
 from app.jobs.claims import Unclaimed
@@ -58,6 +58,7 @@ class Runner:
         self._preparing = preparing
         self._never = threading.Event()
         self.draining = False
+        self.errands: dict[JobKind, Errand] = {}
 
     def run(self, job_id: str, announce: int) -> None:
         """Run one job to its end, if the message is still true. Once this worker drains, keep the message and never return."""
@@ -78,7 +79,11 @@ class Runner:
         run = Run(claim)
         self._runs.add(run)
         try:
-            self._settle(run, self._work(run))
+            errand = self.errands.get(claim.kind)
+            ending = errand.run(run) if errand and not self.draining else self._work(run)
+            self._settle(run, ending)
+            if errand:
+                self._insist(lambda: errand.settled(run, ending))
         except BaseException as error:  # the actor's boundary: whatever is wrong, the job must end. A panic in Rust is no Exception.
             log.exception("job.broke", job=claim.id, error=type(error).__name__)
             self._commit_failure(run, Failure(code="internal_error", message=f"The worker failed on this job: {type(error).__name__}."))
@@ -135,6 +140,8 @@ class Runner:
                     output, usage = make(claim, int(time.time()), run.choices)
                 case Embedded():
                     output, usage = embedding_list(claim, ending)
+                case Downloaded():
+                    output, usage = download_report(ending), {}
                 case Failed():
                     raise ending.error
         except InferenceError as error:

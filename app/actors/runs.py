@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
 from app.engines.protocols import Embedded, Failed, Finished, Work
 from app.jobs.claims import Claimed
 from app.jobs.logprobs import TokenLogprob
 from app.jobs.rescue import attempt_of, work_id
 
-__all__ = ["Choice", "Ending", "Run", "Runs", "Withdrawn"]
+__all__ = ["Choice", "Downloaded", "Ending", "Errand", "Run", "Runs", "Withdrawn"]
 
 
 class Withdrawn(Enum):
@@ -24,7 +25,18 @@ class Withdrawn(Enum):
     DRAINED = "drained"  # this worker stops: the job goes back to its queue
 
 
-Ending = Finished | Embedded | Failed | Withdrawn
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """A model's files are here."""
+
+    model: str
+    repo: str
+    bytes: int
+    seconds: float
+    path: str
+
+
+Ending = Finished | Embedded | Downloaded | Failed | Withdrawn
 
 
 @dataclass(slots=True)
@@ -63,6 +75,18 @@ class Run:
             if any(choice.finished is None for choice in self.choices):
                 return
         self.end(ending)
+
+
+class Errand(Protocol):
+    """Work of one kind of job that needs no engine."""
+
+    def run(self, run: Run) -> Ending:
+        """Do it on the calling thread, and return how it ended; a run that is ended meanwhile is to be left at once."""
+        ...
+
+    def settled(self, run: Run, ending: Ending) -> None:
+        """See to what follows, now that the record says how it ended."""
+        ...
 
 
 class Runs:

@@ -19,6 +19,7 @@ import redis
 
 from app.actors.consumer import WorkerBroker
 from app.actors.control import Control, declare_known_queues
+from app.actors.downloads import AT_ONCE, Downloads
 from app.actors.home import home_id, lock_worker
 from app.actors.presence import Presence
 from app.actors.runner import Runner
@@ -30,7 +31,7 @@ from app.jobs import keys, reconcile, rescue
 from app.jobs.broker import Announcer, declare_actor
 from app.jobs.connection import connect
 from app.jobs.journal import sync_journal
-from app.jobs.record import Lane
+from app.jobs.record import JobKind, Lane
 from app.jobs.spool import Spool
 from app.jobs.store import JobStore
 from app.log import get_logger
@@ -79,6 +80,10 @@ class InferenceWorker:
         self._gpu = GpuThread(self._sink.emit, self._forget_model, self._crumbs[0])
         self._residency = Residency(self._gpu, settings, preparing, self._deaths, self._report)
         self._runner = Runner(self.id, self._store, self._announcer, self._catalog, self._residency, self._gpu, self._runs, preparing)
+        self._downloads = Downloads(
+            settings, self._store, self._announcer, self._current_catalog, self._presence.report_download, self._has_arrived
+        )
+        self._runner.errands[JobKind.DOWNLOAD] = self._downloads
         declare_actor(self._broker, self._runner.run)
         self._dramatiq = dramatiq.Worker(self._broker, worker_timeout=_IDLE_TIMEOUT_MS, worker_threads=_threads_for(self._catalog))
         self._strays = rescue.Strays(self._store, self._announcer, self.id, self._runs.claims)
@@ -99,6 +104,7 @@ class InferenceWorker:
         self._broker.emit_after("process_boot")
         self._dramatiq.start()
         self._control.start()
+        self._downloads.start()
         threading.Thread(target=self._load_residents, name="preload", daemon=True).start()
         log.info("worker.started", worker=self.id, pid=os.getpid())
 
@@ -111,6 +117,9 @@ class InferenceWorker:
         else:
             log.info("catalog.read", models=len(self._catalog))
 
+    def _current_catalog(self) -> Catalog:
+        return self._catalog
+
     def drain(self) -> None:
         """Stop in order. Returns when every job is committed or given back."""
         log.info("worker.draining", running=len(self._runs.all()))
@@ -118,6 +127,10 @@ class InferenceWorker:
         self._broker.close_consumers()
         for consumer in list(self._dramatiq.consumers.values()):
             consumer.stop()
+        self._downloads.stop()
+        for run in self._runs.all():
+            if run.claim.kind is JobKind.DOWNLOAD:  # minutes or hours: the next worker goes on where it was
+                self._runner.withdraw(run, Withdrawn.DRAINED)
         if not self._runs.wait_until_idle(self._settings.drain_timeout.total_seconds()):
             for run in self._runs.all():
                 self._runner.withdraw(run, Withdrawn.DRAINED)
@@ -144,10 +157,14 @@ class InferenceWorker:
         """
         if queue == keys.QUARANTINE:
             return 1  # suspects run one at a time
+        if queue == keys.DOWNLOADS:
+            return AT_ONCE
         for spec in self._catalog:
             for lane, slots in _slots(spec).items():
                 if queue == keys.queue_name(spec.id, lane):
-                    return slots if self._residency.is_resident(spec.id) else 1
+                    if self._residency.is_resident(spec.id):
+                        return slots
+                    return 0 if self._downloads.must_fetch(spec) else 1
         return 1
 
     def _chores(self) -> list[tuple[float, Callable[[], object]]]:
@@ -188,8 +205,17 @@ class InferenceWorker:
     def _report(self, model: str, state: ModelState | None) -> None:
         self._presence.report(model, state)
         if state is not None and state.state == "resident":
-            for lane in Lane:
-                self._broker.wake(keys.queue_name(model, lane))
+            self._wake(model)
+
+    def _wake(self, model: str) -> None:
+        for lane in Lane:
+            self._broker.wake(keys.queue_name(model, lane))
+
+    def _has_arrived(self, model: str) -> None:
+        """Take note that a model's files are here now, and let its jobs begin."""
+        if model not in self._catalog.models:
+            self.read_catalog()
+        self._wake(model)
 
     def _load_residents(self) -> None:
         """Load what the profile wants resident at all times, one after the other."""
@@ -213,5 +239,5 @@ def _slots(spec: ModelSpec) -> dict[Lane, int]:
 
 def _threads_for(catalog: Catalog) -> int:
     """Return how many messages may be waited on at once. A thread that waits costs next to nothing; one too few starves a model."""
-    wanted = sum(sum(_slots(spec).values()) for spec in catalog if serves(spec))
+    wanted = sum(sum(_slots(spec).values()) for spec in catalog if serves(spec)) + AT_ONCE
     return min(_MOST_THREADS, wanted + _SPARE_THREADS)

@@ -15,7 +15,7 @@ from app.api.openapi import install_document
 from app.api.request_log import RequestLogMiddleware
 from app.api.services import Pace, Services
 from app.jobs.gateway import JobGateway
-from app.models.catalog import load_catalog
+from app.models.live_catalog import LiveCatalog
 from app.settings import Settings
 
 __all__ = ["create_app"]
@@ -38,7 +38,7 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway = await JobGateway.open(settings)
         try:
-            app.state.services = Services(settings, load_catalog(settings), gateway, pace or Pace())
+            app.state.services = Services(settings, LiveCatalog(settings), gateway, pace or Pace())
             yield
         finally:
             await gateway.close()

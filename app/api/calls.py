@@ -19,16 +19,16 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from app.api.deadline import deadline_of
+from app.api.downloads import check_can_be_had
 from app.api.hang_up import attached, while_wanted
 from app.api.prefer import Preference, parse_prefer
 from app.api.services import Services
 from app.api.validation import validated
-from app.errors import InferenceError, InvalidRequest, JobCanceled, JobFailed, JobNotFinished, ModelNotDownloaded
+from app.errors import InferenceError, InvalidRequest, JobCanceled, JobFailed, JobNotFinished
 from app.jobs.gateway import JobGateway, Waiter
 from app.jobs.record import Job, JobKind, JobState, Lane
 from app.jobs.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from app.jobs.submission import Idempotency, NewJob
-from app.models.hub import locate
 from app.models.spec import Task
 
 __all__ = ["KINDS", "Call", "accepted", "answer", "idempotency", "new_job", "output_of", "read_call", "submit"]
@@ -96,8 +96,7 @@ async def new_job(
     checked = validated(model, body, prefix=prefix)
     try:
         spec = services.catalog.resolve(getattr(checked, "model", None), task)
-        if await asyncio.to_thread(locate, spec, services.settings) is None:
-            raise ModelNotDownloaded(spec.id)
+        await check_can_be_had(services, spec)
     except InferenceError as error:
         error.param = ".".join((*prefix, "model"))
         raise

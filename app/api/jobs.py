@@ -18,6 +18,7 @@ from app.api.body import JsonBody
 from app.api.calls import accepted, idempotency, new_job, output_of, submit
 from app.api.deadline import deadline_of
 from app.api.describe import JOB_ERRORS, RECEIPT, STORE_ERRORS, SUBMISSION_ERRORS, as_json, errors, event_stream, takes
+from app.api.downloads import new_download
 from app.api.errors import error_body, status_of
 from app.api.services import Services, ServicesDep
 from app.api.sse import KEEP_ALIVE, EventStream, with_pauses
@@ -31,7 +32,7 @@ __all__ = ["JobPage", "JobSubmission", "router"]
 
 router = APIRouter(prefix="/v1/jobs", responses=errors(*STORE_ERRORS))
 
-_LATER_KINDS = frozenset({"ocr", "transcription", "translation", "speech", "rerank", "transcript", "download"})
+_LATER_KINDS = frozenset({"ocr", "transcription", "translation", "speech", "rerank", "transcript"})
 _STREAM_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 
 LastEventId = Annotated[
@@ -72,7 +73,11 @@ async def create_job(request: Request, body: JsonBody, services: ServicesDep) ->
     kind = _kind(asked.kind)
     key = idempotency(request, body)
     late = deadline_of(request, asked.deadline)
-    job = await new_job(services, kind, body["request"], lane=asked.lane, waited=False, key=key, deadline=late, prefix=("request",))
+    wanted, where = body["request"], ("request",)
+    if kind is JobKind.DOWNLOAD:
+        job = new_download(services, wanted, lane=asked.lane, deadline=late, prefix=where)
+    else:
+        job = await new_job(services, kind, wanted, lane=asked.lane, waited=False, key=key, deadline=late, prefix=where)
     return await accepted(services.gateway, await submit(request, job, services.gateway))
 
 

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from app import log as logs
 from app.api.application import create_app
 from app.api.services import Services
-from app.errors import InferenceError, InvalidSetting
+from app.errors import InferenceError
 from app.log import get_logger
 from app.models.catalog import load_catalog
 from app.settings import Settings, load_settings
@@ -52,13 +52,12 @@ class ApiServer(uvicorn.Server):
             ),
         )
         self._app = app
-        self._settings = settings
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve, and to read the catalog again on SIGHUP."""
         await super().startup(sockets)
         try:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload_catalog)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._services.live_catalog.read_again)
         except (RuntimeError, ValueError):
             log.debug("api.no_sighup")  # signals belong to the main thread; this server runs in another
 
@@ -71,14 +70,6 @@ class ApiServer(uvicorn.Server):
     def _services(self) -> Services:
         services: Services = self._app.state.services
         return services
-
-    def _reload_catalog(self) -> None:
-        try:
-            self._services.catalog = load_catalog(self._settings)
-        except InvalidSetting as error:
-            log.error("catalog.invalid", reason=error.message)  # noqa: TRY400 - the sentence says it all
-        else:
-            log.info("catalog.read", models=len(self._services.catalog))
 
 
 def serve(settings: Settings, port: int, log_name: str) -> int:

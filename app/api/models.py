@@ -34,7 +34,7 @@ class ModelObject(BaseModel):
     tasks: list[Task]
     roles: list[str]
     aliases: list[str]
-    state: Literal["not_downloaded", "downloaded", "waiting", "loading", "resident", "failed"]
+    state: Literal["not_downloaded", "downloading", "downloaded", "waiting", "loading", "resident", "failed"]
     downloaded: bool
     resident: bool
     bytes: int = Field(description="Memory it takes now; 0 where it is not resident.")

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from app.jobs.gateway import JobGateway
 from app.models.catalog import Catalog
+from app.models.live_catalog import LiveCatalog
 from app.settings import Settings
 
 __all__ = ["Pace", "Services", "ServicesDep"]
@@ -25,13 +26,18 @@ class Pace:
 
 @dataclass(slots=True)
 class Services:
-    """One application's parts. ``catalog`` is replaced when it is read again."""
+    """One application's parts."""
 
     settings: Settings
-    catalog: Catalog
+    live_catalog: LiveCatalog
     gateway: JobGateway
     pace: Pace
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # the process ends: leave, and keep the jobs
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog as it is now."""
+        return self.live_catalog.current
 
 
 def get_services(request: Request) -> Services:

@@ -25,7 +25,7 @@ FIELDS = (
 class ModelState(BaseModel, frozen=True):
     """What a worker says of one model."""
 
-    state: Literal["waiting", "loading", "resident", "failed"]
+    state: Literal["downloading", "waiting", "loading", "resident", "failed"]
     bytes: int = 0
     detail: str = ""
 
@@ -62,6 +62,8 @@ def decode(fields: Mapping[str, str | None]) -> Job:
 def explain(job: Job, queue: str, position: int | None, scene: Scene) -> WaitingFor | None:
     """Say why *job*, which has not ended, does not run yet; None when it does."""
     model = scene.models.get(job.model)
+    if job.state is JobState.RUNNING and job.kind is JobKind.DOWNLOAD:
+        return _downloading(model)
     if job.state is JobState.RUNNING:
         loading = model is not None and model.state in {"waiting", "loading"}
         return WaitingFor(reason="model_loading", detail=f"{job.model} is being loaded.") if loading else None
@@ -69,9 +71,15 @@ def explain(job: Job, queue: str, position: int | None, scene: Scene) -> Waiting
         return WaitingFor(reason="no_worker", detail="No worker is running; the job starts when one does.")
     if queue == keys.QUARANTINE:
         return WaitingFor(reason="quarantine", detail="A worker died while it ran this job, so it runs alone.")
-    if model and model.state in {"waiting", "loading"}:
+    if model and model.state == "downloading" and queue != keys.DOWNLOADS:
+        return _downloading(model)
+    if model and model.state in {"waiting", "loading"} and queue != keys.DOWNLOADS:
         return WaitingFor(reason="model_loading", detail=model.detail or f"{job.model} is being loaded.")
     return WaitingFor(reason="queue", detail=f"{position} jobs are before this one in {queue}." if position else "It is next.")
+
+
+def _downloading(model: ModelState | None) -> WaitingFor | None:
+    return WaitingFor(reason="downloading", detail=model.detail) if model and model.state == "downloading" else None
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -24,7 +24,7 @@ from app.jobs.connection import connect, store_errors
 from app.jobs.decoding import ModelState
 from app.jobs.feed import JobFeed, Subscription
 from app.jobs.files import FileStore
-from app.jobs.keys import queue_name
+from app.jobs.keys import queue_of
 from app.jobs.reading import WorkerInfo
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
 from app.jobs.spool import Spool
@@ -124,7 +124,7 @@ class JobGateway:
         self._prepare()
         submitted = self._store.submit(new, max_queued=self._settings.max_queued)
         if submitted.created:
-            self._announce(new.id, new.model, new.lane)
+            self._announce(new.id, queue_of(new.kind, new.model, new.lane))
         return submitted
 
     async def retry(self, job_id: str) -> Job:
@@ -140,7 +140,7 @@ class JobGateway:
     def _retry(self, job_id: str) -> Job:
         self._prepare()
         job = self._store.retry(job_id, max_queued=self._settings.max_queued)
-        self._announce(job.id, job.model, job.lane)
+        self._announce(job.id, queue_of(job.kind, job.model, job.lane))
         return job
 
     def _prepare(self) -> None:
@@ -149,9 +149,9 @@ class JobGateway:
             self._store.check_schema()
             self._schema_checked = True
 
-    def _announce(self, job_id: str, model: str, lane: Lane) -> None:
+    def _announce(self, job_id: str, queue: str) -> None:
         try:
-            self._announcer.announce_as(job_id, Unannounced(queue=queue_name(model, lane), announce=1))
+            self._announcer.announce_as(job_id, Unannounced(queue=queue, announce=1))
         except StoreUnavailable:
             # Recorded, so accepted: the worker's reconciler announces it.
             log.warning("job.announcement_delayed", job=job_id)

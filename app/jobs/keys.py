@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 
-from app.jobs.record import Lane
+from app.jobs.record import JobKind, Lane
 
 __all__ = [
     "CONTROL",
+    "DOWNLOADS",
     "PREFIX",
     "QUARANTINE",
     "WAKE",
@@ -20,6 +21,7 @@ __all__ = [
     "models_of",
     "queue",
     "queue_name",
+    "queue_of",
     "state_index",
     "tokens",
     "worker",
@@ -27,6 +29,7 @@ __all__ = [
 
 PREFIX = "mlx:"
 QUARANTINE = "quarantine"
+DOWNLOADS = "download"  # the queue of downloads: they need no model, and their lanes are one
 SCHEMA = f"{PREFIX}schema"
 FILES = f"{PREFIX}files"  # sorted set: uploaded files by time
 EVENTS = f"{PREFIX}events"
@@ -83,3 +86,8 @@ def models_of(worker_id: str) -> str:
 def queue_name(model: str, lane: Lane) -> str:
     """Return the Dramatiq queue of *model* and *lane*: a slug, because Dramatiq allows no other names."""
     return f"{re.sub(r'[^a-zA-Z0-9_-]', '-', model).lower()}_{lane.value}"
+
+
+def queue_of(kind: JobKind, model: str, lane: Lane) -> str:
+    """Return the Dramatiq queue of a job."""
+    return DOWNLOADS if kind is JobKind.DOWNLOAD else queue_name(model, lane)

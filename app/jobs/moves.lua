@@ -44,7 +44,7 @@ local function move(id, from, to, attempt)
 end
 
 local function finish(id, from, to, attempt)
-  local queue, waited, idem = read(id, 'queue', 'waited', 'idem')
+  local kind, queue, waited, idem = read(id, 'kind', 'queue', 'waited', 'idem')
   redis.call('HSET', job_key(id), 'finished_at', now_text)
   move(id, from, to, attempt)
   redis.call('ZREM', queue_key(queue), id)
@@ -53,8 +53,8 @@ local function finish(id, from, to, attempt)
   redis.call('ZREM', P .. 'deadlines', id)
   redis.call('EXPIRE', tok_key(id), a.keep_tok or 300)
   redis.call('ZADD', P .. 'ended:' .. (waited == '1' and 'waited' or 'submitted'), now_text, id)
-  -- A failed or cancelled job frees its idempotency key: the retry is a new job.
-  if idem and to ~= 'succeeded' and redis.call('HGET', idem, 'job') == id then redis.call('DEL', idem) end
+  -- A failed or cancelled job frees its idempotency key: the retry is a new job. So does any download: its files may be removed.
+  if idem and (to ~= 'succeeded' or kind == 'download') and redis.call('HGET', idem, 'job') == id then redis.call('DEL', idem) end
 end
 
 local function enqueue(id, queue, seq)
@@ -163,10 +163,11 @@ function commands.publish()
     redis.call('XADD', tok_key(a.id), '*', unpack(entry))
   end
   if a.done then
-    redis.call('HSET', job_key(a.id), 'progress', cjson.encode({ done = a.done, total = a.total, unit = a.unit }))
+    redis.call('HSET', job_key(a.id), 'progress',
+      cjson.encode({ done = a.done, total = a.total, unit = a.unit, rate_per_s = a.rate_per_s, eta_s = a.eta_s }))
     if a.announce_progress then
       redis.call('XADD', tok_key(a.id), '*', 'type', 'progress', 'attempt', attempt,
-        'done', a.done, 'total', a.total or '', 'unit', a.unit)
+        'done', a.done, 'total', a.total or '', 'unit', a.unit, 'rate_per_s', a.rate_per_s or '', 'eta_s', a.eta_s or '')
     end
   end
   wake(a.id)
@@ -185,6 +186,15 @@ function commands.commit()
   redis.call('HINCRBY', job_key(a.id), 'commits', 1)
   finish(a.id, 'running', a.state, attempt)
   return { 'committed' }
+end
+
+-- A queued job that can never run: its model could not be had.
+function commands.refuse()
+  local state, attempt = read(a.id, 'state', 'attempt')
+  if state ~= 'queued' then return { 'stale', state } end
+  redis.call('HSET', job_key(a.id), 'error', a.error)
+  finish(a.id, 'queued', 'failed', attempt)
+  return { 'refused' }
 end
 
 -- Back to the queue, by drain or rescue. A charge is for a job that was being stepped when its worker

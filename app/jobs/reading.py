@@ -123,6 +123,16 @@ class JobReader:
             pipe.zcard(keys.queue(name))
         return dict(zip(names, self._execute(pipe), strict=True))
 
+    def waiting(self, model: str) -> list[str]:
+        """Return the jobs queued for a model, interactive ones first."""
+        pipe = self.client.pipeline(transaction=False)
+        for lane in Lane:
+            pipe.zrange(keys.queue(keys.queue_name(model, lane)), 0, -1)
+        ids = [job_id for page in self._execute(pipe) for job_id in page]
+        for job_id in ids:
+            pipe.hget(keys.job(job_id), "model")
+        return [job_id for job_id, of in zip(ids, self._execute(pipe), strict=True) if of == model]  # two models may share a queue
+
     def workers(self) -> list[WorkerInfo]:
         """Return the workers whose heartbeat has not lapsed."""
         with store_errors():
@@ -132,7 +142,7 @@ class JobReader:
 
     def model_states(self) -> dict[str, ModelState]:
         """Return what the living workers say of their models; the furthest state wins."""
-        rank = {"resident": 3, "loading": 2, "waiting": 1, "failed": 0}
+        rank = {"resident": 4, "loading": 3, "waiting": 2, "downloading": 1, "failed": 0}
         states: dict[str, ModelState] = {}
         for worker in self.workers():
             for model, text in cast("dict[str, str]", self.client.hgetall(keys.models_of(worker.id))).items():

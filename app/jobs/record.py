@@ -47,6 +47,7 @@ class JobKind(StrEnum):
     CHAT = "chat"
     COMPLETION = "completion"
     EMBEDDING = "embedding"
+    DOWNLOAD = "download"
 
 
 class Lane(StrEnum):
@@ -62,6 +63,8 @@ class Progress(BaseModel, frozen=True):
     done: int
     total: int | None = None
     unit: str = "tokens"
+    rate_per_s: float | None = Field(None, description="Units a second, lately.")
+    eta_s: float | None = Field(None, description="Seconds to the end, at that rate.")
 
 
 class WaitingFor(BaseModel, frozen=True):

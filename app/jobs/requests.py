@@ -14,7 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, JsonVal
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-__all__ = ["ChatMessage", "ChatRequest", "CompletionRequest", "EmbeddingRequest", "StreamOptions", "TextPart", "prompts_of"]
+__all__ = [
+    "ChatMessage",
+    "ChatRequest",
+    "CompletionRequest",
+    "DownloadRequest",
+    "EmbeddingRequest",
+    "StreamOptions",
+    "TextPart",
+    "prompts_of",
+]
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
@@ -206,3 +215,9 @@ class EmbeddingRequest(_Body):
         None, description="Cut longer inputs to this many tokens, -1: to the model's context. Unset: a longer input is an error."
     )
     user: str | None = None
+
+
+class DownloadRequest(_Body):
+    """What a job of kind ``download`` is asked for."""
+
+    model: ModelName = Field(description="Any name of the catalog, or the name of a repository on the hub.")

@@ -81,7 +81,7 @@ class JobStore(JobReader):
             QueueFull: *max_queued* jobs wait already.
             IdempotencyConflict: The key was used with another body.
         """
-        idem = new.idempotency
+        idem = new.flight
         answer = self._move(
             "submit",
             {
@@ -89,7 +89,7 @@ class JobStore(JobReader):
                 "kind": new.kind,
                 "model": new.model,
                 "lane": new.lane,
-                "queue": keys.queue_name(new.model, new.lane),
+                "queue": keys.queue_of(new.kind, new.model, new.lane),
                 "waited": "1" if new.waited else "0",
                 # Fixed here and not by the worker: a second attempt must draw the same tokens.
                 "seed": str(secrets.randbits(62)),
@@ -214,6 +214,10 @@ class JobStore(JobReader):
         )
         # A blob that was not needed stays until its job is forgotten: the claim that stands may have made the same one.
         return bool(answer[0] == "committed")
+
+    def refuse(self, job_id: str, error: Failure) -> bool:
+        """Fail a queued job that can never run; return whether it was queued still."""
+        return bool(self._move("refuse", {"id": job_id, "error": error.model_dump_json()})[0] == "refused")
 
     def release(self, job_id: str, token: str, *, charge: bool) -> Released:
         """Give a running job back to its queue: a drain, or the rescue of a dead worker's job.

@@ -110,7 +110,8 @@ def _entry(entry_id: str, fields: dict[str, str]) -> StreamEntry:
             )
         case "progress":
             total = int(fields["total"]) if fields["total"] else None
-            progress = Progress(done=int(fields["done"]), total=total, unit=fields["unit"])
+            pace = {name: float(fields[name]) for name in ("rate_per_s", "eta_s") if fields.get(name)}
+            progress = Progress(done=int(fields["done"]), total=total, unit=fields["unit"], **pace)
             return StreamEntry(id=entry_id, type="progress", attempt=attempt, progress=progress)
         case _:
             return StreamEntry(id=entry_id, type="state", attempt=attempt, state=JobState(fields["state"]))

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from app.jobs.record import JobKind, Lane, new_job_id
 
-__all__ = ["Idempotency", "NewJob", "Submitted"]
+__all__ = ["Idempotency", "NewJob", "Submitted", "download_job"]
 
 
 class Idempotency(BaseModel, frozen=True):
@@ -33,9 +33,22 @@ class NewJob(BaseModel, frozen=True):
     retry_of: str | None = Field(None, description="The ended job whose request this one repeats.")
     deadline: datetime | None = Field(None, description="Cancelled if it has not ended by then.")
 
+    @property
+    def flight(self) -> Idempotency | None:
+        """What another submission joins this one by. Of downloads a model has one at a time, whoever asks."""
+        if self.kind is JobKind.DOWNLOAD:
+            return Idempotency(scope="download", key=self.model.casefold(), digest="")
+        return self.idempotency
+
 
 class Submitted(BaseModel, frozen=True):
     """What became of a submission."""
 
     job_id: str
     created: bool = Field(description="False: an idempotent retry joined this earlier job.")
+
+
+def download_job(model: str, repo: str, *, lane: Lane = Lane.BATCH, deadline: datetime | None = None) -> NewJob:
+    """Return the job that fetches *repo* as the files of *model*."""
+    request = {"model": model, "repo": repo}
+    return NewJob(kind=JobKind.DOWNLOAD, model=model, lane=lane, request=request, waited=False, deadline=deadline)

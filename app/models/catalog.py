@@ -125,6 +125,8 @@ class Catalog:
 def load_catalog(settings: Settings) -> Catalog:
     """Read the built-in models and ``settings.catalog`` over them, and give out the roles of ``settings.profile``.
 
+    Models that were pulled are added where neither has an entry for them.
+
     Raises:
         InvalidSetting: One line that names the file, the model and the field; or the profile that does not exist.
     """
@@ -134,12 +136,23 @@ def load_catalog(settings: Settings) -> Catalog:
         file = settings.catalog
         yours = read_catalog_file(file, CatalogFile)
         specs, roles = specs | read_specs(yours, file), yours.roles
+    specs = _pulled(settings, specs) | specs
     profile = _chosen_profile(settings.profile, builtin.profile)
     try:
         catalog = Catalog({spec.id: spec for spec in specs.values()}, {**profile.roles, **roles})
     except CatalogConflict as conflict:
         raise invalid(file, str(conflict), model=conflict.model_id, field=conflict.field) from None
     return _with_residents(catalog, profile)
+
+
+def _pulled(settings: Settings, others: Mapping[str, ModelSpec]) -> dict[str, ModelSpec]:
+    """Return the models of the home that none of *others* replaces, by repository or by any name."""
+    if not settings.pulled_catalog.is_file():
+        return {}
+    pulled = read_specs(read_catalog_file(settings.pulled_catalog, CatalogFile), settings.pulled_catalog)
+    repos = {spec.repo.casefold() for spec in others.values()}
+    names = {name.casefold() for spec in others.values() for name in (spec.id, *spec.aliases)}
+    return {key: spec for key, spec in pulled.items() if key not in names and spec.repo.casefold() not in repos}
 
 
 def _chosen_profile(name: str, profiles: Mapping[str, Profile]) -> Profile:

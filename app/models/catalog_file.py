@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 from app.errors import InvalidSetting
 from app.models.spec import ModelSpec
 
-__all__ = ["BuiltinFile", "CatalogFile", "Profile", "invalid", "read_catalog_file", "read_specs"]
+__all__ = ["BuiltinFile", "CatalogFile", "Profile", "invalid", "is_hub_name", "read_catalog_file", "read_specs"]
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -83,6 +83,11 @@ def read_specs(content: CatalogFile, file: Path) -> dict[str, ModelSpec]:
     return specs
 
 
+def is_hub_name(name: str) -> bool:
+    """Return whether *name* has the form of a repository of the hub: ``organisation/name``."""
+    return bool(_HUB_NAME.fullmatch(name))
+
+
 def invalid(file: Path, message: str, *, model: str = "", field: str = "") -> InvalidSetting:
     """Return the one-line error about *file*."""
     parts = [f"catalog {file}", *([f"model {model!r}"] if model else []), *([f"field {field!r}"] if field else [])]
@@ -96,7 +101,7 @@ def _rooted(spec: ModelSpec, file: Path) -> ModelSpec:
         path = file.absolute().parent / path
     if spec.repo.startswith(("/", "~", "./", "../")) or path.is_dir():
         return spec.model_copy(update={"repo": str(path.resolve())})
-    if not _HUB_NAME.fullmatch(spec.repo):
+    if not is_hub_name(spec.repo):
         text = f"{spec.repo!r} is neither a hub name (organisation/name) nor a directory ({path})"
         raise invalid(file, text, model=spec.id, field="repo")
     return spec

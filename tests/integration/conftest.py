@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import httpx
 import openai
@@ -16,6 +17,7 @@ from app.api.application import create_app
 from app.api.main import ApiServer
 from app.api.services import Pace
 from app.settings import Settings
+from tests.hub_server import HubServer
 from tests.integration.fake_worker import FakeWorker
 
 _CATALOG = """
@@ -112,6 +114,17 @@ def worker(api_settings: Settings) -> Iterator[FakeWorker]:
     fake = FakeWorker(api_settings)
     yield fake
     fake.close()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """A hub without models, which this process and its children ask, and an empty cache."""
+    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    with HubServer() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        yield server
 
 
 @pytest.fixture

@@ -190,7 +190,10 @@ def test_an_unknown_model_is_404_with_the_nearest_names(api: Api) -> None:
     assert response.headers["x-should-retry"] == "false"
 
 
-def test_a_model_whose_files_are_not_here_is_404_that_says_how_to_get_them(api: Api) -> None:
+def test_a_model_whose_files_are_not_here_is_404_in_offline_mode_and_says_how_to_get_them(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(openai.NotFoundError, match="models pull far-away") as missing:
         api.openai.chat.completions.create(model="nobody/Far-Away-4bit", messages=[{"role": "user", "content": "x"}])
     assert missing.value.code == "model_not_downloaded"
@@ -253,7 +256,7 @@ def test_a_wrong_job_submission_says_what_to_change(api: Api) -> None:
         ({}, "kind", "is required"),
         ({"kind": "chat"}, "request", "is required"),
         ({"kind": 5, "request": {}}, "kind", "must be a string"),
-        ({"kind": "poem", "request": {}}, "kind", "must be 'chat', 'completion' or 'embedding' (got 'poem')"),
+        ({"kind": "poem", "request": {}}, "kind", "must be 'chat', 'completion', 'embedding' or 'download' (got 'poem')"),
         ({"kind": "transcription", "request": {}}, "kind", "not implemented in this version"),
         ({"kind": "chat", "request": []}, "request", "must be an object"),
         ({"kind": "chat", "request": {}, "lane": "fast"}, "lane", "'interactive' or 'batch'"),

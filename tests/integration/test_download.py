@@ -6,7 +6,6 @@ import itertools
 import random
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,16 +23,10 @@ FILES = {"config.json": b"{}", "tokenizer.json": b'{"a": 1}', "model.safetensors
 WANTED_BYTES = len(WEIGHTS) + 2 + 8
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    """A hub with one model, and an empty cache."""
-    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "TRANSFORMERS_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    with HubServer() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
-        server.repos[REPO] = Repo(FILES)
-        yield server
+@pytest.fixture(autouse=True)
+def model(hub: HubServer) -> None:
+    """The model that the hub has."""
+    hub.repos[REPO] = Repo(FILES)
 
 
 @pytest.fixture
