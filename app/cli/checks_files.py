@@ -128,7 +128,7 @@ def _check_role(settings: Settings, catalog: Catalog, role: str) -> Finding:
     elif spec.id in {starter.model_id for starter in missing_starters(settings, catalog)}:
         mend = "The next `mlx-local up` fetches it."
     else:
-        mend = f"hf download {spec.repo}"
+        mend = f"The first call downloads it; so does `mlx-local models pull {spec.id}`."
     return Finding.warning(f"model for {role}", f"{spec.id} is not on this machine", mend)
 
 

@@ -1,24 +1,24 @@
-"""``mlx-local models``: what the catalog knows, what is on this machine, what is in memory."""
+"""``mlx-local models``: what the catalog knows, what is on this machine, what is in memory; and getting it there."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from app.cli import terminal
+from app.cli.completion import model_names
 from app.cli.store_access import job_store
 from app.cli.terminal import NOT_RUNNING, USAGE, CommandError
 
 __all__ = ["app"]
 
-app = typer.Typer(help="See the models of the catalog.", no_args_is_help=True)
+app = typer.Typer(help="See and download models.", no_args_is_help=True)
 
 
 @app.callback()
 def models() -> None:
-    """See the models of the catalog."""
+    """See and download models."""
 
 
 @app.command("list")
@@ -39,33 +39,27 @@ def list_models(*, as_json: Annotated[bool, typer.Option("--json", help="Print J
     terminal.console().print(table)
 
 
-@app.command("pull", hidden=True)
-def pull(name: Annotated[str, typer.Argument(help="Name of a model: of the catalog, or of the hub.")]) -> None:
-    """Say how to get a model's files: errors name this command, and this version does not download by itself."""
-    from app.errors import NoModelForRole, UnknownModel
+@app.command("pull")
+def pull(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Models: any names of the catalog, or repositories of the hub.", metavar="NAME...", autocompletion=model_names),
+    ] = None,
+    *,
+    defaults: Annotated[bool, typer.Option("--defaults", help="Every model that has a role in the profile.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Download models, with progress; a repository of the hub that the catalog lacks is added to it."""
+    from app.cli import pulling
     from app.models.catalog import load_catalog
-    from app.models.hub import locate
 
     settings = terminal.settings()
     catalog = load_catalog(settings)
-    try:
-        spec = catalog.find(name)
-    except (UnknownModel, NoModelForRole):
-        if "/" not in name:
-            raise
-        msg = (
-            f"This version does not download by itself. `hf download {name}` does; then give it an id and its tasks in the file of"
-            " MLX_LOCAL_CATALOG (README.md shows one) and start again."
-        )
-        raise CommandError(msg, USAGE) from None
-    if locate(spec, settings) is not None:
-        terminal.say(f"The files of {spec.id} are on this machine.")
-        return
-    if Path(spec.repo).is_absolute():
-        msg = f"{spec.id} is the folder {spec.repo} of the catalog; put its files there."
-        raise CommandError(msg)
-    msg = f"This version does not download by itself. `hf download {spec.repo}` does, and {spec.id} is then found."
-    raise CommandError(msg, USAGE)
+    wanted = [*(names or ()), *(pulling.defaults(settings, catalog, quiet=as_json) if defaults else ())]
+    if not wanted and not defaults:
+        msg = "Name a model: `mlx-local models list` has those of the catalog; or ask for --defaults."
+        raise CommandError(msg, USAGE)
+    pulling.pull(settings, catalog, wanted, as_json=as_json)
 
 
 def _rows() -> list[dict[str, Any]]:

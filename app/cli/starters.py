@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from app.models.starter import StarterProgress
     from app.settings import Settings
 
-__all__ = ["fetch_starters"]
+__all__ = ["fetch_starters", "showing_starters"]
 
 _STAGES = {"waiting": "waits for another process", "download": "download", "convert": "convert", "ready": "ready"}
 
@@ -33,11 +33,21 @@ def fetch_starters(settings: Settings, catalog: Catalog) -> None:
         return
     say(f"Fetching the starter models, once: {', '.join(starter.model_id for starter in missing)}.")
     try:
-        with _bars() if sys.stdout.isatty() else _lines() as tell:
+        with showing_starters() as tell:
             ensure_starters(settings, catalog, tell)
     except DownloadFailed as error:
         say(f"Not fetched: {error.message}")
         say("Everything else starts; the next `mlx-local up` tries again.")
+
+
+@contextmanager
+def showing_starters(*, quiet: bool = False) -> Iterator[Callable[[StarterProgress], None]]:
+    """Show what is told of the starter models as this terminal can; *quiet*: nothing."""
+    if quiet:
+        yield lambda _: None
+        return
+    with _bars() if sys.stdout.isatty() else _lines() as tell:
+        yield tell
 
 
 @contextmanager

@@ -48,8 +48,10 @@ def up() -> None:
         _check_ports(settings)
         with contextlib.closing(connect(settings, retries=0)) as client:
             _check_redis(settings, client)
+            from app.cli.home_files import write_home_files
             from app.cli.starters import fetch_starters
 
+            write_home_files(settings.home)
             fetch_starters(settings, catalog)
             code = _supervise(settings, client, guard)
     finally:

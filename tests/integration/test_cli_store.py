@@ -122,21 +122,6 @@ def test_models_are_listed_while_nothing_runs(private_folder: Path) -> None:
     assert "smollm2-135m-instruct" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("name", "advice"),
-    [
-        ("far-away", "`hf download nobody/far-away-4bit`"),
-        ("somebody/something-new", "`hf download somebody/something-new`"),
-        ("tiny-chad", "Did you mean tiny-chat?"),
-    ],
-)
-def test_the_command_that_errors_name_says_how_to_get_a_model(api_settings: Settings, name: str, advice: str) -> None:
-    done = mlx_local(api_settings, "models", "pull", name)
-
-    assert done.returncode != 0
-    assert advice in done.stderr
-
-
 @pytest.mark.parametrize("command", [("status",), ("jobs", "list"), ("jobs", "show", "job_x"), ("jobs", "cancel", "job_x")])
 def test_where_nothing_runs_a_command_says_so_with_code_3(private_folder: Path, command: tuple[str, ...]) -> None:
     done = mlx_local(load_settings(home=private_folder / "home", port=1, audio_port=2), *command)

@@ -15,6 +15,7 @@ import pytest
 
 from app.settings import Settings
 from tests.hub_server import HubServer, Repo, tiny_repo
+from tests.integration.command import mlx_local
 from tests.integration.conftest import Api
 from tests.integration.worker_process import WorkerProcess
 
@@ -185,6 +186,17 @@ def test_a_model_of_the_hub_that_no_catalog_lists_is_added(
     assert again["id"] != job["id"]
     assert ended(stack, again["id"])["state"] == "succeeded"
     assert stack_settings.pulled_catalog.read_text().count("[[model]]") == 1
+
+
+def test_the_command_follows_the_servers_download(stack: Api, hub: HubServer, stack_settings: Settings) -> None:
+    served = stack_settings.model_copy(update={"port": stack.port})
+    done = mlx_local(served, "models", "pull", "scripted")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "scripted: 0.01 of 0.01 GB" in done.stdout
+    assert len(downloads(stack)) == 1
+    failed = mlx_local(served, "models", "pull", "tiny")
+    assert failed.returncode == 1
+    assert "has no model 'org/tiny'" in failed.stderr
 
 
 def test_what_cannot_be_a_download_is_refused_at_once(hub: HubServer, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
