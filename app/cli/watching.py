@@ -187,6 +187,7 @@ def so_far(job: Job, tokens: TokenCount | None) -> str:
     """Return how far a job is: why it waits, how much it has made, or how it failed."""
     if job.error is not None:
         return f"{job.error.code}: {job.error.message}"
-    progress = f"{job.progress.done} of {job.progress.total or '?'} {job.progress.unit}" if job.progress else ""
     waiting = job.waiting_for.detail if job.waiting_for else ""
+    told = job.waiting_for is not None and job.waiting_for.reason == "downloading"  # in gigabytes, which are easier to read
+    progress = f"{job.progress.done} of {job.progress.total or '?'} {job.progress.unit}" if job.progress and not told else ""
     return ", ".join(part for part in (waiting, progress, str(tokens or "")) if part)

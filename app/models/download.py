@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.errors import DownloadFailed, Failure
 from app.models.download_errors import DownloadCanceled, DownloadStalled, HubOffline, HubUnreachable, ToldByChild
-from app.models.hub import hub_offline
+from app.models.hub import hub_offline, is_complete
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -98,7 +98,7 @@ class Download:
             before = self._last.done_bytes
             ended = self._attempt()
             if isinstance(ended, Path):
-                return ended
+                return self._checked(ended)
             fruitless = 0 if self._first_bytes is not None and self._last.done_bytes > max(before, self._first_bytes) else fruitless + 1
             if not ended.retry or fruitless > len(_PAUSES_S) or attempt == _MOST_ATTEMPTS:
                 raise ended.error
@@ -113,6 +113,13 @@ class Download:
     def progress(self) -> DownloadProgress:
         """How far it is."""
         return self._last
+
+    def _checked(self, folder: Path) -> Path:
+        """Refuse files that all came and still are no model that could be found again."""
+        if not is_complete(folder):
+            msg = f"{self.repo!r} was downloaded and is no model that can be loaded: it lacks a config.json, or weights beside that."
+            raise DownloadFailed(msg, param="model")
+        return folder
 
     def _pause(self, pause_s: float) -> None:
         try:

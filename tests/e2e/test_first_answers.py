@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -131,3 +133,9 @@ def test_the_command_line_asks_and_sees(stack: Stack) -> None:
     assert len(stack.run("embed", "one", "two").splitlines()) == 2
     assert "smollm2-135m-instruct" in stack.run("models", "list")
     assert "succeeded" in stack.run("jobs", "list")
+
+
+def test_the_home_has_a_script_that_downloads_what_is_missing(stack: Stack) -> None:
+    script = stack.home / "download_models.py"
+    done = subprocess.run([sys.executable, str(script)], env=stack.environment, capture_output=True, text=True, check=True)
+    assert done.stdout.count("are on this machine") == 3

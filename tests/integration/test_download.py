@@ -146,6 +146,8 @@ def test_no_network_is_told(hub: HubServer, settings: Settings, monkeypatch: pyt
 def test_a_repository_without_weights_is_no_model(hub: HubServer, settings: Settings) -> None:
     hub.repos[REPO] = Repo({"config.json": b"{}", "pytorch_model.bin": b"x"})
     assert "no safetensors" in _failure(settings)[1]
+    hub.repos[REPO] = Repo({"config.json": b"{}", "part/other.safetensors": b"x"})
+    assert "no model that can be loaded" in _failure(settings)[1]
 
 
 def test_a_full_disk_is_told_before_anything_is_fetched(hub: HubServer, settings: Settings) -> None:

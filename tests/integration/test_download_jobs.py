@@ -8,11 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.jobs import keys
+from app.jobs.store import JobStore
 from app.settings import Settings
 from tests.hub_server import HubServer, Repo, tiny_repo
 from tests.integration.command import mlx_local
@@ -112,6 +115,7 @@ def test_the_first_call_of_a_missing_model_fetches_it_and_is_answered(
     assert output.items() >= {"model": "tiny", "repo": "org/tiny"}.items()
     assert (Path(output["path"]) / "model.safetensors").is_file()
     assert job["progress"].items() >= {"done": output["bytes"], "total": output["bytes"], "unit": "bytes"}.items()
+    assert '"unit":"bytes"' in stack.http.get(f"/v1/jobs/{job['id']}/events").text
     said = messages(stack_settings)
     assert said == ["Model not found: org/tiny", "Downloading... (0.0 GB)", "Download complete. Loading model..."]
 
@@ -137,6 +141,8 @@ def test_whoever_waits_sees_how_far_the_download_is_and_hears_of_its_end(stack: 
         )
     )
     assert reason["reason"] == "downloading"
+    rate = until(lambda: downloads(stack)[0]["progress"]["rate_per_s"])
+    assert rate > 0
     assert stack.http.get("/v1/models/scripted").json()["state"] == "downloading"
     (job,) = downloads(stack)
     assert job["waiting_for"]["reason"] == "downloading"
@@ -169,6 +175,21 @@ def test_a_killed_worker_leaves_the_download_to_the_next_one(stack: Api, hub: Hu
     (job,) = downloads(stack)
     assert (job["state"], job["attempt"]) == ("succeeded", 2)
     assert hub.sent["model.safetensors"] <= len(WEIGHTS) + 1024**2  # no more than what was on its way was sent twice
+
+
+def test_a_worker_that_stops_gives_its_download_back(
+    hub: HubServer, stack_settings: Settings, start_api: Callable[..., Api], store: JobStore
+) -> None:
+    hub.repos["org/scripted"] = Repo(FILES, sends_at_most=[5 * 1024**2], then="stall")
+    api = start_api(stack_settings)
+    first = WorkerProcess(stack_settings.model_copy(update={"drain_timeout": timedelta(minutes=5)}))
+    first.start()
+    waiting = submit(api, kind="chat", request=SCRIPTED)
+    assert hub.stalled.wait(_PATIENCE_S)
+    assert first.stop() == 0
+    (job,) = downloads(api)
+    assert (job["state"], store.client.hget(keys.job(job["id"]), "charges")) == ("queued", "0")
+    assert api.http.get(f"/v1/jobs/{waiting['id']}").json()["state"] == "queued"
 
 
 def test_a_model_of_the_hub_that_no_catalog_lists_is_added(
