@@ -33,7 +33,7 @@ class Repo:
     files: Mapping[str, bytes]
     token: str | None = None  # needed for the files, as of a gated repository
     sends_at_most: list[int] = field(default_factory=list)  # bytes of each answer with a large file's content, until the list is empty
-    then: str = "cut"  # what happens after so many bytes: cut, or stall
+    then: str = "cut"  # what happens after so many bytes: cut; stall; or expire: cut, and what was signed before holds no longer
 
 
 def tiny_repo(folder: Path) -> Repo:
@@ -49,6 +49,7 @@ class HubServer:
         self.sent: Counter[str] = Counter()  # bytes of content by file
         self.asked: list[tuple[str, str]] = []  # method and path
         self.tokens: list[tuple[str, str | None]] = []  # host name and the authorization that it was sent
+        self.signature = 0  # of the addresses of large files
         self.stalled = threading.Event()  # set once an answer stands still
         self.closing = threading.Event()
         self.lock = threading.Lock()
@@ -102,6 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
             hub.tokens.append((self.headers["Host"].partition(":")[0], self.headers["Authorization"]))
         if path.startswith("/api/models/"):
             self._list(path.removeprefix("/api/models/").partition("/revision/")[0])
+        elif path.startswith("/cdn/") and urlsplit(self.path).query != str(hub.signature):
+            self._refuse(403, None, "Request has expired")
         elif path.startswith("/cdn/"):
             repo, _, name = path.removeprefix("/cdn/").partition("/-/")
             self._content(repo, name)
@@ -135,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(404, "EntryNotFound", "Entry not found")
         elif _is_large(content := repo.files[path]):
             linked = {"X-Linked-Size": str(len(content)), "X-Linked-Etag": f'"{_etag(content)}"'}
-            place = f"http://localhost:{self.server_hub.port}/cdn/{name}/-/{path}"
+            place = f"http://localhost:{self.server_hub.port}/cdn/{name}/-/{path}?{self.server_hub.signature}"
             self._answer(302, {"Location": place, "X-Repo-Commit": COMMIT, "Content-Length": "0"} | linked)
         else:
             self._content(name, path)
@@ -165,6 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
             with hub.lock:
                 hub.sent[path] += len(piece)
         if end < len(content):
+            if repo.then == "expire":
+                hub.signature += 1
             if repo.then == "stall":
                 hub.stalled.set()
                 hub.closing.wait()

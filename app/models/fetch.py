@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import threading
@@ -42,6 +43,7 @@ _DIGEST_BYTES = 8 * 1024**2
 _ANSWER_S = 10.0
 _AT_ONCE = 4
 _SHA256_DIGITS = 64
+_ETAG = re.compile(r"[\w-]+")
 
 
 class Repository:
@@ -63,6 +65,9 @@ class Repository:
             RepoFile(found.rfilename, found.size or 0, found.lfs["sha256"] if found.lfs else str(found.blob_id))
             for found in info.siblings or ()
         ]
+        if not all(_ETAG.fullmatch(file.etag) for file in listed):
+            msg = f"{constants.ENDPOINT} names files of {repo!r} in a way that is no file name; look at HF_ENDPOINT."
+            raise DownloadFailed(msg)
         self.files = wanted(listed)
         if not self.files:
             msg = f"{repo!r} has no safetensors, so no engine can load it; name a repository in MLX or safetensors format."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from urllib.parse import urlsplit
 
 import httpx2
 from huggingface_hub import constants
@@ -48,6 +49,10 @@ def _of_answer(error: HfHubHTTPError, repo: str) -> tuple[DownloadFailed, bool]:
     status = error.response.status_code
     if isinstance(error, RepositoryNotFoundError) and not isinstance(error, GatedRepoError):
         return RepoNotFound(repo, constants.ENDPOINT), False
+    host = str(error.response.url.host)
+    if host != urlsplit(constants.ENDPOINT).hostname:
+        # The address of a large file is signed for a while. A transfer taken up later is refused, and needs a new address.
+        return DownloadBroken(repo, f"{host} answered {status}"), True
     if status in _REFUSED:
         # To whoever has no token the hub answers so about what it does not have, too.
         unknown = "/api/models/" in str(error.response.url) and "authorization" not in error.response.request.headers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from app.models.hub import locate
 from app.models.removal import remove_files
 from app.settings import Settings, load_settings
 from tests.hub_server import HubServer, Repo, tiny_repo
-from tests.integration.command import environment, mlx_local
+from tests.integration.command import COMMAND, environment, mlx_local
 
 CONFIG = b'{"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}'
 MODEL = Repo({"config.json": CONFIG, "model.safetensors": b"weights" * 300_000})
@@ -61,6 +62,19 @@ def test_models_are_pulled_while_nothing_runs(hub: HubServer, home_settings: Set
     assert "first: 0.00 of 0.00 GB" in done.stdout
     again = mlx_local(home_settings, "models", "pull", "org/first")
     assert again.stdout == "The files of first are on this machine.\n"
+
+
+def test_ctrl_c_ends_a_pull_and_the_next_one_goes_on(hub: HubServer, home_settings: Settings) -> None:
+    weights = b"weights" * 1_000_000
+    hub.repos["org/first"] = Repo({"config.json": CONFIG, "model.safetensors": weights}, sends_at_most=[5 * 1024**2], then="stall")
+    with subprocess.Popen([*COMMAND, "models", "pull", "first"], env=environment(home_settings), stdout=subprocess.PIPE) as pulling:
+        assert hub.stalled.wait(60)
+        pulling.send_signal(signal.SIGINT)
+        assert pulling.wait(60) == 130
+    hub.repos["org/first"] = Repo({"config.json": CONFIG, "model.safetensors": weights})
+    sent = hub.sent["model.safetensors"]
+    assert mlx_local(home_settings, "models", "pull", "first").returncode == 0
+    assert hub.sent["model.safetensors"] - sent < 3 * 1024**2
 
 
 def test_a_model_that_no_catalog_lists_is_added_and_told_to_programs(

@@ -67,6 +67,22 @@ def test_a_cut_connection_goes_on_where_it_was(hub: HubServer, settings: Setting
     assert hub.sent["model.safetensors"] <= len(WEIGHTS) + 2 * 1024**2
 
 
+def test_an_address_that_has_expired_is_asked_for_anew(hub: HubServer, settings: Settings) -> None:
+    hub.repos[REPO] = Repo(FILES, sends_at_most=[5 * 1024**2], then="expire")
+    folder, _ = _download(settings)
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert hub.sent["model.safetensors"] <= len(WEIGHTS) + 1024**2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("then", "stall", "code"), [("stall", "2s", "download_stalled"), ("cut", "30s", "download_broken")])
+def test_a_hub_that_never_sends_the_rest_is_given_up(hub: HubServer, settings: Settings, then: str, stall: str, code: str) -> None:
+    hub.repos[REPO] = Repo(FILES, sends_at_most=[5 * 1024**2, *[0] * 100], then=then)
+    chosen = settings.model_copy(update={"download_stall": load_settings(download_stall=stall).download_stall})
+    assert _failure(chosen)[0] == code
+    assert hub.lookups(REPO) == 6  # the one that brought something, and five that did not
+
+
 def test_a_killed_download_goes_on_where_it_was(hub: HubServer, settings: Settings) -> None:
     hub.repos[REPO] = Repo(FILES, sends_at_most=[8 * 1024**2], then="stall")
     enough = threading.Event()
