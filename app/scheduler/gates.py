@@ -1,0 +1,40 @@
+"""How many jobs of each queue may be in the process at once. Pure: no clock, no I/O, no log.
+
+A gate that is below what is already here takes nothing back: those jobs run on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from app.jobs.record import Lane
+from app.scheduler.turns import too_large
+from app.scheduler.world import Resident, World
+
+__all__ = ["SPARE_SLOTS", "gates"]
+
+SPARE_SLOTS = 4  # slots of a model that batch work leaves to people who may come
+
+
+def gates(world: World, leaving: Collection[str]) -> dict[tuple[str, Lane], int]:
+    """Return the gates while the models of *leaving* are drained or unloaded. Those not named are closed."""
+    opened: dict[tuple[str, Lane], int] = {}
+    if not world.admission:
+        return opened
+    for one in world.residents:
+        if one.model not in leaving:
+            opened[one.model, Lane.INTERACTIVE] = max(1, world.facts(one.model).slots)
+            opened[one.model, Lane.BATCH] = _batch_gate(world, one)
+    for model in set(world.models) | set(world.backlogs):
+        if model not in world.here and (model not in world.models or too_large(world, model)):
+            # Claimed, its jobs fail with the numbers; left in the queue they would wait for ever.
+            opened.update({(model, lane): 1 for lane in Lane})
+    return {queue: gate for queue, gate in opened.items() if gate > 0}
+
+
+def _batch_gate(world: World, resident: Resident) -> int:
+    backlog = world.backlog(resident.model)
+    slots = max(1, world.facts(resident.model).slots)
+    gate = min(max(1, slots - SPARE_SLOTS), slots - resident.interactive_leases - backlog.asked)
+    late = backlog.batch.count > 0 and world.overdue(Lane.BATCH, backlog.batch.head_at)
+    return max(gate, 1 if late else 0)

@@ -1,0 +1,46 @@
+"""What the scheduling policy answers: gates, one load, unloads, and why each model's work waits. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.jobs.record import Lane
+
+__all__ = ["Plan", "Reason", "Why"]
+
+
+class Why(StrEnum):
+    """Words for programs. A block's own reason (``circuit_open``, ``downloading``) stands beside these."""
+
+    QUEUE = "queue"  # its model is resident: it waits for a slot
+    MODEL_LOADING = "model_loading"  # its own, or with holders another's, after which its own comes
+    WAITS_FOR_MEMORY = "waits_for_memory"
+    OVERDUE_TURN = "overdue_turn"  # a head that waited too long goes first
+    MEMORY_PRESSURE = "memory_pressure"
+    MODEL_TOO_LARGE = "model_too_large"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why work for a model does not begin."""
+
+    word: str
+    need_bytes: int = 0
+    free_bytes: int = 0
+    budget_bytes: int = 0
+    holders: tuple[str, ...] = ()  # who must finish, leave or come first
+    pinned: tuple[str, ...] = ()  # those of the holders that a user pinned
+    until: float | None = None  # epoch s at which this reason ends by itself, where that is known
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now. An unload frees nothing until it is measured gone, so a plan that unloads does not load."""
+
+    gates: Mapping[tuple[str, Lane], int]  # jobs of that queue that may be in this process at once; 0 or absent: closed
+    load: str | None = None
+    unload: tuple[str, ...] = ()  # close the gate, make sure that there is no lease, let it go
+    reasons: Mapping[str, Reason] | None = None
+    wake_at: float | None = None  # epoch s of the next moment at which time alone may change the plan
