@@ -16,15 +16,22 @@ __all__ = ["SPARE_SLOTS", "gates"]
 SPARE_SLOTS = 4  # slots of a model that batch work leaves to people who may come
 
 
-def gates(world: World, leaving: Collection[str]) -> dict[tuple[str, Lane], int]:
-    """Return the gates while the models of *leaving* are drained or unloaded. Those not named are closed."""
+def gates(world: World, leaving: Collection[str], finishing: Collection[str]) -> dict[tuple[str, Lane], int]:
+    """Return the gates, without those that are closed.
+
+    Args:
+        world: What they are for.
+        leaving: Models that are drained or unloaded.
+        finishing: Those of them that serve the rest of one batch before.
+    """
     opened: dict[tuple[str, Lane], int] = {}
     if not world.admission:
         return opened
     for one in world.residents:
-        if one.model not in leaving:
-            opened[one.model, Lane.INTERACTIVE] = max(1, world.facts(one.model).slots)
-            opened[one.model, Lane.BATCH] = _batch_gate(world, one)
+        rest = world.facts(one.model).slots - one.served if one.model in finishing else None
+        if one.model not in leaving or rest is not None:
+            opened[one.model, Lane.INTERACTIVE] = _interactive_gate(world, one, rest)
+            opened[one.model, Lane.BATCH] = _batch_gate(world, one, rest)
     for model in set(world.models) | set(world.backlogs):
         if model not in world.here and (model not in world.models or too_large(world, model)):
             # Claimed, its jobs fail with the numbers; left in the queue they would wait for ever.
@@ -32,9 +39,16 @@ def gates(world: World, leaving: Collection[str]) -> dict[tuple[str, Lane], int]
     return {queue: gate for queue, gate in opened.items() if gate > 0}
 
 
-def _batch_gate(world: World, resident: Resident) -> int:
+def _interactive_gate(world: World, resident: Resident, rest: int | None) -> int:
+    slots = max(1, world.facts(resident.model).slots)
+    return slots if rest is None else min(slots, resident.interactive_leases + rest)
+
+
+def _batch_gate(world: World, resident: Resident, rest: int | None) -> int:
     backlog = world.backlog(resident.model)
     slots = max(1, world.facts(resident.model).slots)
     gate = min(max(1, slots - SPARE_SLOTS), slots - resident.interactive_leases - backlog.asked)
+    if rest is not None:
+        return min(gate, resident.batch_leases + rest - backlog.asked)
     late = backlog.batch.count > 0 and world.overdue(Lane.BATCH, backlog.batch.head_at)
     return max(gate, 1 if late else 0)

@@ -47,11 +47,10 @@ def plan(world: World) -> Plan:
     wanted = claims(world)
     course = _follow(world, wanted)
     load = course.load if wanted else _missing(world)
-    unload, leaving = _departures(world, course.turn, expired) if load is None else (set(), set())
-    if load is not None and course.turn is not None:
-        leaving = set(course.turn.victims)  # drained beside the load, to go after it has begun
+    unload = _departures(world, course.turn, expired) if load is None else set()
+    leaving = unload | set(course.turn.victims if course.turn else ())
     return Plan(
-        gates=gates(world, leaving),
+        gates=gates(world, leaving, course.turn.eviction.finishing if course.turn else ()),
         load=load,
         unload=tuple(sorted(unload)),
         reasons=explain(world, load, course.turn, course.evictions),
@@ -59,13 +58,10 @@ def plan(world: World) -> Plan:
     )
 
 
-def _departures(world: World, turn: Turn | None, expired: Iterable[str]) -> tuple[set[str], set[str]]:
-    """Return who is unloaded, and whose gates are closed."""
+def _departures(world: World, turn: Turn | None, expired: Iterable[str]) -> set[str]:
+    """Return who is unloaded."""
     unload = {*expired, *(one.model for one in excess(world))}
-    victims = set(turn.victims) if turn else set()
-    if turn and turn.eviction.drained:
-        unload |= victims
-    return unload, unload | victims
+    return unload | set(turn.victims) if turn and turn.eviction.drained else unload
 
 
 def _follow(world: World, wanted: Iterable[Claim]) -> _Course:
@@ -85,7 +81,9 @@ def _follow(world: World, wanted: Iterable[Claim]) -> _Course:
 
 def _collect(world: World, claim: Claim, course: _Course) -> None:
     """Find room for a claim that does not fit, and keep later claims from taking the bytes that it collects."""
-    eviction = choose(world, claim, claim.need_bytes - course.room_bytes)
+    coming_bytes = sum(world.leaving.values())
+    lack_bytes = claim.need_bytes - course.room_bytes - coming_bytes
+    eviction = choose(world, claim, lack_bytes) if lack_bytes > 0 else Eviction()
     course.evictions[claim.model] = eviction
     if eviction is None and not claim.overdue:
         course.people_wait |= claim.lane is Lane.INTERACTIVE
@@ -94,8 +92,8 @@ def _collect(world: World, claim: Claim, course: _Course) -> None:
     if eviction is None:
         course.room_bytes = -1  # it has waited long enough that nothing may come before it
         return
-    course.room_bytes = min(course.room_bytes, course.room_bytes + eviction.freed_bytes - claim.need_bytes)
-    if world.now >= eviction.ready_at:
+    course.room_bytes = min(course.room_bytes, course.room_bytes + coming_bytes + eviction.freed_bytes - claim.need_bytes)
+    if eviction.victims and world.now >= eviction.ready_at:
         course.turn = Turn(claim.model, claim.overdue, eviction)
 
 

@@ -1,0 +1,324 @@
+"""What holds for every single plan."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from random import Random
+
+from hypothesis import assume, event, given, settings
+from hypothesis import strategies as st
+
+from app.jobs.record import Lane
+from app.scheduler.plans import Plan, Why
+from app.scheduler.policy import plan
+from app.scheduler.world import Backlog, Line, Resident, World
+from tests.policy_worlds import NOW, absent_backlogs, residents, worlds
+
+_many = settings(max_examples=300, deadline=None)
+
+
+def _held(world: World) -> int:
+    return sum(one.bytes for one in world.residents) + (world.facts(world.loading).need_bytes if world.loading else 0)
+
+
+def _idle(world: World, one: Resident) -> bool:
+    backlog = world.backlogs.get(one.model, Backlog())
+    jobs = one.interactive_leases + one.batch_leases + backlog.interactive.count + backlog.batch.count + backlog.waiting.count
+    return not jobs and not one.wanted_bytes
+
+
+def _pinned(one: Resident) -> bool:
+    return one.pinned_until is not None and one.pinned_until > NOW
+
+
+def _late(world: World, line: Line, bound_s: float) -> bool:
+    return line.count > 0 and NOW - max(line.head_at, world.woke_at) >= bound_s
+
+
+def _overdue(world: World, backlog: Backlog) -> bool:
+    people = any(_late(world, line, world.max_wait_s) for line in (backlog.interactive, backlog.waiting))
+    return people or _late(world, backlog.batch, world.batch_max_wait_s)
+
+
+def _grow(world: World) -> list[Line]:
+    """Return the wishes of residents for KV."""
+    return [Line(1, one.wanted_at) for one in world.residents if one.wanted_bytes]
+
+
+def _somebody_is_overdue(world: World) -> bool:
+    heads = any(_overdue(world, backlog) for backlog in absent_backlogs(world).values())
+    return heads or any(_late(world, line, world.max_wait_s) for line in _grow(world))
+
+
+def _closed(world: World, decided: Plan) -> set[str]:
+    """Return residents that are made to leave: the interactive gate is below the slots."""
+    full = {one.model for one in world.residents if decided.gates.get((one.model, Lane.INTERACTIVE), 0) >= world.facts(one.model).slots}
+    return set(residents(world)) - full
+
+
+def _stays(world: World, one: Resident) -> bool:
+    """Return whether its time without work is not over."""
+    facts = world.facts(one.model)
+    return facts.residency == "always" or max(one.last_used, one.loaded_at) + facts.idle_ttl_s > NOW
+
+
+def _leave_for_others(world: World, decided: Plan) -> set[str]:
+    here = residents(world)
+    return {name for name in _closed(world, decided) if not _idle(world, here[name]) or _pinned(here[name]) or _stays(world, here[name])}
+
+
+@_many
+@given(worlds())
+def test_memory_is_promised_once(world: World) -> None:
+    decided = plan(world)
+    if decided.load is not None:
+        event("loads")
+        assert world.loading is None
+        assert not decided.unload
+        assert decided.load not in residents(world)
+        assert _held(world) + world.facts(decided.load).need_bytes <= world.budget_bytes
+
+
+@_many
+@given(worlds())
+def test_what_is_unloaded_has_no_lease_and_no_open_gate(world: World) -> None:
+    decided = plan(world)
+    for model in decided.unload:
+        event("unloads")
+        assert not residents(world)[model].leases
+        assert all(decided.gates.get((model, lane), 0) == 0 for lane in Lane)
+
+
+@_many
+@given(worlds())
+def test_what_can_never_fit_is_let_through_and_never_loaded(world: World) -> None:
+    assume(world.admission)
+    decided = plan(world)
+    for model, facts in world.models.items():
+        if facts.need_bytes > world.budget_bytes and model not in residents(world) and model != world.loading:
+            assert decided.load != model
+            assert all(decided.gates[model, lane] == 1 for lane in Lane)
+            if not world.backlog(model).empty:
+                reason = (decided.reasons or {})[model]
+                assert reason.word == Why.MODEL_TOO_LARGE
+                assert (reason.need_bytes, reason.budget_bytes) == (facts.need_bytes, world.budget_bytes)
+
+
+@_many
+@given(worlds())
+def test_only_models_in_memory_have_open_gates(world: World) -> None:
+    decided = plan(world)
+    for (model, _), gate in decided.gates.items():
+        assert gate > 0
+        if model in world.models and world.models[model].need_bytes <= world.budget_bytes:
+            assert model in residents(world)
+
+
+@_many
+@given(worlds())
+def test_batch_work_leaves_slots_to_people(world: World) -> None:
+    decided = plan(world)
+    for one in world.residents:
+        backlog, slots = world.backlog(one.model), world.facts(one.model).slots
+        gate = decided.gates.get((one.model, Lane.BATCH), 0)
+        late = _late(world, backlog.batch, world.batch_max_wait_s)
+        assert gate <= max(1, slots - 4)
+        if not late:
+            asked = one.interactive_leases + backlog.interactive.count + backlog.waiting.count
+            assert gate <= max(0, slots - asked)
+        elif world.admission and not absent_backlogs(world) and not _grow(world):
+            assert gate >= 1, "where nobody else wants its memory, batch work that waited too long gets a slot"
+
+
+@_many
+@given(worlds())
+def test_an_open_queue_is_wide_open(world: World) -> None:
+    decided = plan(world)
+    made_to_leave = _leave_for_others(world, decided)
+    if world.admission and not _somebody_is_overdue(world):
+        for one in world.residents:
+            backlog = world.backlog(one.model)
+            if backlog.interactive.count and not one.wanted_bytes:
+                assert one.model not in made_to_leave, "a model that people wait for leaves only for overdue work"
+
+
+@_many
+@given(worlds())
+def test_no_more_leave_than_one_claim_needs_and_no_fewer(world: World) -> None:
+    assume(world.admission and _held(world) <= world.budget_bytes)
+    decided = plan(world)
+    leave = _leave_for_others(world, decided)
+    if not leave:
+        return
+    event("makes room")
+    claims = {model: world.facts(model).need_bytes for model in absent_backlogs(world)}
+    claims |= {one.model: one.wanted_bytes for one in world.residents if one.wanted_bytes}
+    sizes = {one.model: one.bytes for one in world.residents}
+    if world.loading is not None:
+        sizes[world.loading] = world.facts(world.loading).need_bytes  # it may have to leave, too, once it is there
+    free = world.budget_bytes - _held(world)
+    assert any(need <= free + sum(sizes.values()) for need in claims.values())
+    if not _grow(world) and decided.load is None and world.loading is None:
+        room = {model: free + sum(sizes[name] for name in leave) - need for model, need in claims.items()}
+        # Some claim fits once they are gone, and would not if any one of them stayed.
+        assert any(left >= 0 and all(left - sizes[name] < 0 for name in leave) for left in room.values())
+
+
+@_many
+@given(worlds())
+def test_a_pin_yields_only_to_what_can_never_fit_beside_it(world: World) -> None:
+    decided = plan(world)
+    pinned = sum(one.bytes for one in world.residents if _pinned(one))
+    needs = [world.facts(model).need_bytes for model, backlog in absent_backlogs(world).items() if _overdue(world, backlog)]
+    needs += [
+        one.wanted_bytes + (0 if _pinned(one) else one.bytes)
+        for one in world.residents
+        if one.wanted_bytes and _late(world, Line(1, one.wanted_at), world.max_wait_s)
+    ]
+    for name in _closed(world, decided) if world.admission else set(decided.unload):
+        if _pinned(residents(world)[name]):
+            event("a pin yields")
+            assert any(need + pinned > world.budget_bytes for need in needs)
+
+
+@_many
+@given(worlds())
+def test_a_load_serves_a_batch_before_its_model_may_go(world: World) -> None:
+    decided = plan(world)
+    for model in decided.unload:
+        one, backlog = residents(world)[model], world.backlog(model)
+        if not one.wanted_bytes:
+            assert backlog.empty or one.served >= world.facts(model).slots
+
+
+@_many
+@given(worlds())
+def test_a_model_that_must_go_after_its_batch_gets_that_batch_and_no_more(world: World) -> None:
+    assume(world.admission)
+    decided = plan(world)
+    for one in world.residents:
+        backlog, rest = world.backlog(one.model), world.facts(one.model).slots - one.served
+        if one.model not in _closed(world, decided) or backlog.empty or one.wanted_bytes or one.model not in world.models:
+            continue
+        opened = [decided.gates.get((one.model, lane), 0) for lane in Lane]
+        fetched = max(0, min(opened[0] - one.interactive_leases, backlog.interactive.count))
+        fetched += max(0, min(opened[1] - one.batch_leases, backlog.batch.count))
+        assert fetched <= max(0, rest)
+
+
+@_many
+@given(worlds())
+def test_more_urgent_work_is_loaded_first(world: World) -> None:
+    assume(not _grow(world))
+    decided = plan(world)
+    absent = absent_backlogs(world)
+    if decided.load not in absent:
+        return
+
+    def urgency(model: str) -> tuple[int, float, str]:
+        backlog = absent[model]
+        lines = {"people": (backlog.interactive, backlog.waiting), "batch": (backlog.batch,)}
+        heads = {who: [max(line.head_at, world.woke_at) for line in some if line.count] for who, some in lines.items()}
+        bounds = {"people": world.max_wait_s, "batch": world.batch_max_wait_s}
+        late = [head for who, some in heads.items() for head in some if NOW - head >= bounds[who]]
+        if late:
+            return 0, max(min(late), world.models[model].last_turn_at), model
+        return (1, min(heads["people"]), model) if heads["people"] else (2, min(heads["batch"]), model)
+
+    for other in absent:
+        if urgency(other) < urgency(decided.load):
+            event("a less urgent model is loaded")
+            assert world.facts(other).need_bytes > world.budget_bytes - _held(world), "what fits and is more urgent goes first"
+            if urgency(other)[0] == 0 and other not in decided.unload:
+                # It collects bytes: what is loaded beside it must not be among them.
+                rest = _held(world) - sum(residents(world)[name].bytes for name in _closed(world, decided) if name in residents(world))
+                assert rest + world.facts(other).need_bytes + world.facts(decided.load).need_bytes <= world.budget_bytes
+            if urgency(other)[0] == 1 and urgency(decided.load)[0] == 2:
+                assert (decided.reasons or {})[other].word == Why.WAITS_FOR_MEMORY
+
+
+@_many
+@given(worlds())
+def test_an_always_model_is_loaded_unasked_only_when_no_work_wants_memory(world: World) -> None:
+    decided = plan(world)
+    if decided.load is not None and world.backlog(decided.load).empty:
+        event("an always model returns")
+        assert world.facts(decided.load).residency == "always"
+        assert not absent_backlogs(world)
+        assert not decided.unload
+
+
+@_many
+@given(worlds())
+def test_idle_models_leave_when_their_time_is_over_and_always_models_stay(world: World) -> None:
+    decided = plan(world)
+    for one in world.residents:
+        if world.admission and _idle(world, one) and not _pinned(one) and not _stays(world, one) and decided.load is None:
+            assert one.model in decided.unload
+    if not absent_backlogs(world) and not _grow(world) and _held(world) <= world.budget_bytes:
+        assert not [model for model in decided.unload if world.facts(model).residency == "always"]
+
+
+@_many
+@given(worlds())
+def test_an_idle_model_lingers(world: World) -> None:
+    assume(world.admission and _held(world) <= world.budget_bytes and not _somebody_is_overdue(world))
+    absent = absent_backlogs(world).values()
+    asked = [line for backlog in absent for line in (backlog.interactive, backlog.waiting) if line.count]
+    asked += _grow(world)
+    for model in plan(world).unload:
+        one, facts = residents(world)[model], world.facts(model)
+        idle_s = NOW - max(one.last_used, one.loaded_at)
+        if _idle(world, one) and _stays(world, one) and idle_s < 0.5:
+            assert any(NOW - max(line.head_at, world.woke_at) >= 2.0 for line in asked)
+        if _idle(world, one) and _stays(world, one) and not asked:
+            assert idle_s >= facts.load_s
+
+
+@_many
+@given(worlds())
+def test_nothing_begins_while_the_machine_is_short_of_memory(world: World) -> None:
+    decided = plan(replace(world, admission=False))
+    assert not decided.gates
+    assert decided.load is None
+    assert all(_idle(world, residents(world)[model]) for model in decided.unload)
+    assert {reason.word for reason in (decided.reasons or {}).values()} <= {Why.MEMORY_PRESSURE}
+
+
+@_many
+@given(worlds())
+def test_all_that_waits_is_told_why(world: World) -> None:
+    reasons = plan(world).reasons or {}
+    assert {model for model, backlog in world.backlogs.items() if not backlog.empty} <= set(reasons)
+
+
+@_many
+@given(worlds(), st.randoms(use_true_random=False))
+def test_the_order_of_inputs_does_not_matter(world: World, random: Random) -> None:
+    shuffled = [list(items) for items in (world.models.items(), world.residents, world.backlogs.items())]
+    for items in shuffled:
+        random.shuffle(items)
+    models, here, backlogs = shuffled
+    assert plan(replace(world, models=dict(models), residents=here, backlogs=dict(backlogs))) == plan(world)
+
+
+@_many
+@given(worlds(), st.floats(0.0, 1.0, exclude_max=True))
+def test_until_it_asks_to_be_woken_time_changes_nothing(world: World, part: float) -> None:
+    decided = plan(world)
+    until = NOW + 5000.0 if decided.wake_at is None else decided.wake_at
+    assert until > NOW
+    later = NOW + (until - NOW) * part
+    assume(later < until)
+    again = plan(replace(world, now=later))
+    assert (again.gates, again.load, again.unload) == (decided.gates, decided.load, decided.unload)
+
+
+@_many
+@given(worlds(), st.sampled_from([-math.inf, -5.0, 0.0, math.inf]), st.sampled_from([-3, 0]))
+def test_a_plan_is_made_of_anything(world: World, strange: float, few: int) -> None:
+    plan(replace(world, now=strange))
+    plan(replace(world, budget_bytes=few))
+    plan(replace(world, models={}))
+    plan(replace(world, residents=[*world.residents, *(replace(one, served=few, bytes=few) for one in world.residents)]))
