@@ -10,7 +10,7 @@ from app.scheduler.world import Backlog, Block, Line, ModelFacts, Resident, Worl
 
 __all__ = ["NOW", "absent_backlogs", "batch", "people", "residents", "worlds"]
 
-NOW = 1000.0
+NOW = 1_000_000.0
 _NAMES = ("a", "b", "c", "d")
 _AGES = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0, 60.0, 61.0, 1800.0)
 

@@ -40,7 +40,7 @@ def _leaves_at(world: World, resident: Resident) -> float:
 
 def _instants(world: World) -> list[float]:
     wanted = claims(world)
-    found = [claim.patient_until for claim in wanted]
+    found = [claim.patient_until for claim in wanted if claim.lane is Lane.INTERACTIVE]
     for one in world.residents:
         if one.pinned_until is not None:
             found.append(one.pinned_until)

@@ -18,14 +18,11 @@ class Policy:
 
     def __init__(self) -> None:
         self.last_turn: dict[str, float] = {}
-        self.plans: list[tuple[World, Plan]] = []
 
     def dispatch(self, machine: Machine) -> float | None:
         """Carry out plans until one changes nothing."""
         while True:
-            world = self.world(machine)
-            decided = plan(world)
-            self.plans.append((world, decided))
+            decided = plan(self.world(machine))
             if not self._carry_out(machine, decided):
                 return decided.wake_at
 
