@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.jobs.record import Lane
@@ -42,5 +42,6 @@ class Plan:
     gates: Mapping[tuple[str, Lane], int]  # jobs of that queue that may be in this process at once; 0 or absent: closed
     load: str | None = None
     unload: tuple[str, ...] = ()  # close the gate, make sure that there is no lease, let it go
-    reasons: Mapping[str, Reason] | None = None
+    leaving: tuple[str, ...] = ()  # those that make room: unloaded, drained, or at the batch after which they go
+    reasons: Mapping[str, Reason] = field(default_factory=dict)  # for each model that something waits for
     wake_at: float | None = None  # epoch s of the next moment at which time alone may change the plan

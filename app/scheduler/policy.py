@@ -43,16 +43,18 @@ def plan(world: World) -> Plan:
     """Return what to do now. Never raises, and does not depend on the order of what it is given."""
     expired = {one.model for one in world.residents if due(world, one)}
     if not world.admission:
-        return Plan({}, unload=tuple(sorted(expired)), reasons=explain(world, None), wake_at=next_instant(world))
+        gone = tuple(sorted(expired))
+        return Plan({}, unload=gone, leaving=gone, reasons=explain(world, None), wake_at=next_instant(world))
     wanted = claims(world)
     course = _follow(world, wanted)
     load = course.load if wanted else _missing(world)
     unload = _departures(world, course.turn, expired) if load is None else set()
-    leaving = unload | set(course.turn.victims if course.turn else ())
+    leaving = (unload | set(course.turn.victims if course.turn else ())) - {world.loading}
     return Plan(
         gates=gates(world, leaving, course.turn.eviction.finishing if course.turn else ()),
         load=load,
         unload=tuple(sorted(unload)),
+        leaving=tuple(sorted(leaving)),
         reasons=explain(world, load, course.turn, course.evictions),
         wake_at=next_instant(world),
     )

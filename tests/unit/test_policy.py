@@ -33,7 +33,7 @@ def _world(budget: int, models: dict[str, ModelFacts], *here: Resident, **more: 
 
 
 def _reasons(world: World) -> dict[str, Reason]:
-    return dict(plan(world).reasons or {})
+    return dict(plan(world).reasons)
 
 
 def test_a_model_that_fits_is_loaded_and_its_queue_opens_when_it_is_there() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
+from typing import TypeVar
 
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
@@ -15,11 +17,16 @@ from app.scheduler.policy import plan
 from app.scheduler.world import Backlog, Line, Resident, World
 from tests.policy_worlds import NOW, absent_backlogs, residents, worlds
 
+_T = TypeVar("_T")
 _many = settings(max_examples=300, deadline=None)
 
 
 def _held(world: World) -> int:
-    return sum(one.bytes for one in world.residents) + (world.facts(world.loading).need_bytes if world.loading else 0)
+    return (
+        sum(one.bytes for one in world.residents)
+        + sum(world.leaving.values())
+        + (world.facts(world.loading).need_bytes if world.loading else 0)
+    )
 
 
 def _idle(world: World, one: Resident) -> bool:
@@ -51,12 +58,6 @@ def _somebody_is_overdue(world: World) -> bool:
     return heads or any(_late(world, line, world.max_wait_s) for line in _grow(world))
 
 
-def _closed(world: World, decided: Plan) -> set[str]:
-    """Return residents that are made to leave: the interactive gate is below the slots."""
-    full = {one.model for one in world.residents if decided.gates.get((one.model, Lane.INTERACTIVE), 0) >= world.facts(one.model).slots}
-    return set(residents(world)) - full
-
-
 def _stays(world: World, one: Resident) -> bool:
     """Return whether its time without work is not over."""
     facts = world.facts(one.model)
@@ -65,7 +66,7 @@ def _stays(world: World, one: Resident) -> bool:
 
 def _leave_for_others(world: World, decided: Plan) -> set[str]:
     here = residents(world)
-    return {name for name in _closed(world, decided) if not _idle(world, here[name]) or _pinned(here[name]) or _stays(world, here[name])}
+    return {name for name in decided.leaving if not _idle(world, here[name]) or _pinned(here[name]) or _stays(world, here[name])}
 
 
 @_many
@@ -96,11 +97,11 @@ def test_what_can_never_fit_is_let_through_and_never_loaded(world: World) -> Non
     assume(world.admission)
     decided = plan(world)
     for model, facts in world.models.items():
-        if facts.need_bytes > world.budget_bytes and model not in residents(world) and model != world.loading:
+        if facts.need_bytes > world.budget_bytes and model not in {*residents(world), *world.leaving, world.loading}:
             assert decided.load != model
             assert all(decided.gates[model, lane] == 1 for lane in Lane)
             if not world.backlog(model).empty:
-                reason = (decided.reasons or {})[model]
+                reason = decided.reasons[model]
                 assert reason.word == Why.MODEL_TOO_LARGE
                 assert (reason.need_bytes, reason.budget_bytes) == (facts.need_bytes, world.budget_bytes)
 
@@ -176,7 +177,7 @@ def test_a_pin_yields_only_to_what_can_never_fit_beside_it(world: World) -> None
         for one in world.residents
         if one.wanted_bytes and _late(world, Line(1, one.wanted_at), world.max_wait_s)
     ]
-    for name in _closed(world, decided) if world.admission else set(decided.unload):
+    for name in decided.leaving:
         if _pinned(residents(world)[name]):
             event("a pin yields")
             assert any(need + pinned > world.budget_bytes for need in needs)
@@ -199,12 +200,14 @@ def test_a_model_that_must_go_after_its_batch_gets_that_batch_and_no_more(world:
     decided = plan(world)
     for one in world.residents:
         backlog, rest = world.backlog(one.model), world.facts(one.model).slots - one.served
-        if one.model not in _closed(world, decided) or backlog.empty or one.wanted_bytes or one.model not in world.models:
+        if one.model not in decided.leaving or backlog.empty or one.wanted_bytes or one.model not in world.models:
             continue
         opened = [decided.gates.get((one.model, lane), 0) for lane in Lane]
         fetched = max(0, min(opened[0] - one.interactive_leases, backlog.interactive.count))
         fetched += max(0, min(opened[1] - one.batch_leases, backlog.batch.count))
         assert fetched <= max(0, rest)
+        if rest <= 0:
+            assert opened == [0, 0]
 
 
 @_many
@@ -232,10 +235,10 @@ def test_more_urgent_work_is_loaded_first(world: World) -> None:
             assert world.facts(other).need_bytes > world.budget_bytes - _held(world), "what fits and is more urgent goes first"
             if urgency(other)[0] == 0 and other not in decided.unload:
                 # It collects bytes: what is loaded beside it must not be among them.
-                rest = _held(world) - sum(residents(world)[name].bytes for name in _closed(world, decided) if name in residents(world))
+                rest = _held(world) - sum(residents(world)[name].bytes for name in decided.leaving)
                 assert rest + world.facts(other).need_bytes + world.facts(decided.load).need_bytes <= world.budget_bytes
             if urgency(other)[0] == 1 and urgency(decided.load)[0] == 2:
-                assert (decided.reasons or {})[other].word == Why.WAITS_FOR_MEMORY
+                assert decided.reasons[other].word == Why.WAITS_FOR_MEMORY
 
 
 @_many
@@ -283,24 +286,24 @@ def test_nothing_begins_while_the_machine_is_short_of_memory(world: World) -> No
     assert not decided.gates
     assert decided.load is None
     assert all(_idle(world, residents(world)[model]) for model in decided.unload)
-    assert {reason.word for reason in (decided.reasons or {}).values()} <= {Why.MEMORY_PRESSURE}
+    assert {reason.word for reason in decided.reasons.values()} <= {Why.MEMORY_PRESSURE}
 
 
 @_many
 @given(worlds())
 def test_all_that_waits_is_told_why(world: World) -> None:
-    reasons = plan(world).reasons or {}
+    reasons = plan(world).reasons
     assert {model for model, backlog in world.backlogs.items() if not backlog.empty} <= set(reasons)
 
 
 @_many
 @given(worlds(), st.randoms(use_true_random=False))
 def test_the_order_of_inputs_does_not_matter(world: World, random: Random) -> None:
-    shuffled = [list(items) for items in (world.models.items(), world.residents, world.backlogs.items())]
-    for items in shuffled:
-        random.shuffle(items)
-    models, here, backlogs = shuffled
-    assert plan(replace(world, models=dict(models), residents=here, backlogs=dict(backlogs))) == plan(world)
+    def shuffled(items: Iterable[_T]) -> list[_T]:
+        return random.sample(found := list(items), len(found))
+
+    models, backlogs = dict(shuffled(world.models.items())), dict(shuffled(world.backlogs.items()))
+    assert plan(replace(world, models=models, residents=shuffled(world.residents), backlogs=backlogs)) == plan(world)
 
 
 @_many
