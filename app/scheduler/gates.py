@@ -11,9 +11,10 @@ from app.jobs.record import Lane
 from app.scheduler.turns import too_large
 from app.scheduler.world import Resident, World
 
-__all__ = ["SPARE_SLOTS", "gates"]
+__all__ = ["batch_slots", "gates"]
 
-SPARE_SLOTS = 4  # slots of a model that batch work leaves to people who may come
+_SPARE_SLOTS = 4  # which batch work leaves to people who may come
+_SPARE_PART = 4  # but no more than one in so many: of a model with four slots, batch work alone would otherwise get one
 
 
 def gates(world: World, leaving: Collection[str], finishing: Collection[str]) -> dict[tuple[str, Lane], int]:
@@ -39,6 +40,11 @@ def gates(world: World, leaving: Collection[str], finishing: Collection[str]) ->
     return {queue: gate for queue, gate in opened.items() if gate > 0}
 
 
+def batch_slots(slots: int) -> int:
+    """Return how many of a model's slots batch work may take while nobody waits."""
+    return max(1, slots - min(_SPARE_SLOTS, slots // _SPARE_PART))
+
+
 def _interactive_gate(world: World, resident: Resident, rest: int | None) -> int:
     slots = max(1, world.facts(resident.model).slots)
     return slots if rest is None else min(slots, resident.interactive_leases + rest)
@@ -47,7 +53,7 @@ def _interactive_gate(world: World, resident: Resident, rest: int | None) -> int
 def _batch_gate(world: World, resident: Resident, rest: int | None) -> int:
     backlog = world.backlog(resident.model)
     slots = max(1, world.facts(resident.model).slots)
-    gate = min(max(1, slots - SPARE_SLOTS), slots - resident.interactive_leases - backlog.asked)
+    gate = min(batch_slots(slots), slots - resident.interactive_leases - backlog.asked)
     if rest is not None:
         return min(gate, resident.batch_leases + rest - backlog.asked)
     late = backlog.batch.count > 0 and world.overdue(Lane.BATCH, backlog.batch.head_at)

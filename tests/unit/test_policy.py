@@ -41,7 +41,7 @@ def test_a_model_that_fits_is_loaded_and_its_queue_opens_when_it_is_there() -> N
     asked = _world(5, models, backlogs={"a": people()})
     assert (plan(asked).load, plan(asked).gates) == ("a", {})
     assert plan(replace(asked, loading="a")).gates == {}
-    assert plan(replace(asked, residents=[_here("a", 3)])).gates == {("a", Lane.INTERACTIVE): 8, ("a", Lane.BATCH): 4}
+    assert plan(replace(asked, residents=[_here("a", 3)])).gates == {("a", Lane.INTERACTIVE): 8, ("a", Lane.BATCH): 6}
 
 
 def test_bytes_on_their_way_out_are_waited_for_and_not_collected_twice() -> None:
@@ -207,6 +207,12 @@ def test_short_memory_of_the_machine_stops_what_has_not_begun() -> None:
     assert (plan(world).gates, plan(world).load, plan(world).unload, plan(world).wake_at) == ({}, None, (), NOW + 1)
     assert plan(replace(world, now=NOW + 1)).unload == ("b",)
     assert _reasons(world)["c"].word == Why.MEMORY_PRESSURE
+
+
+@pytest.mark.parametrize(("slots", "for_batch"), [(1, 1), (2, 2), (4, 3), (8, 6), (16, 12), (64, 60)])
+def test_batch_work_leaves_a_quarter_of_the_slots_and_four_at_most(slots: int, for_batch: int) -> None:
+    world = _world(5, {"a": _facts(3, slots=slots)}, _here("a", 3), backlogs={"a": batch(99)})
+    assert plan(world).gates[("a", Lane.BATCH)] == for_batch
 
 
 @pytest.mark.parametrize("lane", list(Lane))

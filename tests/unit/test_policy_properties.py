@@ -124,7 +124,7 @@ def test_batch_work_leaves_slots_to_people(world: World) -> None:
         backlog, slots = world.backlog(one.model), world.facts(one.model).slots
         gate = decided.gates.get((one.model, Lane.BATCH), 0)
         late = _late(world, backlog.batch, world.batch_max_wait_s)
-        assert gate <= max(1, slots - 4)
+        assert gate <= max(1, slots - slots // 4)
         if not late:
             asked = one.interactive_leases + backlog.interactive.count + backlog.waiting.count
             assert gate <= max(0, slots - asked)
