@@ -44,6 +44,21 @@ def test_a_model_that_fits_is_loaded_and_its_queue_opens_when_it_is_there() -> N
     assert plan(replace(asked, residents=[_here("a", 3)])).gates == {("a", Lane.INTERACTIVE): 8, ("a", Lane.BATCH): 6}
 
 
+def test_what_is_being_loaded_holds_its_bytes_and_nothing_else_is_loaded_beside_it() -> None:
+    models = {"a": _facts(3), "b": _facts(2), "c": _facts(1), "old": _facts(1)}
+    world = _world(6, models, _here("old", 1), backlogs={"b": people(), "c": people()}, loading="a")
+    assert plan(world).load is None
+    assert plan(replace(world, budget_bytes=5)).unload == ("old",)
+    assert plan(replace(world, loading=None)).load == "b"
+
+
+def test_a_plan_that_loads_unloads_nobody_and_the_next_one_may() -> None:
+    models = {"a": _facts(3), "old": _facts(3)}
+    world = _world(9, models, _here("old", 3, last_used=NOW - 700, loaded_at=0.0), backlogs={"a": people()})
+    assert (plan(world).load, plan(world).unload) == ("a", ())
+    assert plan(replace(world, loading="a")).unload == ("old",)
+
+
 def test_bytes_on_their_way_out_are_waited_for_and_not_collected_twice() -> None:
     models = {"a": _facts(3), "b": _facts(1), "old": _facts(3)}
     world = _world(4, models, _here("b", 1), backlogs={"a": people()}, leaving={"old": 3})
