@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.scheduler.world import Backlog, Block, Line, ModelFacts, Resident, World
 
-__all__ = ["NOW", "absent_backlogs", "batch", "people", "residents", "worlds"]
+__all__ = ["NOW", "batch", "people", "worlds"]
 
 NOW = 1_000_000.0
 _T = TypeVar("_T")
@@ -118,21 +118,3 @@ def _crowded_worlds(draw: st.DrawFn) -> World:
 def worlds() -> st.SearchStrategy[World]:
     """Draw any world: crowded ones, and ones in which more is in memory than should be, or models are that the catalog lost."""
     return st.one_of(_crowded_worlds(), _any_worlds())
-
-
-def residents(world: World) -> dict[str, Resident]:
-    """Return the residents by name."""
-    return {one.model: one for one in world.residents}
-
-
-def absent_backlogs(world: World) -> dict[str, Backlog]:
-    """Return the backlogs of models that may be loaded for them, judged without the policy's own words."""
-    found = {}
-    for model, backlog in world.backlogs.items():
-        facts = world.models.get(model)
-        if facts is None or model in residents(world) or model in (world.loading, *world.leaving) or facts.need_bytes > world.budget_bytes:
-            continue
-        blocked = facts.blocked is not None and (facts.blocked.until is None or world.now < facts.blocked.until)
-        if not blocked and backlog.interactive.count + backlog.batch.count + backlog.waiting.count:
-            found[model] = backlog
-    return found

@@ -33,8 +33,9 @@ def gates(world: World, leaving: Collection[str], finishing: Collection[str]) ->
         if one.model not in leaving or rest is not None:
             opened[one.model, Lane.INTERACTIVE] = _interactive_gate(world, one, rest)
             opened[one.model, Lane.BATCH] = _batch_gate(world, one, rest)
+    here = world.here
     for model in set(world.models) | set(world.backlogs):
-        if model not in world.here and (model not in world.models or too_large(world, model)):
+        if model not in here and (model not in world.models or too_large(world, model)):
             # Claimed, its jobs fail with the numbers; left in the queue they would wait for ever.
             opened.update({(model, lane): 1 for lane in Lane})
     return {queue: gate for queue, gate in opened.items() if gate > 0}

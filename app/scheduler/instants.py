@@ -7,10 +7,11 @@ that a plan which was made at such a moment sees it as reached.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from app.jobs.record import Lane
 from app.scheduler.eviction import linger_until
-from app.scheduler.turns import claims
+from app.scheduler.turns import Claim
 from app.scheduler.world import Resident, World
 
 __all__ = ["PRESSURE_IDLE_S", "due", "next_instant"]
@@ -27,9 +28,9 @@ def due(world: World, resident: Resident) -> bool:
     return world.now >= _leaves_at(world, resident)
 
 
-def next_instant(world: World) -> float | None:
-    """Return the earliest later epoch s at which a plan for the same world may differ, or None."""
-    later = [instant for instant in _instants(world) if world.now < instant < math.inf]
+def next_instant(world: World, wanted: Sequence[Claim]) -> float | None:
+    """Return the earliest later epoch s at which a plan for the same world and its claims may differ, or None."""
+    later = [instant for instant in _instants(world, wanted) if world.now < instant < math.inf]
     return min(later, default=None)
 
 
@@ -38,8 +39,7 @@ def _leaves_at(world: World, resident: Resident) -> float:
     return resident.idle_since + (ttl_s if world.admission else min(ttl_s, PRESSURE_IDLE_S))
 
 
-def _instants(world: World) -> list[float]:
-    wanted = claims(world)
+def _instants(world: World, wanted: Sequence[Claim]) -> list[float]:
     found = [claim.patient_until for claim in wanted if claim.lane is Lane.INTERACTIVE]
     for one in world.residents:
         if one.pinned_until is not None:

@@ -44,7 +44,7 @@ def plan(world: World) -> Plan:
     expired = {one.model for one in world.residents if due(world, one)}
     if not world.admission:
         gone = tuple(sorted(expired))
-        return Plan({}, unload=gone, leaving=gone, reasons=explain(world, None), wake_at=next_instant(world))
+        return Plan({}, unload=gone, leaving=gone, reasons=explain(world, None), wake_at=next_instant(world, ()))
     wanted = claims(world)
     course = _follow(world, wanted)
     load = course.load if wanted else _missing(world)
@@ -56,7 +56,7 @@ def plan(world: World) -> Plan:
         unload=tuple(sorted(unload)),
         leaving=tuple(sorted(leaving)),
         reasons=explain(world, load, course.turn, course.evictions),
-        wake_at=next_instant(world),
+        wake_at=next_instant(world, wanted),
     )
 
 
@@ -101,7 +101,8 @@ def _collect(world: World, claim: Claim, course: _Course) -> None:
 
 def _missing(world: World) -> str | None:
     """Return a model that should always be here, is not, and fits beside what is."""
-    absent = [model for model, facts in world.models.items() if facts.residency == "always" and model not in world.here]
+    here = world.here
+    absent = [model for model, facts in world.models.items() if facts.residency == "always" and model not in here]
     fitting = [model for model in absent if world.facts(model).need_bytes <= world.free_bytes and not world.blocked(model)]
     fitting = [model for model in fitting if not too_large(world, model)]
     return min(fitting, default=None) if world.loading is None else None

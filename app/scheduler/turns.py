@@ -49,7 +49,8 @@ def too_large(world: World, model: str) -> bool:
 def claims(world: World) -> list[Claim]:
     """Return the claims of work, most urgent first. What is blocked or can never fit claims nothing."""
     growing = [claim for claim in _growing(world) if claim.total_bytes(world) <= world.budget_bytes]
-    absent = [model for model in world.backlogs if model in world.models and model not in world.here]
+    here = world.here
+    absent = [model for model in world.backlogs if model in world.models and model not in here]
     loads = [_load(world, model) for model in absent if not world.backlog(model).empty]
     wanted = [claim for claim in loads if not world.blocked(claim.model) and not too_large(world, claim.model)]
     return sorted(growing, key=_order) + sorted(wanted, key=_order)

@@ -60,10 +60,18 @@ def test_a_plan_that_loads_unloads_nobody_and_the_next_one_may() -> None:
 
 
 def test_bytes_on_their_way_out_are_waited_for_and_not_collected_twice() -> None:
-    models = {"a": _facts(3), "b": _facts(1), "old": _facts(3)}
-    world = _world(4, models, _here("b", 1), backlogs={"a": people()}, leaving={"old": 3})
+    models = {"a": _facts(3), "b": _facts(3), "old": _facts(3)}
+    world = _world(6, models, _here("b", 3), backlogs={"a": people(waited_s=61)}, leaving={"old": 3})
     assert (plan(world).load, plan(world).unload) == (None, ())
     assert plan(replace(world, leaving={})).load == "a"
+
+
+def test_what_can_never_fit_is_let_through_with_the_numbers_and_holds_nobody_up() -> None:
+    models = {"huge": _facts(9), "a": _facts(3)}
+    world = _world(5, models, backlogs={"huge": people(waited_s=99), "a": people()})
+    assert plan(world).load == "a"
+    assert plan(world).gates == {("huge", Lane.INTERACTIVE): 1, ("huge", Lane.BATCH): 1}
+    assert _reasons(world)["huge"] == Reason(Why.MODEL_TOO_LARGE, need_bytes=9, budget_bytes=5)
 
 
 def test_the_least_recently_used_idle_model_leaves_first_and_always_models_after_all_others() -> None:
@@ -129,6 +137,14 @@ def test_what_was_loaded_serves_the_rest_of_its_batch_before_it_makes_way() -> N
     assert plan(replace(world, residents=[_here("a", 5, served=5)])).unload == ()
 
 
+def test_the_overdue_come_before_people_and_people_before_batch_work() -> None:
+    models = {"a": _facts(5), "b": _facts(5), "c": _facts(5)}
+    heads = {"a": batch(waited_s=1799), "b": people(waited_s=1), "c": people(waited_s=2)}
+    assert plan(_world(5, models, backlogs=heads)).load == "c"
+    assert plan(_world(5, models, backlogs=heads | {"a": batch(waited_s=1800)})).load == "a"
+    assert plan(_world(5, models, backlogs={"a": batch(waited_s=5), "b": batch(waited_s=5)})).load == "a", "names decide ties"
+
+
 def test_the_oldest_overdue_head_is_next_but_a_turn_counts() -> None:
     models = {"a": _facts(5), "b": _facts(5)}
     heads = {"a": people(9, waited_s=90), "b": people(waited_s=70)}
@@ -145,6 +161,14 @@ def test_a_small_load_does_not_take_the_bytes_that_an_overdue_one_collects() -> 
     assert _reasons(world)["small"].word == Why.OVERDUE_TURN
     assert plan(replace(world, budget_bytes=8)).load == "small", "beside it there is room"
     assert plan(replace(world, backlogs={**backlogs, "big": people()})).load == "small", "nobody is overdue"
+
+
+def test_an_overdue_head_is_not_overtaken_while_a_running_request_gets_its_kv() -> None:
+    models = {"busy": _facts(3), "big": _facts(5), "small": _facts(1)}
+    hungry = _busy("busy", 3, wanted_bytes=2, wanted_at=NOW)
+    world = _world(6, models, hungry, backlogs={"big": people(waited_s=61), "small": people()})
+    assert plan(world).load is None
+    assert plan(replace(world, backlogs={"small": people()})).load == "small"
 
 
 def test_batch_work_takes_no_memory_while_people_wait_for_memory() -> None:

@@ -12,61 +12,26 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from app.jobs.record import Lane
-from app.scheduler.plans import Plan, Why
+from app.scheduler.plans import Why
 from app.scheduler.policy import plan
-from app.scheduler.world import Backlog, Line, Resident, World
-from tests.policy_worlds import NOW, absent_backlogs, residents, worlds
+from app.scheduler.world import Line, World
+from tests.policy_oracle import (
+    absent_backlogs,
+    held,
+    hungry,
+    idle,
+    late,
+    leave_for_others,
+    overdue,
+    pinned,
+    residents,
+    somebody_is_overdue,
+    stays,
+)
+from tests.policy_worlds import NOW, worlds
 
 _T = TypeVar("_T")
 _many = settings(max_examples=300, deadline=None)
-
-
-def _held(world: World) -> int:
-    return (
-        sum(one.bytes for one in world.residents)
-        + sum(world.leaving.values())
-        + (world.facts(world.loading).need_bytes if world.loading else 0)
-    )
-
-
-def _idle(world: World, one: Resident) -> bool:
-    backlog = world.backlogs.get(one.model, Backlog())
-    jobs = one.interactive_leases + one.batch_leases + backlog.interactive.count + backlog.batch.count + backlog.waiting.count
-    return not jobs and not one.wanted_bytes
-
-
-def _pinned(one: Resident) -> bool:
-    return one.pinned_until is not None and one.pinned_until > NOW
-
-
-def _late(world: World, line: Line, bound_s: float) -> bool:
-    return line.count > 0 and NOW - max(line.head_at, world.woke_at) >= bound_s
-
-
-def _overdue(world: World, backlog: Backlog) -> bool:
-    people = any(_late(world, line, world.max_wait_s) for line in (backlog.interactive, backlog.waiting))
-    return people or _late(world, backlog.batch, world.batch_max_wait_s)
-
-
-def _grow(world: World) -> list[Line]:
-    """Return the wishes of residents for KV."""
-    return [Line(1, one.wanted_at) for one in world.residents if one.wanted_bytes]
-
-
-def _somebody_is_overdue(world: World) -> bool:
-    heads = any(_overdue(world, backlog) for backlog in absent_backlogs(world).values())
-    return heads or any(_late(world, line, world.max_wait_s) for line in _grow(world))
-
-
-def _stays(world: World, one: Resident) -> bool:
-    """Return whether its time without work is not over."""
-    facts = world.facts(one.model)
-    return facts.residency == "always" or max(one.last_used, one.loaded_at) + facts.idle_ttl_s > NOW
-
-
-def _leave_for_others(world: World, decided: Plan) -> set[str]:
-    here = residents(world)
-    return {name for name in decided.leaving if not _idle(world, here[name]) or _pinned(here[name]) or _stays(world, here[name])}
 
 
 @_many
@@ -78,7 +43,7 @@ def test_memory_is_promised_once(world: World) -> None:
         assert world.loading is None
         assert not decided.unload
         assert decided.load not in residents(world)
-        assert _held(world) + world.facts(decided.load).need_bytes <= world.budget_bytes
+        assert held(world) + world.facts(decided.load).need_bytes <= world.budget_bytes
 
 
 @_many
@@ -123,12 +88,12 @@ def test_batch_work_leaves_slots_to_people(world: World) -> None:
     for one in world.residents:
         backlog, slots = world.backlog(one.model), world.facts(one.model).slots
         gate = decided.gates.get((one.model, Lane.BATCH), 0)
-        late = _late(world, backlog.batch, world.batch_max_wait_s)
+        too_long = late(world, backlog.batch, world.batch_max_wait_s)
         assert gate <= max(1, slots - slots // 4)
-        if not late:
+        if not too_long:
             asked = one.interactive_leases + backlog.interactive.count + backlog.waiting.count
             assert gate <= max(0, slots - asked)
-        elif world.admission and not absent_backlogs(world) and not _grow(world):
+        elif world.admission and not absent_backlogs(world) and not hungry(world):
             assert gate >= 1, "where nobody else wants its memory, batch work that waited too long gets a slot"
 
 
@@ -136,8 +101,8 @@ def test_batch_work_leaves_slots_to_people(world: World) -> None:
 @given(worlds())
 def test_an_open_queue_is_wide_open(world: World) -> None:
     decided = plan(world)
-    made_to_leave = _leave_for_others(world, decided)
-    if world.admission and not _somebody_is_overdue(world):
+    made_to_leave = leave_for_others(world, decided)
+    if world.admission and not somebody_is_overdue(world):
         for one in world.residents:
             backlog = world.backlog(one.model)
             if backlog.interactive.count and not one.wanted_bytes:
@@ -147,9 +112,9 @@ def test_an_open_queue_is_wide_open(world: World) -> None:
 @_many
 @given(worlds())
 def test_no_more_leave_than_one_claim_needs_and_no_fewer(world: World) -> None:
-    assume(world.admission and _held(world) <= world.budget_bytes)
+    assume(world.admission and held(world) <= world.budget_bytes)
     decided = plan(world)
-    leave = _leave_for_others(world, decided)
+    leave = leave_for_others(world, decided)
     if not leave:
         return
     event("makes room")
@@ -158,9 +123,9 @@ def test_no_more_leave_than_one_claim_needs_and_no_fewer(world: World) -> None:
     sizes = {one.model: one.bytes for one in world.residents}
     if world.loading is not None:
         sizes[world.loading] = world.facts(world.loading).need_bytes  # it may have to leave, too, once it is there
-    free = world.budget_bytes - _held(world)
+    free = world.budget_bytes - held(world) + sum(world.leaving.values())
     assert any(need <= free + sum(sizes.values()) for need in claims.values())
-    if not _grow(world) and decided.load is None and world.loading is None:
+    if not hungry(world) and decided.load is None and world.loading is None:
         room = {model: free + sum(sizes[name] for name in leave) - need for model, need in claims.items()}
         # Some claim fits once they are gone, and would not if any one of them stayed.
         assert any(left >= 0 and all(left - sizes[name] < 0 for name in leave) for left in room.values())
@@ -170,17 +135,17 @@ def test_no_more_leave_than_one_claim_needs_and_no_fewer(world: World) -> None:
 @given(worlds())
 def test_a_pin_yields_only_to_what_can_never_fit_beside_it(world: World) -> None:
     decided = plan(world)
-    pinned = sum(one.bytes for one in world.residents if _pinned(one))
-    needs = [world.facts(model).need_bytes for model, backlog in absent_backlogs(world).items() if _overdue(world, backlog)]
+    pinned_bytes = sum(one.bytes for one in world.residents if pinned(one))
+    needs = [world.facts(model).need_bytes for model, backlog in absent_backlogs(world).items() if overdue(world, backlog)]
     needs += [
-        one.wanted_bytes + (0 if _pinned(one) else one.bytes)
+        one.wanted_bytes + (0 if pinned(one) else one.bytes)
         for one in world.residents
-        if one.wanted_bytes and _late(world, Line(1, one.wanted_at), world.max_wait_s)
+        if one.wanted_bytes and late(world, Line(1, one.wanted_at), world.max_wait_s)
     ]
     for name in decided.leaving:
-        if _pinned(residents(world)[name]):
+        if pinned(residents(world)[name]):
             event("a pin yields")
-            assert any(need + pinned > world.budget_bytes for need in needs)
+            assert any(need + pinned_bytes > world.budget_bytes for need in needs)
 
 
 @_many
@@ -213,7 +178,7 @@ def test_a_model_that_must_go_after_its_batch_gets_that_batch_and_no_more(world:
 @_many
 @given(worlds())
 def test_more_urgent_work_is_loaded_first(world: World) -> None:
-    assume(not _grow(world))
+    assume(not hungry(world))
     decided = plan(world)
     absent = absent_backlogs(world)
     if decided.load not in absent:
@@ -224,18 +189,18 @@ def test_more_urgent_work_is_loaded_first(world: World) -> None:
         lines = {"people": (backlog.interactive, backlog.waiting), "batch": (backlog.batch,)}
         heads = {who: [max(line.head_at, world.woke_at) for line in some if line.count] for who, some in lines.items()}
         bounds = {"people": world.max_wait_s, "batch": world.batch_max_wait_s}
-        late = [head for who, some in heads.items() for head in some if NOW - head >= bounds[who]]
-        if late:
-            return 0, max(min(late), world.models[model].last_turn_at), model
+        waited = [head for who, some in heads.items() for head in some if NOW - head >= bounds[who]]
+        if waited:
+            return 0, max(min(waited), world.models[model].last_turn_at), model
         return (1, min(heads["people"]), model) if heads["people"] else (2, min(heads["batch"]), model)
 
     for other in absent:
         if urgency(other) < urgency(decided.load):
             event("a less urgent model is loaded")
-            assert world.facts(other).need_bytes > world.budget_bytes - _held(world), "what fits and is more urgent goes first"
+            assert world.facts(other).need_bytes > world.budget_bytes - held(world), "what fits and is more urgent goes first"
             if urgency(other)[0] == 0 and other not in decided.unload:
                 # It collects bytes: what is loaded beside it must not be among them.
-                rest = _held(world) - sum(residents(world)[name].bytes for name in decided.leaving)
+                rest = held(world) - sum(residents(world)[name].bytes for name in decided.leaving)
                 assert rest + world.facts(other).need_bytes + world.facts(decided.load).need_bytes <= world.budget_bytes
             if urgency(other)[0] == 1 and urgency(decided.load)[0] == 2:
                 assert decided.reasons[other].word == Why.WAITS_FOR_MEMORY
@@ -257,25 +222,25 @@ def test_an_always_model_is_loaded_unasked_only_when_no_work_wants_memory(world:
 def test_idle_models_leave_when_their_time_is_over_and_always_models_stay(world: World) -> None:
     decided = plan(world)
     for one in world.residents:
-        if world.admission and _idle(world, one) and not _pinned(one) and not _stays(world, one) and decided.load is None:
+        if world.admission and idle(world, one) and not pinned(one) and not stays(world, one) and decided.load is None:
             assert one.model in decided.unload
-    if not absent_backlogs(world) and not _grow(world) and _held(world) <= world.budget_bytes:
+    if not absent_backlogs(world) and not hungry(world) and held(world) <= world.budget_bytes:
         assert not [model for model in decided.unload if world.facts(model).residency == "always"]
 
 
 @_many
 @given(worlds())
 def test_an_idle_model_lingers(world: World) -> None:
-    assume(world.admission and _held(world) <= world.budget_bytes and not _somebody_is_overdue(world))
+    assume(world.admission and held(world) <= world.budget_bytes and not somebody_is_overdue(world))
     absent = absent_backlogs(world).values()
     asked = [line for backlog in absent for line in (backlog.interactive, backlog.waiting) if line.count]
-    asked += _grow(world)
+    asked += hungry(world)
     for model in plan(world).unload:
         one, facts = residents(world)[model], world.facts(model)
         idle_s = NOW - max(one.last_used, one.loaded_at)
-        if _idle(world, one) and _stays(world, one) and idle_s < 0.5:
+        if idle(world, one) and stays(world, one) and idle_s < 0.5:
             assert any(NOW - max(line.head_at, world.woke_at) >= 2.0 for line in asked)
-        if _idle(world, one) and _stays(world, one) and not asked:
+        if idle(world, one) and stays(world, one) and not asked:
             assert idle_s >= facts.load_s
 
 
@@ -285,7 +250,7 @@ def test_nothing_begins_while_the_machine_is_short_of_memory(world: World) -> No
     decided = plan(replace(world, admission=False))
     assert not decided.gates
     assert decided.load is None
-    assert all(_idle(world, residents(world)[model]) for model in decided.unload)
+    assert all(idle(world, residents(world)[model]) for model in decided.unload)
     assert {reason.word for reason in decided.reasons.values()} <= {Why.MEMORY_PRESSURE}
 
 
