@@ -33,7 +33,9 @@ def lower_bound(trace: Trace) -> Bound:
     later = [one for follow in trace.followers.values() for one in follow]
     jobs = [*trace.arrivals, *later]
     asked = {one.model: trace.models[one.model] for one in jobs}
-    begin = min(one.at for one in trace.arrivals)
+    # An always model may be loaded before anybody comes, and what is loaded then is no part of the makespan.
+    early = any(model.residency == "always" for model in asked.values())
+    begin = 0.0 if early else min(one.at for one in trace.arrivals)
     loads_s = sum(model.load_s for model in asked.values())
     work_s = sum(one.work_s * _share(asked[one.model]) for one in jobs)
     last_s = min(one.work_s for one in jobs)
@@ -55,9 +57,7 @@ def _share(model: SimModel) -> float:
 def _alone(trace: Trace, asked: Mapping[str, SimModel]) -> list[float]:
     first = {name: min((one.at for one in trace.arrivals if one.model == name), default=0.0) for name in asked}
     there: dict[str, float] = {
-        # An always model may have been loaded before anyone asked for it.
-        name: model.load_s if model.residency == "always" else first[name] + model.load_s
-        for name, model in asked.items()
+        name: model.load_s if model.residency == "always" else first[name] + model.load_s for name, model in asked.items()
     }
 
     def end(one: Arrival, not_before: float) -> float:

@@ -31,7 +31,7 @@ from tests.policy_oracle import (
 from tests.policy_worlds import NOW, worlds
 
 _T = TypeVar("_T")
-_many = settings(max_examples=300, deadline=None)
+_many = settings(max_examples=200, deadline=None)
 
 
 @_many

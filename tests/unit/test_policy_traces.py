@@ -8,42 +8,13 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import event, given, settings
-from hypothesis import strategies as st
 
 from app.jobs.record import Lane
 from bench.simulation.dispatchers import Fifo, Policy
 from bench.simulation.machine import Arrival, Job, Machine, SimModel, Stay, Trace, replay
+from tests.policy_traces import NAMES, traces
 
-_NAMES = "abc"
 _many = settings(max_examples=150, deadline=None)
-
-_models = st.builds(
-    SimModel,
-    bytes=st.sampled_from([1, 2, 3, 5]),
-    load_s=st.sampled_from([0.5, 2.0]),
-    slots=st.sampled_from([1, 2, 4]),
-    residency=st.sampled_from(["always", "on-demand"]),
-    idle_ttl_s=st.sampled_from([1.0, 60.0]),
-)
-_arrivals = st.builds(
-    Arrival,
-    at=st.integers(0, 24).map(lambda half: half / 2),
-    model=st.sampled_from(_NAMES),
-    work_s=st.sampled_from([0.25, 1.0, 3.0]),
-    lane=st.sampled_from(Lane),
-)
-
-
-@st.composite
-def _traces(draw: st.DrawFn) -> Trace:
-    return Trace(
-        "drawn",
-        {name: draw(_models) for name in _NAMES},
-        budget_bytes=4,
-        arrivals=draw(st.lists(_arrivals, min_size=1, max_size=30)),
-        max_wait_s=4.0,
-        batch_max_wait_s=draw(st.sampled_from([4.0, 10.0])),
-    )
 
 
 def _of_which_one_fits(trace: Trace) -> Trace:
@@ -65,13 +36,13 @@ def _waiting(machine: Machine, stay: Stay) -> list[Job]:
 
 def _most_leases(machine: Machine, stay: Stay, since: float) -> list[tuple[int, int]]:
     """Return for each other model how many jobs it began between *since* and the load, and its slots."""
-    others = [name for name in _NAMES if name != stay.model]
+    others = [name for name in NAMES if name != stay.model]
     begun = [[job for job in machine.jobs if job.arrival.model == name and since < job.leased_at <= stay.load_at] for name in others]
     return [(len(jobs), machine.trace.models[name].slots) for name, jobs in zip(others, begun, strict=True)]
 
 
 @_many
-@given(_traces())
+@given(traces())
 def test_all_that_can_fit_is_served_and_all_else_is_refused(trace: Trace) -> None:
     machine = replay(trace, Policy())
     assert len(machine.jobs) == len(trace.arrivals)
@@ -81,7 +52,7 @@ def test_all_that_can_fit_is_served_and_all_else_is_refused(trace: Trace) -> Non
 
 
 @_many
-@given(_traces())
+@given(traces())
 def test_once_a_head_is_overdue_each_other_model_gets_at_most_one_batch_before_it(trace: Trace) -> None:
     machine = replay(_of_which_one_fits(trace), Policy())
     bounds = {Lane.INTERACTIVE: trace.max_wait_s, Lane.BATCH: trace.batch_max_wait_s}
@@ -94,7 +65,7 @@ def test_once_a_head_is_overdue_each_other_model_gets_at_most_one_batch_before_i
 
 
 @_many
-@given(_traces())
+@given(traces())
 def test_batch_work_that_is_not_overdue_holds_people_up_by_no_more_than_a_batch(trace: Trace) -> None:
     arrivals = [replace(one, lane=Lane.INTERACTIVE if one.model == "a" else Lane.BATCH) for one in trace.arrivals]
     machine = replay(replace(_of_which_one_fits(trace), arrivals=arrivals, batch_max_wait_s=1e6), Policy())
@@ -106,7 +77,7 @@ def test_batch_work_that_is_not_overdue_holds_people_up_by_no_more_than_a_batch(
 
 
 @_many
-@given(_traces())
+@given(traces())
 def test_people_come_first_where_both_wait_for_one_model(trace: Trace) -> None:
     model = SimModel(1, 0.5, slots=8, residency="on-demand")
     arrivals = [replace(one, model="a") for one in trace.arrivals]
@@ -118,7 +89,7 @@ def test_people_come_first_where_both_wait_for_one_model(trace: Trace) -> None:
 
 
 @_many
-@given(_traces())
+@given(traces())
 def test_every_load_serves_or_nothing_waited_for_it_any_more(trace: Trace) -> None:
     machine = replay(trace, Policy())
     for stay in machine.stays:
@@ -130,9 +101,9 @@ def test_every_load_serves_or_nothing_waited_for_it_any_more(trace: Trace) -> No
 @pytest.mark.parametrize("work_s", [0.03, 0.2, 1.0])
 @pytest.mark.parametrize("slots", [1, 16])
 def test_of_three_models_of_which_one_fits_none_thrashes(load_s: float, work_s: float, slots: int) -> None:
-    models = dict.fromkeys(_NAMES, SimModel(3, load_s, slots=slots))
+    models = dict.fromkeys(NAMES, SimModel(3, load_s, slots=slots))
     draw = random.Random(7)  # noqa: S311 - a trace, not a secret
-    mixed = [Arrival(number * 0.05, draw.choice(_NAMES), work_s) for number in range(60)]
+    mixed = [Arrival(number * 0.05, draw.choice(NAMES), work_s) for number in range(60)]
     alternating = [Arrival(0.0, "ab"[number % 2], work_s) for number in range(40)]
     for arrivals in (mixed, alternating):
         trace = Trace("three", models, 4, arrivals)
