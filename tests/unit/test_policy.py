@@ -175,7 +175,14 @@ def test_batch_work_takes_no_memory_while_people_wait_for_memory() -> None:
     models = {"busy": _facts(4), "big": _facts(6), "small": _facts(2)}
     world = _world(6, models, _busy("busy", 4), backlogs={"big": people(), "small": batch()})
     assert plan(world).load is None
+    assert _reasons(world)["small"] == Reason(Why.WAITS_FOR_MEMORY, 2, 2, 6, holders=("big",))
     assert plan(replace(world, backlogs={"small": batch()})).load == "small"
+    models |= {"idle": _facts(2), "other": _facts(3), "tiny": _facts(1)}
+    crowd = {"big": people(waited_s=1), "other": people(), "tiny": batch()}
+    world = _world(8, models, _busy("busy", 4), _here("idle", 2), backlogs=crowd)
+    assert plan(world).unload == ("idle",)
+    unserved = replace(world, residents=[_busy("busy", 4), _here("idle", 2, last_used=NOW)])
+    assert (plan(unserved).load, plan(unserved).unload) == (None, ()), "also where somebody else is about to get room"
 
 
 def test_people_come_before_batch_work_of_the_same_model_up_to_its_own_bound() -> None:
