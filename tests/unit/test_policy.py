@@ -111,6 +111,15 @@ def test_batch_work_drives_out_only_what_has_been_idle_for_as_long_as_its_return
     assert plan(replace(world, now=NOW + 0.25)).unload == ("chat",)
 
 
+def test_batch_work_waits_for_batch_work_until_it_is_overdue_and_then_for_no_pause() -> None:
+    models = {"chat": _facts(5), "asr": _facts(5)}
+    busy = _here("chat", 5, batch_leases=1, served=8)
+    world = _world(5, models, busy, backlogs={"asr": batch(waited_s=1799)})
+    assert plan(world).leaving == ()
+    assert plan(replace(world, now=NOW + 1)).leaving == ("chat",)
+    assert plan(replace(world, now=NOW + 1, residents=[_here("chat", 5, last_used=NOW + 1)])).unload == ("chat",)
+
+
 def test_a_pause_of_a_busy_model_is_no_reason_to_swap_until_somebody_has_waited_long() -> None:
     models = {"a": _facts(5), "b": _facts(5, load_s=3.0)}
     world = _world(5, models, _here("a", 5, last_used=NOW - 0.25), backlogs={"b": people(waited_s=2.5)})
@@ -135,6 +144,16 @@ def test_what_was_loaded_serves_the_rest_of_its_batch_before_it_makes_way() -> N
     world = _world(5, models, _busy("a", 5, served=5), backlogs={"a": people(9), "b": people(waited_s=99)})
     assert plan(world).gates == {("a", Lane.INTERACTIVE): 4}  # one runs, and three more make a batch
     assert plan(replace(world, residents=[_here("a", 5, served=5)])).unload == ()
+
+
+def test_what_is_still_being_loaded_has_its_batch_too_and_nobody_else_has_another_meanwhile() -> None:
+    models = {"busy": _facts(2), "next": _facts(3), "big": _facts(5)}
+    heads = {"busy": people(9), "next": people(9), "big": people(waited_s=61)}
+    world = _world(5, models, _busy("busy", 2), backlogs=heads, loading="next")
+    assert (plan(world).gates, plan(world).leaving) == ({}, ("busy",))
+    loaded = replace(world, loading=None, residents=[_here("busy", 2, served=8), _here("next", 3)])
+    assert plan(loaded).gates == {("next", Lane.INTERACTIVE): 8}
+    assert plan(loaded).unload == (), "nobody goes before all can"
 
 
 def test_the_overdue_come_before_people_and_people_before_batch_work() -> None:
@@ -202,6 +221,8 @@ def test_a_pin_holds_until_a_head_that_can_never_fit_beside_it_is_overdue() -> N
     late = replace(world, backlogs={"big": people(waited_s=60)})
     assert plan(late).unload == ("mine",)
     assert plan(replace(late, budget_bytes=9)).unload == ("other",), "beside the pinned one there is room, once the other has left"
+    growing = _busy("other", 2, wanted_bytes=1, wanted_at=NOW)
+    assert plan(replace(late, budget_bytes=9, residents=[mine, growing])).leaving == (), "there will be, when a request has its KV"
     assert plan(replace(world, residents=[replace(mine, pinned_until=NOW)], backlogs={})).unload == ()
     assert plan(replace(world, residents=[replace(mine, last_used=NOW - 700, loaded_at=0.0)], backlogs={})).unload == ()
 
