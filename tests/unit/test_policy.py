@@ -232,9 +232,9 @@ def test_idle_models_leave_for_kv_and_two_that_wait_for_kv_do_not_wait_for_each_
     hungry = _busy("a", 3, served=1, wanted_bytes=2, wanted_at=NOW)
     assert plan(_world(7, models, hungry, _here("b", 3))).unload == ("b",)
     both = [replace(hungry, wanted_at=NOW - 61), replace(hungry, model="b", wanted_at=NOW - 60)]
-    decided = plan(_world(7, models, *both))
-    assert {model for model, _ in decided.gates} == {"a"}
-    assert plan(_world(7, models, both[0], replace(both[1], interactive_leases=0))).unload == ("b",)
+    world = _world(7, models, *both, backlogs={"a": people(9), "b": people(9)})
+    assert {model for model, _ in plan(world).gates} == {"a"}
+    assert plan(replace(world, residents=[both[0], replace(both[1], interactive_leases=0)])).unload == ("b",)
 
 
 def test_recordings_come_back_when_the_llm_has_had_its_time_or_a_recording_comes() -> None:
