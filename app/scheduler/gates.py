@@ -26,8 +26,6 @@ def gates(world: World, leaving: Collection[str], finishing: Collection[str]) ->
         finishing: Those of them that serve the rest of one batch before.
     """
     opened: dict[tuple[str, Lane], int] = {}
-    if not world.admission:
-        return opened
     for one in world.residents:
         rest = world.facts(one.model).slots - one.served if one.model in finishing else None
         if one.model not in leaving or rest is not None:

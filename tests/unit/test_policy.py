@@ -82,6 +82,8 @@ def test_the_least_recently_used_idle_model_leaves_first_and_always_models_after
     assert plan(_world(7, models, *here, backlogs=asked)).unload == ("new", "old")
     assert plan(_world(6, models, *here, backlogs=asked)).unload == ("new", "old")
     assert plan(_world(4, models, *here, backlogs=asked)).unload == ("asr", "new", "old")
+    alike = [_here("old", 2), _here("new", 2)]
+    assert [plan(_world(6, models, *some, backlogs=asked)).unload for some in (alike, alike[::-1])] == [("new",)] * 2
 
 
 def test_nobody_leaves_while_those_who_may_would_not_make_room() -> None:
@@ -218,6 +220,7 @@ def test_a_pin_holds_until_a_head_that_can_never_fit_beside_it_is_overdue() -> N
     world = _world(8, models, mine, other, backlogs={"big": people()})
     assert plan(world).unload == ()
     assert _reasons(world)["big"].pinned == ("mine",)
+    assert plan(replace(world, residents=[replace(mine, pinned_until=NOW + 1), other])).wake_at == NOW + 1
     late = replace(world, backlogs={"big": people(waited_s=60)})
     assert plan(late).unload == ("mine",)
     assert plan(replace(late, budget_bytes=9)).unload == ("other",), "beside the pinned one there is room, once the other has left"
@@ -231,6 +234,7 @@ def test_idle_models_leave_for_kv_and_two_that_wait_for_kv_do_not_wait_for_each_
     models = {"a": _facts(3), "b": _facts(3)}
     hungry = _busy("a", 3, served=1, wanted_bytes=2, wanted_at=NOW)
     assert plan(_world(7, models, hungry, _here("b", 3))).unload == ("b",)
+    assert plan(_world(7, models, replace(hungry, wanted_at=NOW - 30), _busy("b", 3))).wake_at == NOW + 30
     both = [replace(hungry, wanted_at=NOW - 61), replace(hungry, model="b", wanted_at=NOW - 60)]
     world = _world(7, models, *both, backlogs={"a": people(9), "b": people(9)})
     assert {model for model, _ in plan(world).gates} == {"a"}
@@ -242,6 +246,7 @@ def test_recordings_come_back_when_the_llm_has_had_its_time_or_a_recording_comes
     llm = _here("llm", 9, last_used=NOW - 600, loaded_at=0.0)
     assert plan(_world(10, models, llm)).unload == ("llm",)
     assert plan(_world(10, models)).load == "asr"
+    assert plan(_world(10, models, _here("asr", 2, last_used=NOW - 9999, loaded_at=0.0))).unload == ()
     assert plan(_world(10, models, backlogs={"llm": people()})).load == "llm"
     assert plan(_world(10, models, _here("llm", 9), backlogs={"asr": batch()})).unload == ("llm",)
 
