@@ -1,8 +1,12 @@
-"""The worker's side of the broker: consumers that sleep until they are woken.
+"""The worker's side of the broker: consumers with a gate, which sleep until they are woken.
 
 A stock consumer polls with growing pauses, up to a second late. This one
-waits for an event that an enqueue (through the control channel) or an
-acknowledgement sets, with a long poll as fallback.
+waits for an event that an enqueue (through the control channel), an
+acknowledgement or an opening gate sets, with a long poll as fallback.
+
+A **gate** says how many messages of a queue may be in this process. Closed
+(0), nothing is fetched; what was fetched before goes on to its end, and counts
+as fetched until it is acknowledged.
 """
 
 from __future__ import annotations
@@ -10,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
@@ -35,13 +38,14 @@ class WakeConsumer(_RedisConsumer):
     Args:
         broker: This process's.
         queue_name: What to fetch from.
-        limit: How many messages may be fetched and unfinished, asked before each fetch.
+        limit: How many messages may be fetched and unfinished.
         timeout: Dramatiq's, unused.
     """
 
-    def __init__(self, broker: WorkerBroker, queue_name: str, limit: Callable[[], int], timeout: int) -> None:
-        super().__init__(broker, queue_name, limit(), timeout)  # type: ignore[no-untyped-call]
+    def __init__(self, broker: WorkerBroker, queue_name: str, limit: int, timeout: int) -> None:
+        super().__init__(broker, queue_name, limit, timeout)  # type: ignore[no-untyped-call]
         self._limit = limit
+        self._fetching = threading.Lock()
         self.event = threading.Event()
         self.closing = False
         self.known: set[str] = set()  # Redis ids of messages that this process has fetched and not finished
@@ -60,15 +64,25 @@ class WakeConsumer(_RedisConsumer):
         return None
 
     def _fetch(self) -> None:
-        room = self._limit() - self.outstanding_message_count
-        if room <= 0:
-            return
-        try:
-            fetched = [data for data in self.broker.do_fetch(self.queue_name, room) if data is not None]
-        except redis.RedisError as error:
-            raise ConnectionClosed(error) from None
-        self.known.update(Message.decode(data).options["redis_message_id"] for data in fetched)
+        with self._fetching:
+            room = self._limit - self.outstanding_message_count
+            if room <= 0:
+                return
+            try:
+                fetched = [data for data in self.broker.do_fetch(self.queue_name, room) if data is not None]
+            except redis.RedisError as error:
+                raise ConnectionClosed(error) from None
+            self.known.update(Message.decode(data).options["redis_message_id"] for data in fetched)
         self.message_cache = fetched
+
+    def set_limit(self, limit: int) -> None:
+        """Open or close the gate. Once this returns with a limit of 0, no more is fetched, and :attr:`known` has all that was."""
+        opened = limit > self._limit
+        self._limit = limit
+        with self._fetching:  # a fetch that read the old limit has ended
+            pass
+        if opened:
+            self.event.set()
 
     def ack(self, message: MessageProxy) -> None:
         """Acknowledge, and fetch again: there is room for one more."""
@@ -85,6 +99,7 @@ class WakeConsumer(_RedisConsumer):
     def _done(self, message: MessageProxy) -> None:
         self.known.discard(message.options["redis_message_id"])
         self.event.set()
+        cast("WorkerBroker", self.broker).acknowledged(len(self.known))
 
     def adopt_orphans(self) -> int:
         """Give back messages that Redis says we hold and we never received: the answer of a fetch was lost.
@@ -116,12 +131,17 @@ class WorkerBroker(InferenceBroker):
     Args:
         settings: Say where Redis is.
         broker_id: See :class:`InferenceBroker`.
-        prefetch_of: Messages that a queue may have fetched and unfinished at this moment.
+        limit: How wide the gate of a queue is before anybody sets it.
+        acknowledged: Told, after each acknowledgement, how many messages of that queue are left here; must be quick.
     """
 
-    def __init__(self, settings: Settings, *, broker_id: str, prefetch_of: Callable[[str], int]) -> None:
+    def __init__(
+        self, settings: Settings, *, broker_id: str, limit: Callable[[str], int], acknowledged: Callable[[int], None] = lambda _: None
+    ) -> None:
         super().__init__(settings, broker_id=broker_id)
-        self._prefetch_of = prefetch_of
+        self._first_limit = limit
+        self.acknowledged = acknowledged
+        self._limits: dict[str, int] = {}
         self._consumers: dict[str, WakeConsumer] = {}
         self._consumers_lock = threading.Lock()
 
@@ -133,8 +153,27 @@ class WorkerBroker(InferenceBroker):
         """
         with self._consumers_lock:
             if queue_name not in self._consumers:
-                self._consumers[queue_name] = WakeConsumer(self, queue_name, partial(self._prefetch_of, queue_name), timeout)
+                self._consumers[queue_name] = WakeConsumer(self, queue_name, self.limit_of(queue_name), timeout)
             return self._consumers[queue_name]
+
+    def limit_of(self, queue_name: str) -> int:
+        """Return how many messages of a queue may be in this process; 0 where its gate is closed."""
+        return self._limits.get(queue_name, self._first_limit(queue_name))
+
+    def set_limit(self, queue_name: str, limit: int) -> None:
+        """Open or close a queue's gate; see :meth:`WakeConsumer.set_limit`."""
+        with self._consumers_lock:
+            if self.limit_of(queue_name) == limit:
+                return
+            self._limits[queue_name] = limit
+            consumer = self._consumers.get(queue_name)
+        if consumer is not None:
+            consumer.set_limit(limit)
+
+    def fetched(self, queue_name: str) -> int:
+        """Return how many messages of a queue this process has fetched and not acknowledged."""
+        consumer = self._consumers.get(queue_name)
+        return len(consumer.known) if consumer is not None else 0
 
     def wake(self, queue_name: str) -> None:
         """Let a queue's consumer look for messages."""

@@ -42,6 +42,7 @@ class Control:
         client: Of its own, for the subscription; text.
         broker: Woken, and told of new queues.
         cancel: Called with a job id.
+        arrived: Called with the name of a queue that has a new message.
         chores: Periodic work: seconds between runs, and what to run.
     """
 
@@ -50,11 +51,13 @@ class Control:
         client: redis.Redis,
         broker: WorkerBroker,
         cancel: Callable[[str], None],
+        arrived: Callable[[str], None],
         chores: list[tuple[float, Callable[[], object]]],
     ) -> None:
         self._client = client
         self._broker = broker
         self._cancel = cancel
+        self._arrived = arrived
         self._chores = [[0.0, every_s, chore] for every_s, chore in chores]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
@@ -106,5 +109,6 @@ class Control:
         if word == "queue":
             self._broker.declare_queue(rest)
             self._broker.wake(rest)
+            self._arrived(rest)
         elif word == "cancel":
             self._cancel(rest)

@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, TypeVar
 
 from app.actors.choices import works_of
@@ -18,6 +19,7 @@ from app.jobs.record import JobKind, JobState
 from app.log import get_logger
 
 if TYPE_CHECKING:
+    from app.engines.protocols import Frontend
     from app.jobs.broker import Announcer
     from app.jobs.store import JobStore
     from app.jobs.streams import Published
@@ -92,17 +94,23 @@ class Runner:
 
     def _work(self, run: Run) -> Ending:
         """Return how the run ended; whatever its request did wrong is an ending too."""
-        claim = run.claim
         if self.draining:
             return Withdrawn.DRAINED
         try:
-            frontend = self._residency.acquire(self.catalog.get(claim.model), run.work_id)
-            published = self._insist(lambda: self._store.published(claim.id)) if claim.attempt > 1 else {}
-            with self._preparing.naming(run.work_id):
-                run.choices = [_choice(work, published.get(n)) for n, work in enumerate(works_of(claim, frontend, published))]
+            with self._residency.lease(self.catalog.get(run.claim.model), run.work_id, run.ended) as frontend:
+                return self._work_on(run, frontend)
+        except CancelledError:  # withdrawn while it waited for its model
+            return run.ended.result()
         except InferenceError as error:
             # A load that a drain broke off is no fault of the job.
             return run.ended.result() if run.ended.done() else Failed(run.work_id, error)
+
+    def _work_on(self, run: Run, frontend: Frontend) -> Ending:
+        """Hand a run over to its engine, which stays for as long as this takes, and wait for its end."""
+        claim = run.claim
+        published = self._insist(lambda: self._store.published(claim.id)) if claim.attempt > 1 else {}
+        with self._preparing.naming(run.work_id):
+            run.choices = [_choice(work, published.get(n)) for n, work in enumerate(works_of(claim, frontend, published))]
         for choice in run.choices:
             if isinstance(choice.work, TextWork) and choice.work.echo and not choice.text:
                 self._gpu.tell(Tokens(choice.work.id, (), choice.work.echo))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,13 +19,14 @@ import redis
 from app.actors.consumer import WorkerBroker
 from app.actors.control import Control, declare_known_queues
 from app.actors.downloads import AT_ONCE, Downloads
+from app.actors.gates import QueueGates
 from app.actors.home import home_id, lock_worker
 from app.actors.presence import Presence
 from app.actors.runner import Runner
 from app.actors.runs import Run, Runs, Withdrawn
 from app.actors.sink import EventSink
 from app.engines.registry import serves
-from app.errors import InferenceError, InvalidSetting, StoreUnavailable
+from app.errors import InvalidSetting
 from app.jobs import keys, reconcile, rescue
 from app.jobs.broker import Announcer, declare_actor
 from app.jobs.connection import connect
@@ -35,16 +35,22 @@ from app.jobs.record import JobKind, Lane
 from app.jobs.spool import Spool
 from app.jobs.store import JobStore
 from app.log import get_logger
+from app.machine import detect
 from app.models.catalog import load_catalog
+from app.scheduler.books import MemoryBooks
 from app.scheduler.breadcrumb import Breadcrumb, Preparing
+from app.scheduler.budget import Pressure, ask_device, budget_bytes, default_watermark_bytes
+from app.scheduler.circuit import Circuits
+from app.scheduler.conductor import Conductor
 from app.scheduler.gpu import GpuThread
 from app.scheduler.load_deaths import LoadDeaths
+from app.scheduler.lookout import DEFAULT_SLOTS, Lookout
+from app.scheduler.needs import Needs
+from app.scheduler.peaks import Peaks
 from app.scheduler.residency import Residency
 
 if TYPE_CHECKING:
-    from app.jobs.decoding import ModelState
     from app.models.catalog import Catalog
-    from app.models.spec import ModelSpec
     from app.settings import Settings
 
 __all__ = ["InferenceWorker"]
@@ -53,8 +59,6 @@ log = get_logger("worker")
 
 _SPARE_THREADS = 8
 _MOST_THREADS = 1024
-_DEFAULT_SLOTS = 16
-_SPARE_SLOTS = 4  # batch work leaves so many slots of a model to people who wait
 _IDLE_TIMEOUT_MS = 30_000
 _SETTLE_S = 5.0  # what a drain gives to runs that were told to end
 
@@ -69,7 +73,12 @@ class InferenceWorker:
         self._catalog = load_catalog(settings)
         self._store = JobStore(connect(settings), Spool(settings.spool_dir))
         self._store.check_schema()
-        self._broker = WorkerBroker(settings, broker_id=rescue.broker_of(self.id), prefetch_of=self._prefetch_of)
+        self._broker = WorkerBroker(
+            settings,
+            broker_id=rescue.broker_of(self.id),
+            limit=self._first_limit,
+            acknowledged=self._acknowledged,
+        )
         self._announcer = Announcer(self._broker, self._store)
         self._presence = Presence(self._store, self.id)
         self._runs = Runs()
@@ -77,17 +86,35 @@ class InferenceWorker:
         self._deaths = LoadDeaths(settings.run_dir / "load-deaths.json")
         preparing = Preparing(self._crumbs[1])
         self._sink = EventSink(self._store, self._runs, self._lose)
-        self._gpu = GpuThread(self._sink.emit, self._forget_model, self._crumbs[0])
-        self._residency = Residency(self._gpu, settings, preparing, self._deaths, self._report)
+        machine = detect()
+        budget = budget_bytes(settings.memory_budget, machine, ask_device())
+        self._gpu = GpuThread(self._sink.emit, self._forget_model, self._crumbs[0], MemoryBooks(budget), self._poke)
+        self._circuits = Circuits()
+        self._residency = Residency(self._gpu, settings, preparing, self._deaths, self._circuits, self._poke)
         self._runner = Runner(self.id, self._store, self._announcer, self._catalog, self._residency, self._gpu, self._runs, preparing)
         self._downloads = Downloads(
             settings, self._store, self._announcer, self._current_catalog, self._presence.report_download, self._has_arrived
         )
+        gates = QueueGates(self._broker, self._store, self._current_catalog)
+        lookout = Lookout(
+            settings=settings,
+            catalog=self._current_catalog,
+            gates=gates,
+            residency=self._residency,
+            gpu=self._gpu,
+            needs=Needs(Peaks(settings.run_dir / "peaks.json"), cpu=not machine.accelerated),
+            budget_bytes=budget,
+            circuits=self._circuits,
+            deaths=self._deaths,
+            pressure=Pressure(settings.memory_watermark if settings.memory_watermark is not None else default_watermark_bytes(machine)),
+            must_fetch=self._downloads.must_fetch,
+        )
+        self._conductor = Conductor(lookout, self._residency, gates, self._presence.report)
         self._runner.errands[JobKind.DOWNLOAD] = self._downloads
         declare_actor(self._broker, self._runner.run)
         self._dramatiq = dramatiq.Worker(self._broker, worker_timeout=_IDLE_TIMEOUT_MS, worker_threads=_threads_for(self._catalog))
         self._strays = rescue.Strays(self._store, self._announcer, self.id, self._runs.claims)
-        self._control = Control(connect(settings, retries=0), self._broker, self._cancel, self._chores())
+        self._control = Control(connect(settings, retries=0), self._broker, self._cancel, self._arrived, self._chores())
 
     def start(self) -> None:
         """Rescue, then consume."""
@@ -105,7 +132,7 @@ class InferenceWorker:
         self._dramatiq.start()
         self._control.start()
         self._downloads.start()
-        threading.Thread(target=self._load_residents, name="preload", daemon=True).start()
+        self._conductor.start()
         log.info("worker.started", worker=self.id, pid=os.getpid())
 
     def read_catalog(self) -> None:
@@ -116,6 +143,8 @@ class InferenceWorker:
             log.error("catalog.invalid", reason=error.message)  # noqa: TRY400 - the sentence says it all
         else:
             log.info("catalog.read", models=len(self._catalog))
+            self._circuits.close_all()
+            self._poke()
 
     def _current_catalog(self) -> Catalog:
         return self._catalog
@@ -124,6 +153,7 @@ class InferenceWorker:
         """Stop in order. Returns when every job is committed or given back."""
         log.info("worker.draining", running=len(self._runs.all()))
         self._runner.draining = True
+        self._conductor.stop()
         self._broker.close_consumers()
         for consumer in list(self._dramatiq.consumers.values()):
             consumer.stop()
@@ -150,22 +180,22 @@ class InferenceWorker:
         self._lock.close()
         log.info("worker.stopped", worker=self.id)
 
-    def _prefetch_of(self, queue: str) -> int:
-        """Return how many messages of a queue may be in this process: its model's slots, once that is resident.
-
-        Until then one is enough to have it loaded. More would wait on threads that resident models need.
-        """
-        if queue == keys.QUARANTINE:
-            return 1  # suspects run one at a time
+    def _first_limit(self, queue: str) -> int:
+        """Return how wide a queue's gate is: the conductor opens those of models, all others are open."""
         if queue == keys.DOWNLOADS:
             return AT_ONCE
-        for spec in self._catalog:
-            for lane, slots in _slots(spec).items():
-                if queue == keys.queue_name(spec.id, lane):
-                    if self._residency.is_resident(spec.id):
-                        return slots
-                    return 0 if self._downloads.must_fetch(spec) else 1
-        return 1
+        # Suspects run one at a time. A queue of a model that the catalog has lost is open, so that its jobs are told.
+        return 0 if any(queue == keys.queue_name(spec.id, lane) for spec in self._catalog for lane in Lane) else 1
+
+    def _acknowledged(self, left: int) -> None:
+        self._conductor.acknowledged(left)
+
+    def _poke(self) -> None:
+        self._conductor.poke()
+
+    def _arrived(self, queue: str) -> None:
+        if not self._broker.limit_of(queue):
+            self._conductor.poke()
 
     def _chores(self) -> list[tuple[float, Callable[[], object]]]:
         return [
@@ -202,42 +232,15 @@ class InferenceWorker:
     def _forget_model(self, model: str) -> None:
         self._residency.forget(model)
 
-    def _report(self, model: str, state: ModelState | None) -> None:
-        self._presence.report(model, state)
-        if state is not None and state.state == "resident":
-            self._wake(model)
-
-    def _wake(self, model: str) -> None:
-        for lane in Lane:
-            self._broker.wake(keys.queue_name(model, lane))
-
     def _has_arrived(self, model: str) -> None:
         """Take note that a model's files are here now, and let its jobs begin."""
         if model not in self._catalog.models:
             self.read_catalog()
-        self._wake(model)
-
-    def _load_residents(self) -> None:
-        """Load what the profile wants resident at all times, one after the other."""
-        for model in dict.fromkeys(self._catalog.roles.values()):
-            spec = self._catalog.get(model)
-            if spec.residency == "always" and serves(spec):
-                if self._deaths.suspects(model):
-                    log.warning("model.not_preloaded", model=model, reason="Loading it killed the worker lately; it waits for a job.")
-                    continue
-                try:
-                    self._residency.acquire(spec, wanted_by="")
-                except (InferenceError, StoreUnavailable) as error:
-                    log.warning("model.not_preloaded", model=model, reason=error.message)
-
-
-def _slots(spec: ModelSpec) -> dict[Lane, int]:
-    """Return how many jobs of each lane may be at a resident model."""
-    slots = spec.slots or _DEFAULT_SLOTS
-    return {Lane.INTERACTIVE: slots, Lane.BATCH: max(1, slots - _SPARE_SLOTS)}
+        self._circuits.close(model)
+        self._poke()
 
 
 def _threads_for(catalog: Catalog) -> int:
     """Return how many messages may be waited on at once. A thread that waits costs next to nothing; one too few starves a model."""
-    wanted = sum(sum(_slots(spec).values()) for spec in catalog if serves(spec)) + AT_ONCE
+    wanted = sum(2 * (spec.slots or DEFAULT_SLOTS) for spec in catalog if serves(spec)) + AT_ONCE
     return min(_MOST_THREADS, wanted + _SPARE_THREADS)

@@ -8,7 +8,17 @@ import mlx.core as mx
 
 from app.machine import detect
 
-__all__ = ["active_bytes", "memory_sizes", "on_cpu", "prefix_cache_bytes", "release_memory", "retire_thread", "settle_device", "trim_cache"]
+__all__ = [
+    "SliceMemory",
+    "active_bytes",
+    "memory_sizes",
+    "on_cpu",
+    "prefix_cache_bytes",
+    "release_memory",
+    "retire_thread",
+    "settle_device",
+    "trim_cache",
+]
 
 _MIB = 1024**2
 _CACHE_BYTES = 512 * _MIB
@@ -35,6 +45,18 @@ def memory_sizes() -> dict[str, int]:
     """Return the device's sizes in bytes by mlx's names: those of Metal or CUDA; on a CPU it tells of none."""
     names = ("max_recommended_working_set_size", "total_memory")
     return {name: int(value) for name, value in mx.device_info().items() if name in names}
+
+
+class SliceMemory:
+    """Watches the memory of one slice, from when it is made."""
+
+    def __init__(self) -> None:
+        mx.reset_peak_memory()
+        self._before = mx.get_active_memory()
+
+    def most_bytes(self) -> int:
+        """Return the most that was in use beyond what was before."""
+        return max(0, int(mx.get_peak_memory()) - self._before)
 
 
 def retire_thread() -> None:

@@ -60,6 +60,10 @@ class KvLedger:
         """What requests hold."""
         return sum(self._reserved.values())
 
+    def reserved_of(self, owner: str) -> int:
+        """What *owner*'s requests hold."""
+        return self._reserved.get(owner, 0)
+
     @property
     def lent_bytes(self) -> int:
         """What prefix caches may grow to."""

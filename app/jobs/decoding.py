@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.errors import Failure
 from app.jobs import keys
@@ -27,6 +27,7 @@ class ModelState(BaseModel, frozen=True):
 
     state: Literal["downloading", "waiting", "loading", "resident", "failed"]
     bytes: int = 0
+    reason: str = Field("", description="Why jobs wait for it, in a word for programs.")
     detail: str = ""
 
 
@@ -74,7 +75,7 @@ def explain(job: Job, queue: str, position: int | None, scene: Scene) -> Waiting
     if model and model.state == "downloading" and queue != keys.DOWNLOADS:
         return _downloading(model)
     if model and model.state in {"waiting", "loading"} and queue != keys.DOWNLOADS:
-        return WaitingFor(reason="model_loading", detail=model.detail or f"{job.model} is being loaded.")
+        return WaitingFor(reason=model.reason or "model_loading", detail=model.detail or f"{job.model} is being loaded.")
     return WaitingFor(reason="queue", detail=f"{position} jobs are before this one in {queue}." if position else "It is next.")
 
 

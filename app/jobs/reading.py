@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import redis
 from pydantic import BaseModel
@@ -20,7 +20,7 @@ from app.jobs.streams import Published, StreamEntry, read_streams
 if TYPE_CHECKING:
     from app.jobs.spool import Spool
 
-__all__ = ["JobReader", "WorkerInfo"]
+__all__ = ["JobReader", "QueueHead", "WorkerInfo"]
 
 
 class WorkerInfo(BaseModel, frozen=True):
@@ -31,6 +31,13 @@ class WorkerInfo(BaseModel, frozen=True):
     pid: int
     started_at: datetime
     version: str
+
+
+class QueueHead(NamedTuple):
+    """What waits in one queue."""
+
+    length: int
+    waited_s: float  # by the job that was submitted first
 
 
 class JobReader:
@@ -132,6 +139,25 @@ class JobReader:
         for job_id in ids:
             pipe.hget(keys.job(job_id), "model")
         return [job_id for job_id, of in zip(ids, self._execute(pipe), strict=True) if of == model]  # two models may share a queue
+
+    def backlogs(self) -> dict[str, QueueHead]:
+        """Return the head of every queue that has jobs waiting in it."""
+        with store_errors():
+            names = sorted(cast("set[str]", self.client.smembers(keys.QUEUES)))
+        pipe = self.client.pipeline(transaction=False)
+        for name in names:
+            pipe.zcard(keys.queue(name))
+            pipe.zrange(keys.queue(name), 0, 0)
+        answers = self._execute(pipe)
+        found = [(name, count, first[0]) for name, count, first in zip(names, answers[::2], answers[1::2], strict=True) if first]
+        if not found:
+            return {}
+        pipe.time()
+        for _, _, job_id in found:
+            pipe.hget(keys.job(job_id), "created_at")
+        (seconds, micros), *created = self._execute(pipe)
+        now = seconds + micros / 1e6
+        return {name: QueueHead(count, max(0.0, now - float(at or now))) for (name, count, _), at in zip(found, created, strict=True)}
 
     def workers(self) -> list[WorkerInfo]:
         """Return the workers whose heartbeat has not lapsed."""

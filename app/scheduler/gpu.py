@@ -16,48 +16,22 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 
 from app.engines import device
-from app.engines.protocols import Embedded, Engine, Event, Failed, Finished, Frontend, Loading, Work
+from app.engines.protocols import Embedded, Event, Failed, Finished, Frontend, KeepsRequests, Work
 from app.errors import EngineFailed, InferenceError, ModelLoadFailed
 from app.log import get_logger
+from app.scheduler.books import MemoryBooks, Need
 from app.scheduler.breadcrumb import Breadcrumb, load_name
+from app.scheduler.stepping import EngineState, LoadFacts, PendingLoad, SteppedEngine
 
-__all__ = ["GpuThread", "LoadFacts"]
+__all__ = ["GpuThread"]
 
 log = get_logger("worker.gpu")
 
 _SMOOTHING = 0.2  # weight of the newest slice in an engine's mean
-
-
-@dataclass(frozen=True, slots=True)
-class LoadFacts:
-    """What a load cost."""
-
-    bytes: int
-    seconds: float
-
-
-@dataclass(slots=True)
-class _Resident:
-    engine: Engine
-    bytes: int
-    slice_s: float = 0.0
-    work: set[str] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class _Load:
-    model: str
-    frontend: Frontend
-    wanted_by: str  # who is charged if this load kills the process
-    done: Future[LoadFacts]
-    steps: Loading | None = None
-    began_s: float = 0.0
-    bytes_before: int = 0
 
 
 class GpuThread:
@@ -67,16 +41,28 @@ class GpuThread:
         emit: Receives every event, on the GPU thread; must not block.
         lost: Receives the id of a model whose engine was dropped because it failed as a whole.
         breadcrumb: Names the work of each slice before it.
+        books: Of memory; unset: without a budget.
+        lacks: Called when an engine begins or ends to lack memory; must not block.
     """
 
-    def __init__(self, emit: Callable[[Event], None], lost: Callable[[str], None], breadcrumb: Breadcrumb) -> None:
+    def __init__(
+        self,
+        emit: Callable[[Event], None],
+        lost: Callable[[str], None],
+        breadcrumb: Breadcrumb,
+        books: MemoryBooks | None = None,
+        lacks: Callable[[], None] = lambda: None,
+    ) -> None:
         self._emit = emit
         self._lost = lost
         self._breadcrumb = breadcrumb
+        self._books = books or MemoryBooks()
+        self._lacks = lacks
+        self._states: dict[str, EngineState] = {}
         self._commands: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
-        self._residents: dict[str, _Resident] = {}
-        self._loads: deque[_Load] = deque()
+        self._residents: dict[str, SteppedEngine] = {}
+        self._loads: deque[PendingLoad] = deque()
         self._stopping = False
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="gpu")
@@ -90,18 +76,23 @@ class GpuThread:
         self._order(self._begin_stop)
         self._thread.join()
 
-    def load(self, model: str, frontend: Frontend, wanted_by: str) -> Future[LoadFacts]:
+    def states(self) -> Mapping[str, EngineState]:
+        """Return what each engine in memory holds and lacks."""
+        return dict(self._states)
+
+    def load(self, model: str, frontend: Frontend, wanted_by: str, need: Need | None = None) -> Future[LoadFacts]:
         """Load a model after those asked for before it.
 
         Args:
             model: Its id.
             frontend: The half that is ready.
             wanted_by: Work id that the load is for.
+            need: What it is expected to take.
 
         Returns:
             Its cost, or :class:`ModelLoadFailed`; cancelled when the thread stops before.
         """
-        load = _Load(model, frontend, wanted_by, Future())
+        load = PendingLoad(model, frontend, wanted_by, need or Need(), Future())
         if not self._order(lambda: self._loads.append(load)):
             load.done.cancel()
         return load.done
@@ -176,8 +167,9 @@ class GpuThread:
         if self._loads and not self._stopping:
             self._load_slice(self._loads[0])
 
-    def _step(self, model: str, resident: _Resident) -> None:
+    def _step(self, model: str, resident: SteppedEngine) -> None:
         began = time.perf_counter()
+        watch = device.SliceMemory()
         try:
             self._breadcrumb.write(resident.engine.stepping())
             events = resident.engine.step()
@@ -188,12 +180,23 @@ class GpuThread:
             self._breadcrumb.write(())
         spent = time.perf_counter() - began
         resident.slice_s += _SMOOTHING * (spent - resident.slice_s) if resident.slice_s else spent
+        resident.most_slice_bytes = max(resident.most_slice_bytes, watch.most_bytes())
+        self._publish_state(model, resident)
         for event in events:
             if isinstance(event, Finished | Embedded | Failed):
                 resident.work.discard(event.id)
             self._emit(event)
 
-    def _drop_broken(self, model: str, resident: _Resident, error: BaseException) -> None:
+    def _publish_state(self, model: str, resident: SteppedEngine) -> None:
+        engine = resident.engine
+        wanted = engine.wanted_bytes if isinstance(engine, KeepsRequests) else 0
+        before = self._states.get(model)
+        at = before.wanted_at if before is not None and before.wanted_bytes and wanted else time.time() if wanted else 0.0
+        self._states[model] = EngineState(self._books.held_bytes(model), wanted, at, resident.most_slice_bytes)
+        if before is None or bool(before.wanted_bytes) != bool(wanted):
+            self._lacks()
+
+    def _drop_broken(self, model: str, resident: SteppedEngine, error: BaseException) -> None:
         """An engine failed as a whole, so its state is unknown: fail its work and free it; the next call loads it again."""
         log.error("engine.failed", model=model, error=type(error).__name__, exc_info=error)
         work, resident.work = resident.work, set()
@@ -202,13 +205,17 @@ class GpuThread:
         for work_id in work:
             self._emit(Failed(work_id, _engine_failed(model, error)))
 
-    def _load_slice(self, load: _Load) -> None:
+    def _load_slice(self, load: PendingLoad) -> None:
+        if load.steps is None:
+            self._books.begin_load(load.model, load.need)
+            if not self._books.may_load:
+                return  # requests of others still hold what it needs, and no new ones get any
         self._breadcrumb.write((load_name(load.model), load.wanted_by))
         try:
             if load.steps is None:
                 load.began_s = time.perf_counter()
                 load.bytes_before = device.active_bytes()
-                load.steps = load.frontend.open()
+                load.steps = load.frontend.open(self._books.account(load.model))
             engine = next(load.steps)
         except BaseException as error:  # noqa: BLE001 - loaders of five libraries raise anything on files of any origin
             self._end_failed_load(load, error)
@@ -218,20 +225,23 @@ class GpuThread:
         if engine is None:
             return
         facts = LoadFacts(max(0, device.active_bytes() - load.bytes_before), time.perf_counter() - load.began_s)
-        self._residents[load.model] = _Resident(engine, facts.bytes)
+        resident = self._residents[load.model] = SteppedEngine(engine, facts.bytes, load.need)
+        self._books.end_load(load.model, facts.bytes)
+        self._publish_state(load.model, resident)
         self._loads.popleft()
         log.info("model.loaded", model=load.model, bytes=facts.bytes, seconds=round(facts.seconds, 3))
         load.done.set_result(facts)
 
-    def _end_failed_load(self, load: _Load, error: BaseException) -> None:
+    def _end_failed_load(self, load: PendingLoad, error: BaseException) -> None:
         log.error("model.load_failed", model=load.model, error=type(error).__name__, exc_info=error)
         self._loads.popleft()
         load.steps = None
         text = f"{load.model} could not be loaded: {error}"
         failure = error if isinstance(error, InferenceError) else ModelLoadFailed(text, param="model")
         failure.__traceback__ = None  # its frames hold the half-loaded weights
-        load.done.set_exception(failure)
+        self._books.forget(load.model)
         device.release_memory()
+        load.done.set_exception(failure)
 
     def _unload(self, model: str) -> int:
         resident = self._residents.pop(model, None)
@@ -244,6 +254,8 @@ class GpuThread:
             log.exception("engine.close_failed", model=model, error=type(error).__name__)
         del resident
         device.release_memory()
+        self._books.forget(model)
+        self._states.pop(model, None)
         freed = before - device.active_bytes()
         log.info("model.unloaded", model=model, bytes=freed, seconds=round(time.perf_counter() - began, 3))
         return freed

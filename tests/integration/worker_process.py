@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -41,17 +42,24 @@ def scripted_catalog(folder: Path) -> Path:
 class WorkerProcess:
     """Keeps one worker running until :meth:`stop`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._environment = os.environ | {
-            "MLX_LOCAL_HOME": str(settings.home),
-            "MLX_LOCAL_REDIS_URL": str(settings.redis_url),
-            "MLX_LOCAL_CATALOG": str(settings.catalog),
-            "MLX_LOCAL_PROFILE": "starter",
-            "PYTHONPATH": str(_ROOT),
-            "MLX_DISABLE_COMPILE": "1",
-            "MLX_LOCAL_DRAIN_TIMEOUT": "1",
-        }
+    def __init__(self, settings: Settings, **more: str) -> None:
+        self._environment = (
+            os.environ
+            | more
+            | {
+                "MLX_LOCAL_HOME": str(settings.home),
+                "MLX_LOCAL_REDIS_URL": str(settings.redis_url),
+                "MLX_LOCAL_CATALOG": str(settings.catalog),
+                "MLX_LOCAL_PROFILE": "starter",
+                "PYTHONPATH": str(_ROOT),
+                "MLX_DISABLE_COMPILE": "1",
+                "MLX_LOCAL_DRAIN_TIMEOUT": "1",
+            }
+        )
+        if settings.memory_budget is not None:
+            self._environment["MLX_LOCAL_MEMORY_BUDGET"] = str(int(settings.memory_budget))
         self._log = settings.home / "worker.out"
+        self._events = settings.logs_dir / "worker.log"
         self._stopping = False
         self._started = threading.Event()
         self.starts = 0
@@ -62,6 +70,12 @@ class WorkerProcess:
         """Start the worker; return once the process exists."""
         self._thread.start()
         self._started.wait()
+
+    def said(self, event: str, model: str | None = None) -> list[str]:
+        """Return the models that the log tells an event of, in order; those of *model* alone where that is given."""
+        lines = self._events.read_text().splitlines() if self._events.exists() else []
+        told = [entry["model"] for line in lines if (entry := json.loads(line))["event"] == event]
+        return [name for name in told if model in {None, name}]
 
     def kill(self) -> None:
         """``kill -9``; it is started again at once."""

@@ -1,0 +1,57 @@
+"""The queues of this worker as the scheduler knows them: by model and lane, not by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from app.jobs import keys
+from app.jobs.record import Lane
+
+if TYPE_CHECKING:
+    from app.actors.consumer import WorkerBroker
+    from app.jobs.reading import QueueHead
+    from app.jobs.store import JobStore
+    from app.models.catalog import Catalog
+
+__all__ = ["QueueGates"]
+
+
+class QueueGates:
+    """Opens and closes queues, and says what waits in them.
+
+    Args:
+        broker: Has the consumers.
+        store: Knows what waits.
+        catalog: The models of this moment.
+    """
+
+    def __init__(self, broker: WorkerBroker, store: JobStore, catalog: Callable[[], Catalog]) -> None:
+        self._broker = broker
+        self._store = store
+        self._catalog = catalog
+
+    def set_limit(self, model: str, lane: Lane, limit: int) -> None:
+        """Let at most *limit* messages of a queue be in this process; once this returns with 0, nothing more is fetched."""
+        self._broker.set_limit(keys.queue_name(model, lane), limit)
+
+    def fetched(self, model: str, lane: Lane) -> int:
+        """Return how many messages of a queue are in this process: their jobs run, or are about to."""
+        return self._broker.fetched(keys.queue_name(model, lane))
+
+    def backlog(self) -> Mapping[str, Mapping[Lane, QueueHead]]:
+        """Return what waits in Redis, by model and lane.
+
+        Raises:
+            StoreUnavailable: Redis does not answer.
+        """
+        heads = self._store.backlogs()
+        if not heads:
+            return {}
+        found: dict[str, dict[Lane, QueueHead]] = {}
+        for spec in self._catalog():
+            for lane in Lane:
+                head = heads.get(keys.queue_name(spec.id, lane))
+                if head is not None:
+                    found.setdefault(spec.id, {})[lane] = head
+        return found

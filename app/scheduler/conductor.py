@@ -1,0 +1,164 @@
+"""Carries out the policy: looks at what waits and what is in memory, asks :mod:`app.scheduler.policy`, and does what it says.
+
+One thread, asleep until something happens that may change the plan (a message
+for a closed queue, an acknowledgement, the end of a load) or until the moment
+that the plan itself names. A plan is carried out in the order that keeps
+memory safe: gates close, models leave, a load begins, gates open.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from app.errors import StoreUnavailable
+from app.jobs.decoding import ModelState
+from app.jobs.record import Lane
+from app.log import get_logger
+from app.scheduler.plans import Plan
+from app.scheduler.policy import plan
+from app.scheduler.sentences import waiting_state
+
+if TYPE_CHECKING:
+    from app.jobs.reading import QueueHead
+    from app.scheduler.lookout import Lookout, Sight
+    from app.scheduler.residency import Residency
+
+__all__ = ["Conductor", "Gates"]
+
+log = get_logger("worker.conductor")
+
+_LOOK_EVERY_S = 5.0  # whatever was missed is found then
+_PAUSE_S = 0.005  # between two looks: many acknowledgements are one reason to look
+_RETRY_S = 0.5
+
+
+class Gates(Protocol):
+    """The queues, as the conductor sees them."""
+
+    def set_limit(self, model: str, lane: Lane, limit: int) -> None:
+        """Let at most *limit* messages of a queue be in this process; once this returns with 0, nothing more is fetched."""
+        ...
+
+    def fetched(self, model: str, lane: Lane) -> int:
+        """Return how many messages of a queue are in this process."""
+        ...
+
+    def backlog(self) -> Mapping[str, Mapping[Lane, QueueHead]]:
+        """Return what waits in Redis, by model and lane."""
+        ...
+
+
+class Conductor:
+    """Decides for one worker, again and again, which models are in memory and which queues may be fetched.
+
+    Args:
+        lookout: Sees what the policy must know.
+        residency: Loads and unloads.
+        gates: The queues.
+        report: Told of each change of a model's state; must be quick, and never wait.
+    """
+
+    def __init__(self, lookout: Lookout, residency: Residency, gates: Gates, report: Callable[[str, ModelState | None], None]) -> None:
+        self._lookout = lookout
+        self._residency = residency
+        self._gates = gates
+        self._report = report
+        self._told: dict[str, ModelState] = {}
+        self._opened: dict[tuple[str, Lane], int] = {}
+        self._contended = False
+        self._poked = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="conductor", daemon=True)
+
+    def start(self) -> None:
+        """Begin to conduct."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Decide nothing more."""
+        self._stopping.set()
+        self._poked.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=_LOOK_EVERY_S)
+
+    def poke(self) -> None:
+        """Look again soon: something happened that may change the plan."""
+        self._poked.set()
+
+    def acknowledged(self, left: int) -> None:
+        """Hear that a job of a queue has ended, of which *left* are still here."""
+        if not left or self._contended:
+            self._poked.set()
+
+    def _run(self) -> None:
+        pause_s = 0.0
+        while not self._stopping.is_set():
+            self._poked.wait(pause_s)
+            self._poked.clear()
+            if self._stopping.is_set():
+                return
+            try:
+                pause_s = self._conduct()
+            except StoreUnavailable:
+                pause_s = _RETRY_S
+            self._stopping.wait(_PAUSE_S)
+
+    def _conduct(self) -> float:
+        """Look, decide and act once; return for how long nothing changes by itself."""
+        seen = self._lookout.look()
+        made = plan(seen.world)
+        self._residency.refuse(seen.refusals)
+        self._carry_out(made, seen)
+        self._tell(made, seen)
+        # While somebody waits for memory every end of a job may be what he waits for.
+        self._contended = bool(made.leaving) or any(model not in seen.resident for model in made.reasons)
+        return _LOOK_EVERY_S if made.wake_at is None else min(_LOOK_EVERY_S, max(0.0, made.wake_at - seen.world.now))
+
+    def _carry_out(self, made: Plan, seen: Sight) -> None:
+        for queue in self._opened.keys() - made.gates.keys():
+            self._set(queue, 0)
+        self._close_and_narrow(made)
+        for model in made.unload:
+            if any(self._gates.fetched(model, lane) for lane in Lane):
+                continue  # fetched before its gate closed: their end is the next reason to look
+            if self._residency.unload(model):
+                log.info("model.leaves", model=model)
+        if made.load is not None:
+            spec = seen.specs[made.load]
+            log.info("model.comes", model=spec.id, need_bytes=seen.needs[spec.id].load_bytes)
+            self._residency.load(spec, seen.needs[spec.id])
+        for queue, limit in made.gates.items():
+            self._set(queue, limit)
+
+    def _close_and_narrow(self, made: Plan) -> None:
+        for queue, limit in made.gates.items():
+            if limit < self._opened.get(queue, 0):
+                self._set(queue, limit)
+
+    def _set(self, queue: tuple[str, Lane], limit: int) -> None:
+        if self._opened.get(queue, 0) != limit:
+            self._gates.set_limit(*queue, limit)
+        if limit:
+            self._opened[queue] = limit
+        else:
+            self._opened.pop(queue, None)
+
+    def _tell(self, made: Plan, seen: Sight) -> None:
+        """Report what has changed for those who look."""
+        now: dict[str, ModelState] = {
+            one.model: ModelState(state="resident", bytes=seen.weights[one.model]) for one in seen.world.residents
+        }
+        loading = self._residency.loading
+        if loading is not None:
+            now[loading] = ModelState(state="loading", detail=f"{loading} is being loaded.")
+        for model, reason in made.reasons.items():
+            if model not in now and (state := waiting_state(model, reason)) is not None:
+                now[model] = state
+        for model, error in seen.failed.items():
+            now.setdefault(model, ModelState(state="failed", detail=error.message))
+        for model in self._told.keys() | now.keys():
+            if self._told.get(model) != now.get(model):
+                self._report(model, now.get(model))
+        self._told = now
