@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from app.cli.home_files import write_home_files
 from app.models.catalog import load_catalog
-from app.models.hub import locate
+from app.models.hub import hub_cache, locate
 from app.models.removal import remove_files
 from app.settings import Settings, load_settings
 from tests.hub_server import HubServer, Repo, tiny_repo
@@ -69,6 +70,9 @@ def test_ctrl_c_ends_a_pull_and_the_next_one_goes_on(hub: HubServer, home_settin
     hub.repos["org/first"] = Repo({"config.json": CONFIG, "model.safetensors": weights}, sends_at_most=[5 * 1024**2], then="stall")
     with subprocess.Popen([*COMMAND, "models", "pull", "first"], env=environment(home_settings), stdout=subprocess.PIPE) as pulling:
         assert hub.stalled.wait(60)
+        # What the server has sent may still be in sockets: the promise is about what has come to the disk.
+        while sum(part.stat().st_size for part in hub_cache().rglob("*.incomplete")) < 4 * 1024**2:
+            time.sleep(0.02)
         pulling.send_signal(signal.SIGINT)
         assert pulling.wait(60) == 130
     hub.repos["org/first"] = Repo({"config.json": CONFIG, "model.safetensors": weights})
