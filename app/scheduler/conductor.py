@@ -129,6 +129,7 @@ class Conductor:
             spec = seen.specs[made.load]
             log.info("model.comes", model=spec.id, need_bytes=seen.needs[spec.id].load_bytes)
             self._residency.load(spec, seen.needs[spec.id])
+            self._poked.set()  # a plan that loads unloads nobody: what else is due comes now
         for queue, limit in made.gates.items():
             self._set(queue, limit)
 
