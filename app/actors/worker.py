@@ -109,7 +109,7 @@ class InferenceWorker:
             pressure=Pressure(settings.memory_watermark if settings.memory_watermark is not None else default_watermark_bytes(machine)),
             must_fetch=self._downloads.must_fetch,
         )
-        self._conductor = Conductor(lookout, self._residency, gates, self._presence.report)
+        self._conductor = Conductor(lookout, self._residency, gates, self._presence.report, self._hand_back)
         self._runner.errands[JobKind.DOWNLOAD] = self._downloads
         declare_actor(self._broker, self._runner.run)
         self._dramatiq = dramatiq.Worker(self._broker, worker_timeout=_IDLE_TIMEOUT_MS, worker_threads=_threads_for(self._catalog))
@@ -189,6 +189,11 @@ class InferenceWorker:
 
     def _acknowledged(self, left: int) -> None:
         self._conductor.acknowledged(left)
+
+    def _hand_back(self, model: str) -> None:
+        for run in self._runs.all():
+            if run.claim.model == model and not any(choice.begun for choice in run.choices):
+                self._runner.withdraw(run, Withdrawn.DRAINED)
 
     def _poke(self) -> None:
         self._conductor.poke()

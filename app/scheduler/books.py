@@ -77,6 +77,10 @@ class MemoryBooks:
         need = self._needs.get(model, Need())
         return self._weights.get(model, 0) + need.slice_bytes + self.ledger.reserved_of(model)
 
+    def wanted_bytes(self, model: str, lacking_bytes: int) -> int:
+        """Return what must be free beside *model* for a request that fits once the ledger's limit is *lacking_bytes* higher."""
+        return max(0, lacking_bytes + self.ledger.limit_bytes - self.ledger.reserved_of(model)) if lacking_bytes else 0
+
     def _move_limit(self) -> None:
         if self._budget_bytes is None:
             return

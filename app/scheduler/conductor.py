@@ -58,13 +58,22 @@ class Conductor:
         residency: Loads and unloads.
         gates: The queues.
         report: Told of each change of a model's state; must be quick, and never wait.
+        hand_back: Gives those jobs of a model back to their queue whose answers have not begun.
     """
 
-    def __init__(self, lookout: Lookout, residency: Residency, gates: Gates, report: Callable[[str, ModelState | None], None]) -> None:
+    def __init__(
+        self,
+        lookout: Lookout,
+        residency: Residency,
+        gates: Gates,
+        report: Callable[[str, ModelState | None], None],
+        hand_back: Callable[[str], None],
+    ) -> None:
         self._lookout = lookout
         self._residency = residency
         self._gates = gates
         self._report = report
+        self._hand_back = hand_back
         self._told: dict[str, ModelState] = {}
         self._opened: dict[tuple[str, Lane], int] = {}
         self._contended = False
@@ -120,6 +129,10 @@ class Conductor:
         for queue in self._opened.keys() - made.gates.keys():
             self._set(queue, 0)
         self._close_and_narrow(made)
+        for one in seen.world.residents:
+            if one.model in made.leaving and one.wanted_bytes:
+                # It makes room for others, and has jobs that wait for room themselves: they would keep it here for ever.
+                self._hand_back(one.model)
         for model in made.unload:
             if any(self._gates.fetched(model, lane) for lane in Lane):
                 continue  # fetched before its gate closed: their end is the next reason to look

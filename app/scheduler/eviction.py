@@ -102,7 +102,7 @@ def _harm(world: World, claim: Claim, one: Resident, *, pins_yield: bool) -> int
         return _idle_harm(world, one)
     if not one.interactive_leases and not world.backlog(one.model).asked:
         return _BATCH if claim.overdue or claim.lane is Lane.INTERACTIVE else None
-    return _BUSY if claim.overdue else None
+    return _BUSY if claim.overdue or _stuck(world, claim, one) else None
 
 
 def _arriving(world: World) -> list[Resident]:
@@ -114,7 +114,7 @@ def _arriving(world: World) -> list[Resident]:
 
 def _stuck(world: World, claim: Claim, one: Resident) -> bool:
     """Whether *one* waits for memory itself, and not for as long as the claim: else two that wait would wait for each other."""
-    return claim.overdue and one.wanted_bytes > 0 and (claim.since, claim.model) < (world.since(one.wanted_at), one.model)
+    return (claim.overdue or claim.grows) and one.wanted_bytes > 0 and (claim.since, claim.model) < (world.since(one.wanted_at), one.model)
 
 
 def _idle_harm(world: World, one: Resident) -> int:

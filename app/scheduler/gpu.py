@@ -189,7 +189,7 @@ class GpuThread:
 
     def _publish_state(self, model: str, resident: SteppedEngine) -> None:
         engine = resident.engine
-        wanted = engine.wanted_bytes if isinstance(engine, KeepsRequests) else 0
+        wanted = self._books.wanted_bytes(model, engine.wanted_bytes) if isinstance(engine, KeepsRequests) else 0
         before = self._states.get(model)
         at = before.wanted_at if before is not None and before.wanted_bytes and wanted else time.time() if wanted else 0.0
         self._states[model] = EngineState(self._books.held_bytes(model), wanted, at, resident.most_slice_bytes)

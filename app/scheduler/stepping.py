@@ -26,7 +26,7 @@ class EngineState:
     """What an engine holds and lacks, as of its last slice."""
 
     held_bytes: int  # weights, its slice's work, and what its requests keep
-    wanted_bytes: int = 0  # what the request at the head of its line lacks even with nobody beside it
+    wanted_bytes: int = 0  # what must be free for the request at the head of its line, where waiting for others' ends cannot help
     wanted_at: float = 0.0  # seconds since the epoch
     most_slice_bytes: int = 0  # the most that a slice took beyond what was in memory before it
 

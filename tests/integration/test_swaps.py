@@ -16,6 +16,7 @@ from app.jobs.gateway import JobGateway
 from app.jobs.record import JobKind, JobState, Lane
 from app.jobs.store import JobStore
 from app.jobs.submission import NewJob
+from app.models.footprint import read_footprint
 from app.models.spec import ModelSpec, Task
 from app.scheduler.needs import Needs
 from app.scheduler.peaks import Peaks
@@ -217,3 +218,36 @@ def test_a_worker_that_is_killed_while_models_change_leaves_nothing_behind(setti
 
     with working(settings, private_folder, catalog, 10 * GB) as (chosen, worker):
         asyncio.run(scenario(chosen, worker))
+
+
+def test_of_two_models_that_wait_for_each_others_memory_one_gives_way(
+    settings: Settings, private_folder: Path, tiny_model: Tiny, tmp_path: Path
+) -> None:
+    """Each has a request too long to fit beside the other, in a moment in which both are at work."""
+    folder = tiny_model("qwen3-f32")
+    spec = ModelSpec(id="one", repo=str(folder), tasks=(Task.CHAT,))
+    need = Needs(Peaks(tmp_path / "peaks.json"), cpu=True).of(spec, folder)
+    request = read_footprint(folder, (Task.CHAT,), 4096, cpu=True).one_request_bytes(100, 3000)
+    # Beside one model there is room for it, beside both there is not. The catalog says of each that it takes half its weights:
+    # so both come in, and a slice's work counts little.
+    budget = 2 * need.weights_bytes + request
+    catalog = "".join(entry(name, folder, f'memory = "{need.weights_bytes // 2}B"') for name in ("one", "two"))
+
+    def long(model: str, tokens: int) -> NewJob:
+        asked = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": tokens, "temperature": 0}
+        return NewJob(kind=JobKind.CHAT, model=model, lane=Lane.INTERACTIVE, request=asked, waited=False)
+
+    busy = [long(model, 400) for model in ("one", "two")]
+    giants = [long(model, 3000) for model in ("one", "two")]
+
+    async def scenario(chosen: Settings, worker: WorkerProcess) -> None:
+        gateway = await submit(chosen, *busy)
+        await until(lambda: set(worker.said("model.loaded")) == {"one", "two"})
+        for new in giants:
+            await gateway.submit(new)
+        assert set(await ends(gateway, *busy, *giants)) == {JobState.SUCCEEDED}
+        await gateway.close()
+
+    with working(settings, private_folder, catalog, budget) as (chosen, worker):
+        asyncio.run(scenario(chosen, worker))
+        assert len(worker.said("model.loaded")) > 2

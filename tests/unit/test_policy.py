@@ -291,3 +291,10 @@ def test_batch_work_leaves_a_quarter_of_the_slots_and_four_at_most(slots: int, f
 def test_a_model_that_the_catalog_lost_lets_its_jobs_fail_and_leaves_when_idle(lane: Lane) -> None:
     assert plan(_world(5, {}, backlogs={"gone": people()})).gates[("gone", lane)] == 1
     assert plan(_world(5, {}, _here("gone", 3))).unload == ("gone",)
+
+
+def test_of_two_that_wait_for_memory_the_younger_gives_way_at_once() -> None:
+    models = {"a": _facts(3), "b": _facts(3)}
+    older, younger = _busy("a", 3, wanted_bytes=2, wanted_at=NOW - 2), _busy("b", 3, wanted_bytes=2, wanted_at=NOW - 1)
+    assert plan(_world(7, models, older, younger)).leaving == ("b",)
+    assert plan(_world(7, models, older, replace(younger, wanted_bytes=0))).leaving == ()  # it works, and the older one waits
