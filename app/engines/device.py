@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 
 import mlx.core as mx
+import psutil
 
 from app.machine import detect
 
 __all__ = [
     "SliceMemory",
     "active_bytes",
+    "headroom_bytes",
     "memory_sizes",
     "on_cpu",
     "prefix_cache_bytes",
@@ -57,6 +59,12 @@ class SliceMemory:
     def most_bytes(self) -> int:
         """Return the most that was in use beyond what was before."""
         return max(0, int(mx.get_peak_memory()) - self._before)
+def headroom_bytes() -> int:
+    """Return how much may still be allocated before this machine, or what Metal recommends, is full."""
+    free = [int(psutil.virtual_memory().available) + int(mx.get_cache_memory())]
+    if mx.metal.is_available():
+        free.append(int(mx.device_info()["max_recommended_working_set_size"]) - int(mx.get_active_memory()))
+    return min(free)
 
 
 def retire_thread() -> None:

@@ -44,31 +44,31 @@ class KvAdmission:
             return None
         return RequestTooLarge(account.owner, self._alone(answer), account.most_bytes)
 
-    def fits(self, running: Collection[Answer], incoming: Answer) -> bool:
-        """Return whether *incoming* may enter beside *running*. Changes nothing."""
+    def fits(self, running: Collection[Answer], chosen: Collection[Answer], incoming: Answer) -> bool:
+        """Return whether *incoming* may enter beside *running*, with *chosen*, for whom room is reserved. Changes nothing."""
         if self._account is None:
             return True
         ledger, owner = self._account.ledger, self._account.owner
-        return ledger.fits(owner, self._together([*running, incoming], incoming), claimed=incoming is self._claimant)
+        return ledger.fits(owner, self._with(running, chosen, incoming), claimed=incoming is self._claimant)
 
     def may_overtake(self) -> bool:
         """Return whether answers behind the one that waits for room may still go before it."""
         return self._account is None or self._account.ledger.may_overtake(self._account.owner)
 
-    def admit(self, running: Collection[Answer], incoming: Answer) -> bool:
-        """Reserve for *incoming* beside *running*; return whether that was possible."""
+    def admit(self, running: Collection[Answer], chosen: Collection[Answer], incoming: Answer) -> bool:
+        """Reserve for *incoming* too, beside *running* and with *chosen*; return whether that was possible."""
         if self._account is None:
             return True
         ledger, owner = self._account.ledger, self._account.owner
-        done = ledger.reserve(owner, self._together([*running, incoming], incoming), claimed=incoming is self._claimant)
+        done = ledger.reserve(owner, self._with(running, chosen, incoming), claimed=incoming is self._claimant)
         if done and incoming is self._claimant:
             self._claimant = None
         return done
 
-    def settle(self, running: Collection[Answer], reading: Answer | None) -> None:
-        """Give back what *running* does not need any more; *reading* is the one of them whose prompt is being read."""
+    def settle(self, running: Collection[Answer], reading: Collection[Answer]) -> None:
+        """Give back what is not needed any more by *running* and, beside them, *reading*, whose prompts are on their way in."""
         if self._account is not None:
-            self._account.ledger.reserve(self._account.owner, self._together(running, reading))
+            self._account.ledger.reserve(self._account.owner, self._together([*running, *reading], reading))
 
     def wait_for_room(self, answer: Answer | None) -> None:
         """Note that *answer* is next in line and found no room; None: nobody waits for that."""
@@ -90,9 +90,11 @@ class KvAdmission:
         """Return what the prefix cache may grow to, *most_bytes* at most; *shrink* as :meth:`KvLedger.lend` has it."""
         return most_bytes if self._account is None else self._account.ledger.lend(self._account.owner, most_bytes, shrink)
 
-    def piece_tokens(self, answer: Answer) -> int | None:
-        """Return how many tokens of its prompt one slice may read, None: as many as the pace allows."""
-        return None if self._footprint is None else self._footprint.piece_tokens(len(answer.tokens))
+    def piece_tokens(self, answers: Collection[Answer]) -> int | None:
+        """Return how many tokens of their prompts, all together, one slice may read; None: as many as the pace allows."""
+        if self._footprint is None:
+            return None
+        return self._footprint.piece_tokens(max((len(answer.tokens) for answer in answers), default=0))
 
     def close(self) -> None:
         """Give everything back: the engine is gone."""
@@ -100,10 +102,15 @@ class KvAdmission:
             self._account.ledger.release(self._account.owner)
 
     def _alone(self, answer: Answer) -> int:
-        return self._together([answer], answer)
+        return self._together([answer], [answer])
 
-    def _together(self, answers: Collection[Answer], reading: Answer | None) -> int:
+    def _with(self, running: Collection[Answer], chosen: Collection[Answer], incoming: Answer) -> int:
+        return self._together([*running, *chosen, incoming], [*chosen, incoming])
+
+    def _together(self, answers: Collection[Answer], reading: Collection[Answer]) -> int:
         if self._footprint is None or not answers:
             return 0
         longest = max(len(answer.work.prompt) + answer.work.max_tokens for answer in answers)
-        return self._footprint.batch_bytes(longest, len(answers), 0 if reading is None else len(reading.tokens))
+        # Prompts that are read together are padded to the longest of them.
+        prompts = len(reading) * max((len(answer.tokens) for answer in reading), default=0)
+        return self._footprint.batch_bytes(longest, len(answers), prompts)

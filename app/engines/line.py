@@ -1,14 +1,15 @@
 """Answers that wait to enter a batch, and whose turn it is. Pure: knows no mlx and no clock.
 
-They enter in the order they came, with two exceptions, each bounded. A request's
-further answers leave a quarter of the slots to others' first ones and let those
-pass. An answer that finds no room in memory is overtaken by smaller ones.
+They enter in the order they came, one or several with a step. There are two
+exceptions, each bounded. A request's further answers leave a quarter of the slots
+to others' first ones and let those pass. An answer that finds no room in memory
+is overtaken by smaller ones.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from app.engines.answer import Answer
 from app.engines.kv_admission import KvAdmission
@@ -59,56 +60,67 @@ class Line:
             self._waiting = deque(answer for answer in self._waiting if answer.finish is None)
         return finished
 
-    def next(self, running: Collection[Answer]) -> Answer | None:
-        """Return who may enter beside *running* now. Changes nothing, so that asked twice it answers the same."""
-        if len(running) >= self._slots:
+    def next(self, running: Collection[Answer], chosen: Collection[Answer] = ()) -> Answer | None:
+        """Return who may enter beside *running*, with *chosen*. Changes nothing, so that asked twice it answers the same."""
+        company = [*running, *chosen]
+        if len(company) >= self._slots:
             return None
-        head = self._head(running)
-        if head is None or _kept_apart(head, running):
+        head = self._head(company)
+        if head is None or _kept_apart(head, company):
             return None
-        if self._kv.fits(running, head):
+        if self._kv.fits(running, chosen, head):
             return head
         if not self._kv.may_overtake():
             return None
-        return next((answer for answer in self._waiting if answer is not head and self._may_overtake(answer, running)), None)
+        ready = (answer for answer in self._waiting if answer is not head and _may_overtake(answer, company))
+        return next((answer for answer in ready if self._kv.fits(running, chosen, answer)), None)
 
-    def enter(self, running: Collection[Answer]) -> Answer | None:
-        """Take out who may enter beside *running*, with room reserved for it; note who found no room."""
-        answer = self.next(running)
-        self._claim(answer, running)
-        if answer is None or not self._kv.admit(running, answer):
+    def enter(
+        self, running: Collection[Answer], chosen: Collection[Answer] = (), joins: Callable[[Answer], bool] = lambda _: True
+    ) -> Answer | None:
+        """Take out who may enter now, with room reserved for it; note who found no room.
+
+        Args:
+            running: Those who are in.
+            chosen: Those who enter with it: earlier answers of this method, since the last step.
+            joins: Says whether it may enter with *chosen*. If not, it waits, and so do those behind it.
+        """
+        answer = self.next(running, chosen)
+        self._claim(answer, running, chosen)
+        if answer is None or not joins(answer) or not self._kv.admit(running, chosen, answer):
             return None
         self._waiting.remove(answer)
         others_wait = any(other.work.extra for other in self._waiting)
         self._overtaken = self._overtaken + 1 if others_wait and not answer.work.extra else 0
         return answer
 
-    def _claim(self, entering: Answer | None, running: Collection[Answer]) -> None:
+    def _claim(self, entering: Answer | None, running: Collection[Answer], chosen: Collection[Answer]) -> None:
         """Note whether the head waits for room. While no slot is free it waits for that, and what it claimed stands."""
-        if len(running) >= self._slots:
+        company = [*running, *chosen]
+        if len(company) >= self._slots:
             return
-        head = self._head(running)
+        head = self._head(company)
         if head is None or head is not entering:
-            waits = head is not None and not _kept_apart(head, running) and not self._kv.fits(running, head)
+            waits = head is not None and not _kept_apart(head, company) and not self._kv.fits(running, chosen, head)
             self._kv.wait_for_room(head if waits else None)
 
-    def _head(self, running: Collection[Answer]) -> Answer | None:
+    def _head(self, company: Collection[Answer]) -> Answer | None:
         """Return whose turn it is: a request's first answer, unless a further one has been overtaken often enough."""
         unfinished = [answer for answer in self._waiting if answer.finish is None]
         first = next((answer for answer in unfinished if not answer.work.extra), None)
         further = next((answer for answer in unfinished if answer.work.extra), None)
         if further is None or (first is not None and self._overtaken < _MOST_OVERTAKEN):
             return first
-        if first is None and len(running) >= self._slots - self._slots // 4:
+        if first is None and len(company) >= self._slots - self._slots // 4:
             return None
         return further
 
-    def _may_overtake(self, answer: Answer, running: Collection[Answer]) -> bool:
-        ready = answer.finish is None and not answer.work.extra and not _kept_apart(answer, running)
-        return ready and self._kv.fits(running, answer)
+
+def _may_overtake(answer: Answer, company: Collection[Answer]) -> bool:
+    return answer.finish is None and not answer.work.extra and not _kept_apart(answer, company)
 
 
-def _kept_apart(answer: Answer, running: Iterable[Answer]) -> bool:
-    """Return whether *answer* must wait because it, or one that runs, may share a slice with nobody."""
-    others = [*running]
+def _kept_apart(answer: Answer, company: Iterable[Answer]) -> bool:
+    """Return whether *answer* must wait because it, or one of *company*, may share a slice with nobody."""
+    others = [*company]
     return bool(others) and (answer.alone or any(other.alone for other in others))

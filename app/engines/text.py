@@ -1,8 +1,9 @@
 """The engine that generates text: continuous batching over one language model.
 
-Requests enter in the order of their line, one prompt being read at a time, while
-every other answer goes on; each when all that its prompt and its tokens may take
-is reserved. What a request gets does not depend on its company.
+Requests enter in the order of their line, one prompt being read at a time or several
+short ones together, while every other answer goes on; each when all that its prompt
+and its tokens may take is reserved, beside those who enter with it. What a request
+gets does not depend on its company.
 A failure ends the request that caused it: when several shared the slice, each
 is tried again by itself, from the tokens that it has.
 """
@@ -92,6 +93,7 @@ class TextEngine:
         self._kv = kv or KvAdmission(None, None)
         self._pace = Pace(start=256, least=64, most=PIECE_TOKENS_CPU if on_cpu() else PIECE_TOKENS)
         self._line = Line(slots, self._kv)
+        self._entering: list[Answer] = []  # room is reserved for them; they enter with the next step
         self._running: dict[int, Answer] = {}  # row of the batch -> answer, in order of admission
         self._refused: list[Failed] = []  # to be told with the next step
         self._batch = self._new_batch()
@@ -117,6 +119,10 @@ class TextEngine:
         """Forget *work_id* and free its slot and its keys and values."""
         self._refused = [failed for failed in self._refused if failed.id != work_id]
         self._line.leave(work_id)
+        entering = len(self._entering)
+        self._entering = [answer for answer in self._entering if answer.work.id != work_id]
+        if len(self._entering) < entering:
+            self._settle()
         for row in [row for row, answer in self._running.items() if answer.work.id == work_id]:
             del self._running[row]
             try:
@@ -128,7 +134,7 @@ class TextEngine:
     @property
     def has_work(self) -> bool:
         """Whether ``step`` would do anything."""
-        return bool(self._line or self._running or self._refused)
+        return bool(self._line or self._entering or self._running or self._refused)
 
     @property
     def wanted_bytes(self) -> int:
@@ -136,21 +142,27 @@ class TextEngine:
         return self._kv.wanted_bytes
 
     def stepping(self) -> Sequence[str]:
-        """Return the answers that the next step touches: all that run, and the one it will admit."""
-        answers = list(self._running.values())
-        incoming = None if self._batch.prefilling else self._line.next(answers)
-        return [answer.work.id for answer in (answers if incoming is None else [*answers, incoming])]
+        """Choose who enters with the next step, and return all that it touches: those who run, and those who enter."""
+        self._choose()
+        return [answer.work.id for answer in (*self._running.values(), *self._joining())]
 
     def step(self) -> Sequence[Event]:
-        """Admit who may enter, decode one token of every answer, and read one piece of one prompt."""
-        events = self._admit()
-        if not self._running:
-            return events
+        """Let in who was chosen, decode one token of every answer, and read one piece of the prompts on their way in."""
+        if not self._entering:
+            self._choose()
+        events = [*self._refused, *(_finished(answer) for answer in self._line.take_finished()), *self._enter()]
+        self._refused.clear()
+        if self._running:
+            events.extend(self._advance())
+        return events
+
+    def _advance(self) -> list[Event]:
+        events: list[Event] = []
         running = len(self._running)
         try:
             tick = self._batch.step()
         except LIBRARY_ERRORS as error:
-            return [*events, *self._recover(error)]
+            return self._recover(error)
         for row, cached in tick.prefilled:
             answer = self._running[row]
             answer.cached_tokens = min(cached, len(answer.work.prompt))
@@ -166,33 +178,57 @@ class TextEngine:
     def close(self) -> None:
         """Drop weights, answers and prefix cache."""
         self._line.clear()
+        self._entering.clear()
         self._running.clear()
         self._kv.close()
         self._batch.close()
         del self._batch, self._model
         release_memory()
 
-    def _admit(self) -> list[Event]:
-        """Let the next answer in if it may enter. One that an earlier attempt had completed ends here, untouched by the GPU."""
-        events: list[Event] = [*self._refused, *(_finished(answer) for answer in self._line.take_finished())]
-        self._refused.clear()
-        answer = None if self._batch.prefilling else self._line.enter(self._running.values())
-        if answer is None:
-            return events
-        self._let_cache_grow()
-        piece = self._kv.piece_tokens(answer)
-        try:
-            row = self._batch.insert(answer.tokens, len(answer.ids), answer.missing, answer.work.sampling, answer.work.logprobs, piece)
-        except LIBRARY_ERRORS as error:
+    def _choose(self) -> None:
+        """Choose who enters with the next step, besides those who were chosen, and reserve room for them."""
+        if self._batch.prefilling:
+            return
+        chosen = len(self._entering)
+        while (answer := self._line.enter(self._running.values(), self._entering, self._joins)) is not None:
+            self._entering.append(answer)
+        if len(self._entering) > chosen:
+            self._let_cache_grow()
+
+    def _joins(self, answer: Answer) -> bool:
+        """Return whether the batch reads *answer*'s prompt together with those of all that were chosen."""
+        return self._read_together([*self._entering, answer])
+
+    def _joining(self) -> Sequence[Answer]:
+        """Return who of the chosen enters: all, unless room for the last took from the prefix cache what was held of the first."""
+        ends = range(len(self._entering), 0, -1)
+        return next((self._entering[:end] for end in ends if self._read_together(self._entering[:end])), [])
+
+    def _read_together(self, answers: Sequence[Answer]) -> bool:
+        return self._batch.takes([answer.tokens for answer in answers], self._kv.piece_tokens(answers))
+
+    def _enter(self) -> list[Event]:
+        """Let in who was chosen."""
+        joining = self._joining()
+        self._entering = self._entering[len(joining) :]
+        piece = self._kv.piece_tokens(joining)
+        failed: list[Event] = []
+        for answer in joining:
+            try:
+                row = self._batch.insert(answer.tokens, len(answer.ids), answer.missing, answer.work.sampling, answer.work.logprobs, piece)
+            except LIBRARY_ERRORS as error:
+                failed.append(Failed(answer.work.id, engine_failed(error)))
+            else:
+                self._running[row] = answer
+        if failed:
             self._settle()
-            return [*events, Failed(answer.work.id, engine_failed(error))]
-        self._running[row] = answer
-        return events
+        return failed
 
     def _settle(self) -> None:
         """Give back what those who left do not need any more."""
-        reading = next(reversed(self._running.values()), None) if self._batch.prefilling else None
-        self._kv.settle(self._running.values(), reading)
+        incoming = set(self._batch.reading)
+        reading = [answer for row, answer in self._running.items() if row in incoming]
+        self._kv.settle([answer for row, answer in self._running.items() if row not in incoming], [*reading, *self._entering])
         self._let_cache_grow()
 
     def _let_cache_grow(self) -> None:
@@ -212,7 +248,7 @@ class TextEngine:
         events: list[Event] = [Tokens(answer.work.id, (token,), answer.take(token), seen)]
         if answer.finish is not None:
             del self._running[row]
-            self._batch.remove(row)  # a stop string is known here alone; at any other end the row has left
+            self._batch.remove(row, keep=True)  # a stop string is known here alone; at any other end the row has left
             events.append(_finished(answer))
         return events
 
@@ -236,8 +272,9 @@ class TextEngine:
 
     def _restart(self) -> None:
         """Begin a new batch, since the old one's state is unknown. What ran goes to the head of the line."""
-        self._line.rejoin(self._running.values())
+        self._line.rejoin([*self._running.values(), *self._entering])
         self._running.clear()
+        self._entering.clear()
         self._batch.close()
         self._batch = self._new_batch()
         self._settle()

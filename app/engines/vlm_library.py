@@ -1,25 +1,20 @@
 """The parts of mlx-vlm that we use, and the one door to them.
 
 Its batch generator decodes every row one step, then prefills one piece of one
-prompt. This adapter gives each row its own sampling, keeps order and sizes, and
-is the only module that knows the generator's private names: ``_prompt_batch``
-and, of it, ``prefill_step_size`` and ``_processed_prompt_columns``.
+prompt. This adapter gives each row its own sampling and keeps order and sizes;
+what we change of the generator itself is in :mod:`app.engines.vlm_library_generator`.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import mlx.core as mx
 from mlx import nn
-from mlx_vlm.apc import APCManager
-from mlx_vlm.generate import BatchGenerator
 from mlx_vlm.utils import get_model_and_args, load_model
 
 from app.engines.bias import LogitBias
@@ -28,21 +23,19 @@ from app.engines.pace import Pace
 from app.engines.penalties import penalties_of
 from app.engines.protocols import Sampling
 from app.engines.sampling import NOT_A_TOKEN, Draw
+from app.engines.vlm_library_generator import Generator
 
-__all__ = ["TextBatch", "Tick", "has_text_model", "load_lazily", "prefix_cache"]
+__all__ = ["TextBatch", "Tick", "has_text_model", "load_lazily"]
 
-_GIB: Final = 1024**3
-# Prefixes are shared in blocks of this many tokens. Every piece of a prompt looks at every block, and keeping one
-# costs an evaluation, so long prompts are kept whole, and shared up to any block all the same.
-_BLOCK_TOKENS: Final = 32
-_BLOCKS: Final = 1024
-_WHOLE_FROM_TOKENS: Final = 1024
-# How many are kept whole. Models with recurrent layers cannot be cut at a block: of them whole states are kept,
-# one at the end of each prompt and one every so many tokens.
-_WHOLE: Final = 16
-_STATE_TOKENS: Final = 1024
-# Memory that the cache leaves free for others; prompts leave it before that is touched.
-_RESERVE_GIB: Final = 0.5
+# Families whose prompts may be read together, since each is then read as it is alone: tests/conformance/test_company.py
+# shows it of each. Others' positions or states depend on the padding.
+_EXACT_TOGETHER: Final = frozenset({"llama", "qwen3"})
+# So many tokens of short prompts may be read together even when the pace is below that: it sinks for long contexts, of
+# which a token costs several times as much.
+_TOGETHER_TOKENS: Final = 192
+_SHORT_TOKENS: Final = 256
+# Shorter texts are read again as quickly as they are kept: of them the prompts alone are.
+_KEPT_WITH_ANSWER_TOKENS: Final = 128
 
 
 def has_text_model(config: Mapping[str, Any]) -> bool:
@@ -59,19 +52,6 @@ def load_lazily(directory: Path) -> nn.Module:
     return load_model(directory, lazy=True)
 
 
-def prefix_cache(most_bytes: int) -> APCManager:
-    """Return a store of prompts read before, at most *most_bytes* large."""
-    limits = {
-        "memory_max_gb": most_bytes / _GIB,
-        "memory_reserve_gb": _RESERVE_GIB,
-        "checkpoint_entries": _WHOLE,
-        "checkpoint_interval_tokens": _STATE_TOKENS,
-    }
-    # The one limit that is read from the environment alone.
-    os.environ.setdefault("APC_LAYER_MAJOR_MEMORY_MIN_TOKENS", str(_WHOLE_FROM_TOKENS))
-    return APCManager(num_blocks=_BLOCKS, block_size=_BLOCK_TOKENS, overrides=limits)
-
-
 @dataclass(frozen=True, slots=True)
 class Tick:
     """What one step did."""
@@ -81,8 +61,24 @@ class Tick:
     drawn: Mapping[int, Drawn] = field(default_factory=dict)  # row -> how likely its token was, for rows that ask
 
 
+@dataclass(slots=True)
+class _Row:
+    """One request in the batch."""
+
+    sampling: Sampling
+    answered: int  # tokens that an earlier attempt drew
+    missing: int  # tokens that it may still have
+    tokens: list[int]  # all that the model has read, or is reading, of it
+
+    def take(self, token: int) -> bool:
+        """Add *token*; return whether it is the last that the row may have."""
+        self.tokens.append(token)
+        self.missing -= 1
+        return self.missing <= 0
+
+
 class TextBatch:
-    """Rows that decode together while at most one prompt is prefilled beside them.
+    """Rows that decode together while one prompt, or several short ones, are prefilled beside them.
 
     A row leaves by itself after an end token, after its last token, or after ``NOT_A_TOKEN``.
     """
@@ -90,33 +86,54 @@ class TextBatch:
     def __init__(self, model: nn.Module, *, slots: int, eos_token_ids: frozenset[int], cache_bytes: int, pace: Pace) -> None:
         self._model = model
         self._pace = pace
-        self._samplings: dict[int, tuple[Sampling, int]] = {}  # row -> its parameters, tokens drawn by an earlier attempt
+        self._ends = eos_token_ids | {NOT_A_TOKEN}
+        self._rows: dict[int, _Row] = {}
         self._order: list[int] = []  # rows that decode, as the generator has them
-        self._incoming: int | None = None
-        self._piece: int | None = None  # tokens of the incoming prompt that a step may read, None: as many as the pace allows
+        self._incoming: list[int] = []
+        self._piece: int | None = None  # tokens of the incoming prompts that a step may read, None: as many as the pace allows
+        self._together = getattr(model.config, "model_type", None) in _EXACT_TOGETHER
         self._draw: Draw | None = None  # of the rows in _order
         self._likelihoods = Likelihoods()
         self._decode_s = 0.0
-        self._generator = BatchGenerator(
+        self._generator = Generator(
             model.language_model,
-            cast("Any", _stop_rule(eos_token_ids)),
-            sampler=cast("Any", self),  # it asks for sample_target, which its signature does not say
+            piece=pace.size,
+            cache_bytes=cache_bytes,
+            sampler=self,  # it asks for sample_target, which its signature does not say
             completion_batch_size=slots,
-            # One prompt at a time: it may enter as soon as a slot is free, and some models are exact in no other way.
-            prefill_batch_size=1,
-            prefill_step_size=pace.size,
             compute_logprobs=False,
             stream=mx.default_stream(mx.default_device()),
-            apc_manager=prefix_cache(cache_bytes) if cache_bytes else None,
         )
-        # All that close() undoes is the wired limit, which belongs to the process (device.settle_device): with
-        # several engines, each would restore what it found, in any order.
-        self._generator.close()
 
     @property
     def prefilling(self) -> bool:
-        """Whether a prompt is on its way in; no other may be inserted."""
+        """Whether a prompt is on its way in."""
         return bool(self._generator.has_pending_prompts)
+
+    @property
+    def reading(self) -> Sequence[int]:
+        """The rows whose prompts are on their way in."""
+        return self._generator.incoming
+
+    def takes(self, prompts: Sequence[Sequence[int]], piece: int | None = None) -> bool:
+        """Return whether *prompts* may all be inserted before the next step: any one, or several that make a piece.
+
+        Args:
+            prompts: All that the model must read of each.
+            piece: Tokens of them together that a step may read; None: as many as the pace allows.
+        """
+        if self.prefilling:
+            return False
+        if len(prompts) <= 1:
+            return True
+        unread = [self._generator.unread(tokens) for tokens in prompts]
+        shared = max(len(tokens) - left for tokens, left in zip(prompts, unread, strict=True))
+        if shared + max(unread) > max(len(tokens) for tokens in prompts):
+            return False  # what is held of one stands before what is unread of another: longer rows than anybody reserved
+        short = all(len(tokens) <= _SHORT_TOKENS for tokens in prompts)
+        most = self._most_together() if short else self._pace.size
+        most = most if piece is None else min(most, piece)
+        return self._together and max(unread) <= self._pace.size and max(unread) * len(prompts) <= most
 
     def insert(
         self, tokens: Sequence[int], answered: int, most: int, sampling: Sampling, logprobs: int | None = None, piece: int | None = None
@@ -129,7 +146,7 @@ class TextBatch:
             most: Tokens to draw at most.
             sampling: How to draw them.
             logprobs: Say how likely they were, beside so many of the likeliest; None: do not.
-            piece: Tokens of the prompt that a step may read; None: as many as the pace allows.
+            piece: Tokens of this prompt, and of those inserted with it, that a step may read; None: as many as the pace allows.
         """
         self._piece = piece
         ids = list(tokens)
@@ -142,57 +159,53 @@ class TextBatch:
         changes = [change for change in (penalties, bias) if change is not None]
         before = Before() if changes and logprobs is not None else None
         processors: list[Callable[[mx.array, mx.array], mx.array]] = [*([before] if before else []), *changes]
-        (row,) = self._generator.insert([ids], max_tokens=[most], prompt_kwargs=[extras], logits_processors=[processors])
-        self._samplings[row] = (sampling, answered)
+        # One more than the row may have: it leaves when we say so, and its keys and values can be kept before it does.
+        (row,) = self._generator.insert([ids], max_tokens=[most + 1], prompt_kwargs=[extras], logits_processors=[processors])
+        self._rows[row] = _Row(sampling, answered, most, ids)
         if logprobs is not None:
             self._likelihoods.ask(row, logprobs, before)
-        self._incoming = row
         return int(row)
 
     def step(self) -> Tick:
-        """Decode one token of every row, and prefill one piece of the incoming prompt."""
-        prefilling = self.prefilling
-        before = self._columns()
-        self._set_piece()
+        """Decode one token of every row, and prefill one piece of the incoming prompts."""
+        self._incoming = self._generator.incoming
+        rows = len(self._incoming)
+        before = self._generator.columns
+        self._set_piece(rows)
         seen = self._likelihoods.begin_step()
         started = time.perf_counter()
         prompts, responses = self._generator.next()
-        if prefilling:
+        if rows:
             # A piece is only queued by next(). Waiting for it keeps slices bounded; without prompts the queued
             # decode step may run on while the caller handles this one's tokens.
             mx.synchronize(self._generator.stream)
-        self._learn(time.perf_counter() - started, prefilling=prefilling, piece=self._columns() - before)
+        read = max((int(prompt.prompt_tokens) - int(prompt.cached_tokens) for prompt in prompts), default=self._generator.columns)
+        self._learn(time.perf_counter() - started, prefilling=rows > 0, piece=(read - before) * rows)
         if [response.uid for response in responses] != self._order:
             msg = "the batch generator changed the order of its rows"
             raise RuntimeError(msg)
         drawn = self._likelihoods.end_step(seen, [response.uid for response in responses])
-        for response in responses:
-            if response.finish_reason is not None:
-                self._forget(response.uid)
+        tokens = [(int(response.uid), int(response.token)) for response in responses]
+        self._leave([row for row, token in tokens if self._rows[row].take(token) or token in self._ends])
         prefilled = tuple((int(prompt.uid), int(prompt.cached_tokens)) for prompt in prompts)
         for row, _ in prefilled:
-            self._incoming = None
             self._order.append(row)
             self._draw = None
-        return Tick(prefilled, tuple((int(response.uid), int(response.token)) for response in responses), drawn)
+        return Tick(prefilled, tuple(tokens), drawn)
 
-    def remove(self, row: int) -> None:
-        """End *row* now; one that has left already is ignored."""
-        if row in self._samplings:
+    def remove(self, row: int, *, keep: bool = False) -> None:
+        """End *row* now, and *keep* what was read of it if asked to; one that has left already is ignored."""
+        if row not in self._rows:
+            return
+        if keep and row in self._order:
+            self._leave([row])
+        else:
             self._generator.remove(row)
             self._forget(row)
 
     def limit_prefix_cache(self, most_bytes: int) -> int:
         """Keep at most *most_bytes* of prompts read before, from now on. Return what may be kept: more while some of it is in use."""
-        cache = self._generator.apc_manager
-        if cache is None:
-            return 0
-        grows = most_bytes >= cache.memory_max_bytes
-        cache.memory_max_bytes = most_bytes
-        if grows:
-            return most_bytes  # without a look at every block, which takes milliseconds
-        cache.prepare_prefill(0)  # drops what is over the limit
-        return max(most_bytes, int(cache.resident_bytes()))
+        return self._generator.limit_prefix_cache(most_bytes)
 
     def close(self) -> None:
         """Drop every array: rows, queued steps, prefix cache."""
@@ -202,57 +215,48 @@ class TextBatch:
         self._draw = None
 
     def sample_target(self, logprobs: mx.array, *, row_ids: Sequence[int], positions: Sequence[int]) -> mx.array:
-        """Draw tokens: called by the generator, with position 0 for the incoming row and from 1 on for the others."""
+        """Draw tokens: called by the generator, with position 0 for the incoming rows and from 1 on for the others."""
         del row_ids  # always zero
-        if positions[0] == 0 and self._incoming is not None:
-            rows = [self._incoming]
-            sampling, answered = self._samplings[self._incoming]
-            tokens = Draw([sampling])(logprobs, [answered])
+        if positions[0] == 0:
+            rows = self._incoming
+            draw = Draw([self._rows[row].sampling for row in rows])
         else:
             rows = self._order
-            if self._draw is None:
-                self._draw = Draw([self._samplings[row][0] for row in rows])
-            tokens = self._draw(logprobs, [place + self._samplings[row][1] for row, place in zip(rows, positions, strict=True)])
+            draw = self._draw = self._draw or Draw([self._rows[row].sampling for row in rows])
+        tokens = draw(logprobs, [place + self._rows[row].answered for row, place in zip(rows, positions, strict=True)])
         self._likelihoods.look(rows, logprobs, tokens)
         return tokens
 
+    def _leave(self, rows: Sequence[int]) -> None:
+        """End *rows*, which decode, and keep what is worth it for prompts that go on from there."""
+        for row in rows:
+            tokens = self._rows[row].tokens
+            if len(tokens) >= _KEPT_WITH_ANSWER_TOKENS and NOT_A_TOKEN not in tokens[-1:]:
+                self._generator.keep(row, tokens)
+        if rows:
+            self._generator.leave(rows)
+        for row in rows:
+            self._forget(row)
+
     def _forget(self, row: int) -> None:
-        del self._samplings[row]
+        del self._rows[row]
         self._likelihoods.forget(row)
-        if row == self._incoming:
-            self._incoming = None
-        else:
+        if row in self._order:
             self._order.remove(row)
             self._draw = None
 
-    def _set_piece(self) -> None:
-        size = self._pace.size if self._piece is None else min(self._pace.size, self._piece)
-        self._generator.prefill_step_size = size
-        prompt = self._generator._prompt_batch  # noqa: SLF001 - see the module's docstring
-        if prompt is not None and prompt.prefill_step_size is not None:
-            prompt.prefill_step_size = size
+    def _most_together(self) -> int:
+        """Return how many tokens of several short prompts a step may read."""
+        return max(self._pace.size, _TOGETHER_TOKENS)
 
-    def _columns(self) -> int:
-        prompt = self._generator._prompt_batch  # noqa: SLF001 - see the module's docstring
-        return 0 if prompt is None else int(prompt._processed_prompt_columns)  # noqa: SLF001
+    def _set_piece(self, rows: int) -> None:
+        """Bound what the next step reads of each of *rows* prompts. More is unread than they came with if the prefix cache gave way."""
+        together = self._most_together() if self._piece is None else min(self._most_together(), self._piece)
+        self._generator.set_piece(max(1, min(self._pace.size, together // max(1, rows))))
 
     def _learn(self, seconds: float, *, prefilling: bool, piece: int) -> None:
         """Learn from a step: what decoding takes from one without a prompt, what a piece takes from the rest."""
         if not prefilling:
             self._decode_s = 0.8 * self._decode_s + 0.2 * seconds if self._decode_s else seconds
-        elif piece > 0:  # the last step of a prompt reads one token and keeps the prefix: it teaches nothing
+        elif piece > 1:  # a single token says nothing of a piece
             self._pace.record(piece, max(seconds - (self._decode_s if self._order else 0.0), 0.25 * seconds))
-
-
-def _stop_rule(eos_token_ids: frozenset[int]) -> SimpleNamespace:
-    """Return the little of a processor that the generator asks for: which tokens end a row."""
-    ends = eos_token_ids | {NOT_A_TOKEN}
-
-    class Ends:
-        def add_eos_token_ids(self, _more: object) -> None:
-            """Take none: ends are known from the start."""
-
-        def __call__(self, token: int) -> bool:
-            return token in ends
-
-    return SimpleNamespace(stopping_criteria=Ends())

@@ -85,7 +85,7 @@ class Footprint:
         return values * self.float_bytes + rows * self.state_bytes_per_request
 
     def batch_bytes(self, tokens: int, rows: int, prompt: int) -> int:
-        """Return what a batch needs while a prompt of *prompt* tokens is read beside it; it is one of the *rows*."""
+        """Return what a batch needs while *prompt* tokens of prompts are read beside it; they are of some of the *rows*."""
         return self.kv_bytes(tokens, rows) + prompt * self.prompt_bytes_per_token
 
     def one_request_bytes(self, prompt: int, max_tokens: int) -> int:

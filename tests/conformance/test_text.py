@@ -12,7 +12,8 @@ import mlx.core as mx
 import pytest
 
 from app.engines import vlm_library
-from app.engines.protocols import Finished, Prefilled, TextWork, Tokens, Work
+from app.engines.pace import Pace
+from app.engines.protocols import Finished, Prefilled, Sampling, TextWork, Tokens, Work
 from app.errors import EngineFailed
 from tests.conformance.driver import Outcome, Run, run, same
 from tests.conformance.subjects import FAULTY_TOKEN, Subject, poisoned
@@ -200,7 +201,23 @@ def test_the_prefix_cache_keeps_within_its_bytes(text: Subject) -> None:
     for number in range(12):
         prompt = (*text.tokens(number), *long_prompt(text)[:500])
         run(engine, text.work(number, prompt=prompt, size=2))
-        assert active_bytes() <= before + bound
+        assert active_bytes() <= before + bound * 1.02  # a buffer that is used again may be a little larger than asked for
+
+
+def test_the_prefix_cache_leaves_when_its_room_is_wanted(text: Subject) -> None:
+    model = vlm_library.load_lazily(text.directory)
+    batch = vlm_library.TextBatch(model, slots=4, eos_token_ids=frozenset(), cache_bytes=CACHE, pace=Pace(start=64, least=64, most=64))
+    held = []
+    for most_bytes in (CACHE, 0):
+        batch.insert(long_prompt(text), 0, 4, Sampling(seed=1))
+        while batch.prefilling:
+            batch.step()
+        for _ in range(4):
+            batch.step()
+        assert batch.limit_prefix_cache(most_bytes) == most_bytes
+        held.append(active_bytes())
+    assert held[1] < held[0] - 2**18
+    batch.close()
 
 
 def test_a_late_request_that_breaks_the_model_costs_nobody_a_token(text: Subject) -> None:

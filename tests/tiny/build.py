@@ -8,7 +8,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from tests.tiny.files import Precision
-from tests.tiny.text import bert, gemma3, qwen3, qwen3_embedding
+from tests.tiny.text import bert, gemma3, llama, qwen3, qwen3_embedding
 from tests.tiny.vision import qwen3_5, qwen3_5_moe, qwen3_vl
 
 __all__ = ["FAMILIES", "build", "names"]
@@ -21,6 +21,7 @@ FAMILIES: Mapping[str, Callable[[Path, Precision], None]] = {
     "qwen3_embedding": qwen3_embedding,
     "bert": bert,
     "gemma3": gemma3,
+    "llama": llama,
 }
 # bfloat16 mixtures of experts do not run on CPU; nobody publishes a quantised BERT.
 _UNUSED = {"qwen3_5_moe", "bert-4bit"}

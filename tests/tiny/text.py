@@ -1,4 +1,4 @@
-"""Tiny text models: Qwen3, Gemma 3, Qwen3-Embedding and BERT."""
+"""Tiny text models: Qwen3, Gemma 3, Llama, Qwen3-Embedding and BERT."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from tests.tiny.files import Precision, write_json, write_model
 from tests.tiny.tokenizers import CONTEXT, VOCAB, bert_tokenizer, qwen_tokenizer
 
-__all__ = ["bert", "gemma3", "generation_config", "qwen3", "qwen3_config", "qwen3_embedding"]
+__all__ = ["bert", "gemma3", "generation_config", "llama", "qwen3", "qwen3_config", "qwen3_embedding"]
 
 _WIDTH = 64
 
@@ -31,6 +31,16 @@ def gemma3(out: Path, precision: Precision) -> None:
     local = {"model_type": "gemma3_text", "num_hidden_layers": 4, "sliding_window": 64, "sliding_window_pattern": 2}
     config = qwen3_config(ids) | {"architectures": ["Gemma3ForCausalLM"], "query_pre_attn_scalar": 16, **local}
     write_model(out, Model(ModelConfig.from_dict(config)), config, precision)
+    write_json(out / "generation_config.json", generation_config(ids))
+
+
+def llama(out: Path, precision: Precision) -> None:
+    """A chat model as SmolLM2 is one: no norms on queries and keys, one table for what comes in and what goes out."""
+    from mlx_lm.models.llama import Model, ModelArgs
+
+    ids = qwen_tokenizer(out, "plain")
+    config = qwen3_config(ids) | {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "tie_word_embeddings": True}
+    write_model(out, Model(ModelArgs.from_dict(config)), config, precision)
     write_json(out / "generation_config.json", generation_config(ids))
 
 

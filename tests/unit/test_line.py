@@ -77,7 +77,7 @@ def test_smaller_ones_pass_one_without_room_eight_times_and_then_wait_for_it() -
         made.join(one)
     for number in range(8):
         assert name_of(made.enter(())) == f"small{number}"
-        kv.settle((), None)
+        kv.settle((), ())
     assert made.enter(()) is None
     ledger.release("another model")
     assert name_of(made.enter(())) == "giant"
@@ -104,6 +104,24 @@ def test_further_answers_leave_a_quarter_of_the_slots() -> None:
     assert name_of(made.enter(running)) == "first"
     assert made.enter(running) is None
     assert name_of(made.enter(running[:2])) == "further"
+
+
+def test_those_who_enter_with_one_step_need_room_and_slots_beside_each_other() -> None:
+    made = line(*(answer(name, 4) for name in "abc"), limit=10)
+    chosen: list[Answer] = []
+    while (one := made.enter((), chosen)) is not None:
+        chosen.append(one)
+    assert [one.work.id for one in chosen] == ["a", "b"]
+    made = line(answer("first"), answer("further", extra=True))
+    chosen = [answer(name) for name in ("a", "b")]
+    assert name_of(made.enter([answer("running")], chosen)) == "first"
+    assert made.enter([answer("running")], chosen) is None
+
+
+def test_nobody_passes_one_that_cannot_join_those_who_enter() -> None:
+    made = line(answer("long", 5), answer("short"))
+    assert made.enter((), [answer("chosen")], lambda one: one.work.id != "long") is None
+    assert name_of(made.enter(())) == "long"
 
 
 def test_while_nobody_can_give_it_room_nobody_waits_for_it_and_once_there_is_room_it_goes_first() -> None:

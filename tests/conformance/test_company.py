@@ -1,0 +1,86 @@
+"""Every family of models that we recommend gives each request its solo answer, whoever is beside it and whatever was read before.
+
+Fewer questions than :mod:`tests.conformance.test_text` asks, of more families:
+layers that keep every token (Llama, Qwen 3), that look back only so far (Gemma 3),
+that keep a state (Qwen 3.5), and positions in three dimensions (Qwen 3-VL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from app.engines.protocols import Work
+from tests.conformance.driver import Outcome, Run, run, same
+from tests.conformance.subjects import Subject
+
+CACHE = 2**26
+FAMILIES = ("llama-f32", "qwen3-f32", "gemma3-f32", "qwen3_5-f32", "qwen3_5_moe-f32", "qwen3_vl-f32")
+# Where every layer keeps every token, a prompt may go on from any of them.
+CUT_ANYWHERE = {"llama-f32", "qwen3-f32", "qwen3_vl-f32"}
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest, subject_named: Callable[[str], Subject]) -> Iterator[Subject]:
+    """The text engine over one family."""
+    subject = subject_named(request.param)
+    yield subject
+    subject.close_all()
+
+
+def works(family: Subject, opening: int, count: int = 8) -> list[Work]:
+    """Return requests of many lengths, cold and hot in turn, that begin alike with *opening* tokens."""
+    begins = tuple(token for number in range(30, 60) for token in family.tokens(number))[:opening]
+    sizes = (3, 30, 12, 7, 18, 1, 25, 10)
+    return [family.work(n, prompt=(*begins, *family.tokens(n, sizes[n % 8])), size=10 + sizes[-n % 8] // 2) for n in range(count)]
+
+
+def solo(family: Subject, each: list[Work]) -> list[Outcome]:
+    engine = family.open()
+    return [run(engine, work)[work.id] for work in each]
+
+
+@pytest.mark.parametrize("opening", [0, 40, 200])
+def test_eight_at_once_each_get_their_solo_answer_at_first_and_when_all_of_it_was_read_before(family: Subject, opening: int) -> None:
+    each = works(family, opening)
+    expected = solo(family, each)
+    engine = family.open(cache_bytes=CACHE)
+    for _ in range(2):
+        for outcome, other in zip(run(engine, *each).values(), expected, strict=True):
+            assert same(outcome, other)
+
+
+def test_those_who_come_later_change_nothing_and_get_their_solo_answer(family: Subject) -> None:
+    each = works(family, 40)
+    one = Run(family.open(cache_bytes=CACHE, slots=5))
+    for number, work in enumerate(each):
+        one.add(work)
+        for _ in range(number % 3):
+            one.step()
+    for outcome, other in zip(one.finish().values(), solo(family, each), strict=True):
+        assert same(outcome, other)
+
+
+def test_a_conversation_goes_on_from_what_was_said(family: Subject) -> None:
+    engine = family.open(cache_bytes=CACHE)
+    said: tuple[int, ...] = tuple(token for number in range(12) for token in family.tokens(number))
+    known = 0
+    for turn in range(4):
+        work = family.work(turn, prompt=said, size=14)
+        outcome = run(engine, work)[work.id]
+        assert same(outcome, solo(family, [work])[0])
+        read = outcome.finished.cached_tokens
+        assert read == known if family.name in CUT_ANYWHERE else bool(read) == bool(turn)
+        known = len(said) + len(outcome.ids)
+        said = (*said, *outcome.ids, *family.tokens(90 + turn, 5))
+
+
+def test_what_was_read_beside_others_is_as_good_as_what_was_read_alone(family: Subject) -> None:
+    first = works(family, 0, 4)
+    engine = family.open(cache_bytes=CACHE)
+    run(engine, *first)
+    longer: list[Any] = [family.work(n, prompt=(*work.prompt, *family.tokens(n + 40, 6))) for n, work in enumerate(first)]  # type: ignore[union-attr]
+    for outcome, other in zip(run(engine, *longer).values(), solo(family, longer), strict=True):
+        assert same(outcome, other)
