@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -47,35 +48,54 @@ def room_for(subject: Subject, rows: int, tokens: int = 530) -> int:
     return subject.footprint.batch_bytes(tokens, rows, tokens)
 
 
-def test_a_hundred_chats_over_budget_are_all_answered_as_ever_and_memory_stays_below_it(model: Subject) -> None:
-    works = [chat(model, number) for number in range(100)]
-    expected = run(model.open(), *works)
-    limit = room_for(model, rows=4)
+def run_below(limit: int, subject: Subject, works: Sequence[Work]) -> Run:
+    """Run *works* under a ledger of *limit* bytes, holding memory against it after every step and in between."""
     ledger = KvLedger(limit)
-    engine = model.open(cache_bytes=CACHE, account=KvAccount(ledger, "tiny", most_bytes=limit))
+    engine = subject.open(cache_bytes=CACHE, account=KvAccount(ledger, "tiny", most_bytes=limit))
     one = Run(engine)
-    one.add(model.work(999, size=1))  # the weights of a test's engine are read when they are first used
+    one.add(subject.work(999, size=1))  # the weights of a test's engine are read when they are first used
     one.finish()
     one.outcomes.clear()
+    one.steps.clear()
     ledger.limit_bytes = 0  # nor is anything kept of that request
     ledger.limit_bytes = limit
     before = active_bytes()
     mx.reset_peak_memory()
-    together = 0
 
     def look() -> None:
-        nonlocal together
-        together = max(together, len(one.steps[-1]))
         mx.synchronize()
         assert int(mx.get_active_memory()) <= before + limit + BETWEEN_STEPS
         assert ledger.reserved_bytes + ledger.lent_bytes <= limit
 
     one.add(*works)
-    outcomes = one.finish(look)
-    assert together > 4
-    assert all(same(outcomes[work.id], expected[work.id]) for work in works)
-    assert int(mx.get_peak_memory()) <= before + limit + model.footprint.activation_bytes
+    one.finish(look)
+    assert int(mx.get_peak_memory()) <= before + limit + subject.footprint.activation_bytes
     assert ledger.reserved_bytes == 0
+    return one
+
+
+def test_a_hundred_chats_over_budget_are_all_answered_as_ever_and_memory_stays_below_it(model: Subject) -> None:
+    works = [chat(model, number) for number in range(100)]
+    expected = run(model.open(), *works)
+    one = run_below(room_for(model, rows=4), model, works)
+    assert max(len(step) for step in one.steps) > 4
+    assert all(same(one.outcomes[work.id], expected[work.id]) for work in works)
+
+
+@pytest.mark.parametrize("opening", [0, 30])
+@pytest.mark.parametrize("name", ["llama-f32", "qwen3-f32"])
+def test_short_prompts_enter_together_where_there_is_room_for_all_of_them_and_are_answered_as_ever(
+    tiny_model: Callable[[str], Path], name: str, opening: int
+) -> None:
+    subject = Subject(name, tiny_model(name))
+    begins = tuple(token for part in range(4) for token in subject.tokens(part))[:opening]
+    works = [subject.work(n, prompt=(*begins, *subject.tokens(n, 3 + n % 9)), size=(4, 30, 12)[n % 3]) for n in range(60)]
+    expected = run(subject.open(), *works)
+    one = run_below(room_for(subject, rows=6, tokens=100), subject, works)
+    assert max(len(set(after) - set(before)) for before, after in pairwise(one.steps)) > 1
+    assert max(len(step) for step in one.steps) < 10
+    assert all(same(one.outcomes[work.id], expected[work.id]) for work in works)
+    subject.close_all()
 
 
 def test_a_giant_is_overtaken_eight_times_and_then_waited_for(qwen3: Subject) -> None:
@@ -156,6 +176,20 @@ def test_what_is_cancelled_or_fails_holds_nothing(qwen3: Subject) -> None:
     one.finish()
     assert ledger.reserved_bytes == 0
     assert not one.outcomes["work-2"].ids
+
+
+def test_one_that_is_cancelled_before_it_enters_gives_back_its_room_and_not_that_of_those_who_enter(qwen3: Subject) -> None:
+    ledger = KvLedger(room_for(qwen3, rows=4))
+    engine = qwen3.open(account=KvAccount(ledger, "tiny"))
+    engine.add(qwen3.work(1, size=50))
+    engine.add(qwen3.work(2, size=9))
+    assert engine.stepping() == ["work-1", "work-2"]
+    engine.cancel("work-1")
+    assert ledger.reserved_bytes == qwen3.footprint.one_request_bytes(len(qwen3.tokens(2)), 9)
+    assert engine.stepping() == ["work-2"]
+    engine.cancel("work-2")
+    assert ledger.reserved_bytes == 0
+    assert not engine.has_work
 
 
 def active_bytes() -> int:
