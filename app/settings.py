@@ -26,7 +26,7 @@ from app.errors import InvalidSetting
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["Settings", "load_settings", "parse_duration"]
 
 _PREFIX = "MLX_LOCAL_"
 _FOR_TESTS = "MLX_LOCAL_TEST_"

@@ -43,6 +43,7 @@ class Control:
         broker: Woken, and told of new queues.
         cancel: Called with a job id.
         arrived: Called with the name of a queue that has a new message.
+        wished: Called when somebody wants something of a model.
         chores: Periodic work: seconds between runs, and what to run.
     """
 
@@ -52,12 +53,14 @@ class Control:
         broker: WorkerBroker,
         cancel: Callable[[str], None],
         arrived: Callable[[str], None],
+        wished: Callable[[], None],
         chores: list[tuple[float, Callable[[], object]]],
     ) -> None:
         self._client = client
         self._broker = broker
         self._cancel = cancel
         self._arrived = arrived
+        self._wished = wished
         self._chores = [[0.0, every_s, chore] for every_s, chore in chores]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
@@ -112,3 +115,5 @@ class Control:
             self._arrived(rest)
         elif word == "cancel":
             self._cancel(rest)
+        elif word == "wish":
+            self._wished()

@@ -1,4 +1,4 @@
-"""The queues of this worker as the scheduler knows them: by model and lane, not by name."""
+"""The queues of this worker, and what users want of models, as the scheduler knows them: by model and lane, not by name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from app.jobs import keys
 from app.jobs.record import Lane
+from app.jobs.wishes import Wish, Wishes
 
 if TYPE_CHECKING:
     from app.actors.consumer import WorkerBroker
@@ -18,7 +19,7 @@ __all__ = ["QueueGates"]
 
 
 class QueueGates:
-    """Opens and closes queues, and says what waits in them.
+    """Opens and closes queues, and says what waits in them and what is wanted.
 
     Args:
         broker: Has the consumers.
@@ -30,6 +31,7 @@ class QueueGates:
         self._broker = broker
         self._store = store
         self._catalog = catalog
+        self._wishes = Wishes(store)
 
     def set_limit(self, model: str, lane: Lane, limit: int) -> None:
         """Let at most *limit* messages of a queue be in this process; once this returns with 0, nothing more is fetched."""
@@ -55,3 +57,15 @@ class QueueGates:
                 if head is not None:
                     found.setdefault(spec.id, {})[lane] = head
         return found
+
+    def wishes(self) -> Mapping[str, Wish]:
+        """Return what users want of models.
+
+        Raises:
+            StoreUnavailable: Redis does not answer.
+        """
+        return self._wishes.all()
+
+    def settle(self, model: str, wish: Wish, new: Wish | None) -> None:
+        """Note what became of a wish; None: it is granted, or void."""
+        self._wishes.replace(model, wish, new)

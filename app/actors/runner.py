@@ -16,6 +16,7 @@ from app.engines.protocols import Embedded, Failed, Finished, TextWork, Tokens, 
 from app.errors import Failure, InferenceError, StoreUnavailable
 from app.jobs.claims import Unclaimed
 from app.jobs.record import JobKind, JobState
+from app.jobs.requests import keep_seconds
 from app.log import get_logger
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class Runner:
         if self.draining:
             return Withdrawn.DRAINED
         try:
-            with self._residency.lease(self.catalog.get(run.claim.model), run.work_id, run.ended) as frontend:
+            keep_s = keep_seconds(run.claim.request.get("keep_alive"))
+            with self._residency.lease(self.catalog.get(run.claim.model), run.work_id, run.ended, keep_s) as frontend:
                 return self._work_on(run, frontend)
         except CancelledError:  # withdrawn while it waited for its model
             return run.ended.result()

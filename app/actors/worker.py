@@ -48,6 +48,7 @@ from app.scheduler.lookout import DEFAULT_SLOTS, Lookout
 from app.scheduler.needs import Needs
 from app.scheduler.peaks import Peaks
 from app.scheduler.residency import Residency
+from app.scheduler.wishing import Wishing
 
 if TYPE_CHECKING:
     from app.models.catalog import Catalog
@@ -108,13 +109,14 @@ class InferenceWorker:
             deaths=self._deaths,
             pressure=Pressure(settings.memory_watermark if settings.memory_watermark is not None else default_watermark_bytes(machine)),
             must_fetch=self._downloads.must_fetch,
+            wishing=Wishing(gates),
         )
         self._conductor = Conductor(lookout, self._residency, gates, self._presence.report, self._hand_back)
         self._runner.errands[JobKind.DOWNLOAD] = self._downloads
         declare_actor(self._broker, self._runner.run)
         self._dramatiq = dramatiq.Worker(self._broker, worker_timeout=_IDLE_TIMEOUT_MS, worker_threads=_threads_for(self._catalog))
         self._strays = rescue.Strays(self._store, self._announcer, self.id, self._runs.claims)
-        self._control = Control(connect(settings, retries=0), self._broker, self._cancel, self._arrived, self._chores())
+        self._control = Control(connect(settings, retries=0), self._broker, self._cancel, self._arrived, self._poke, self._chores())
 
     def start(self) -> None:
         """Rescue, then consume."""

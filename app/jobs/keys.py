@@ -16,6 +16,7 @@ __all__ = [
     "PREFIX",
     "QUARANTINE",
     "WAKE",
+    "WISHES",
     "job",
     "model_index",
     "models_of",
@@ -40,7 +41,8 @@ LINGERING = f"{PREFIX}lingering"
 ENDED_WAITED = f"{PREFIX}ended:waited"
 ENDED_SUBMITTED = f"{PREFIX}ended:submitted"
 WAKE = f"{PREFIX}wake"  # channel: a job's id, whenever its stream or state changed
-CONTROL = f"{PREFIX}control"  # channel: "cancel JOB" and "queue NAME", for workers
+CONTROL = f"{PREFIX}control"  # channel: "cancel JOB", "queue NAME" and "wish MODEL", for workers
+WISHES = f"{PREFIX}wishes"  # hash: model id to what users want of it, as JSON
 
 
 def job(job_id: str) -> str:

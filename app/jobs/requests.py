@@ -7,12 +7,25 @@ OpenAI's own clients send them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    JsonValue,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
+
+from app.settings import parse_duration
 
 __all__ = [
     "ChatMessage",
@@ -20,8 +33,10 @@ __all__ = [
     "CompletionRequest",
     "DownloadRequest",
     "EmbeddingRequest",
+    "LoadRequest",
     "StreamOptions",
     "TextPart",
+    "keep_seconds",
     "prompts_of",
 ]
 
@@ -32,6 +47,29 @@ _MAX_TOKENS = 2**31 - 1
 TokenId = Annotated[int, Field(ge=0, le=_MAX_TOKENS)]
 BiasedToken = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}$")]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+
+FOR_EVER = -1.0
+"""A ``keep_alive`` without an end."""
+
+
+def _read_keep_alive(value: object) -> float:
+    return FOR_EVER if value in (-1, "-1") else parse_duration(value).total_seconds()
+
+
+KeepAlive = Annotated[
+    float,
+    BeforeValidator(_read_keep_alive),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"const": -1},
+                {"type": "number", "minimum": 0, "maximum": 10 * 365 * 86400},
+                {"type": "string", "pattern": r"^(-1|[0-9]{1,9}(\.[0-9]{1,6})?(ms|s|m|h|d)?)$", "examples": ["10m"]},
+            ]
+        }
+    ),
+]
+_KEEP_ALIVE = "How long the model stays in memory after this: seconds or `10m`; 0: it leaves when nothing uses it; -1: it stays."
 
 _MOST_CHOICES = 128  # of one completion: prompts times n
 
@@ -123,6 +161,7 @@ class _Generation(_Body):
     stream_options: StreamOptions | None = None
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
     user: str | None = None
+    keep_alive: KeepAlive | None = Field(None, description=_KEEP_ALIVE)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -215,9 +254,21 @@ class EmbeddingRequest(_Body):
         None, description="Cut longer inputs to this many tokens, -1: to the model's context. Unset: a longer input is an error."
     )
     user: str | None = None
+    keep_alive: KeepAlive | None = Field(None, description=_KEEP_ALIVE)
 
 
 class DownloadRequest(_Body):
     """What a job of kind ``download`` is asked for."""
 
     model: ModelName = Field(description="Any name of the catalog, or the name of a repository on the hub.")
+
+
+class LoadRequest(_Body):
+    """What may be said of a model that is to be in memory."""
+
+    keep_alive: KeepAlive | None = Field(None, description="How long it stays there, as `keep_alive` of a request. Unset: as any model.")
+
+
+def keep_seconds(keep_alive: float | None) -> float | None:
+    """Return a checked ``keep_alive`` in seconds, infinite where it has no end; None where nothing was said."""
+    return math.inf if keep_alive == FOR_EVER else keep_alive

@@ -22,6 +22,7 @@ from app.scheduler.sentences import waiting_state
 
 if TYPE_CHECKING:
     from app.jobs.reading import QueueHead
+    from app.jobs.wishes import Wish
     from app.scheduler.lookout import Lookout, Sight
     from app.scheduler.residency import Residency
 
@@ -47,6 +48,14 @@ class Gates(Protocol):
 
     def backlog(self) -> Mapping[str, Mapping[Lane, QueueHead]]:
         """Return what waits in Redis, by model and lane."""
+        ...
+
+    def wishes(self) -> Mapping[str, Wish]:
+        """Return what users want of models."""
+        ...
+
+    def settle(self, model: str, wish: Wish, new: Wish | None) -> None:
+        """Note what became of a wish, None: it is granted, or void; nothing where there is another one by now."""
         ...
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from app.errors import InferenceError, ModelTooLarge
+from app.errors import InferenceError, ModelNotDownloaded, ModelTooLarge, UnknownModel
 from app.jobs.record import Lane
 from app.models.hub import locate
 from app.scheduler.books import Need
+from app.scheduler.wishing import Wishing
 from app.scheduler.world import Backlog, Block, Line, ModelFacts, Resident, World
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Lookout:
     deaths: LoadDeaths  # which loads killed a worker lately
     pressure: Pressure  # whether other programs leave too little memory
     must_fetch: Callable[[ModelSpec], bool]  # whether files have to be downloaded first; if so, that is seen to
+    wishing: Wishing  # what users want of models
     _clocks: tuple[float, float] = field(default_factory=lambda: (time.time(), time.monotonic()))
     _woke_at: float = 0.0
 
@@ -74,10 +76,14 @@ class Lookout:
             StoreUnavailable: Redis does not answer.
         """
         backlogs = self._backlogs()
-        loading = self.residency.loading
+        self.wishing.look()
+        loading, leaving = self.residency.loading, self.residency.leaving()
         specs = {spec.id: spec for spec in self.catalog()}
         residents = self._residents(specs)
-        here = {one.model for one in residents} | {loading}
+        here = {one.model for one in residents} | ({loading} if loading else set())
+        absent = self.wishing.wanted - here - leaving.keys()
+        hopeless = {model: error for model in absent if (error := self._cannot_come(model, specs)) is not None}
+        self.wishing.ask(backlogs, {model: self.residency.past(model).left_at for model in absent - hopeless.keys()})
         wanted = {spec for spec in specs.values() if spec.id in here or spec.id in backlogs or spec.residency == "always"}
         failed = {spec.id: circuit.error for spec in wanted if (circuit := self.circuits.find(spec.id)) is not None}
         needs: dict[str, Need] = {}
@@ -93,18 +99,27 @@ class Lookout:
             residents=residents,
             backlogs=backlogs,
             loading=loading if loading in models else None,
-            leaving=self.residency.leaving(),
+            leaving=leaving,
             max_wait_s=self.settings.max_wait.total_seconds(),
             batch_max_wait_s=self.settings.batch_max_wait.total_seconds(),
             woke_at=self._notice_sleep(),
             admission=not self.pressure.short,
         )
         too_large = {model: ModelTooLarge(model, one.load_bytes, self.budget_bytes) for model, one in needs.items() if self._exceeds(one)}
+        self.wishing.settle({one.model for one in residents}, here | leaving.keys(), hopeless | too_large)
         weights = {held.model: held.bytes for held in self.residency.held()}
         return Sight(world, specs, needs, weights, too_large, failed)
 
     def _exceeds(self, need: Need) -> bool:
         return need.load_bytes > self.budget_bytes
+
+    def _cannot_come(self, model: str, specs: Mapping[str, ModelSpec]) -> InferenceError | None:
+        """Return why a model that a user wants in memory cannot be loaded now. Its files are not fetched for that."""
+        if model not in specs:
+            return UnknownModel(model)
+        if (circuit := self.circuits.find(model)) is not None:
+            return circuit.error
+        return ModelNotDownloaded(model) if locate(specs[model], self.settings) is None else None
 
     def _facts(self, spec: ModelSpec, needs: dict[str, Need], *, asked: bool, here: bool) -> ModelFacts | None:
         """Return the facts of a model; None of one that cannot be had: who asks for it is to be let through, and told why."""
@@ -116,13 +131,15 @@ class Lookout:
             if not self.must_fetch(spec):
                 return None
             blocked = Block("downloading")
-        if not here and (directory is None or self.deaths.suspects(spec.id)):
+        unwanted = self.wishing.unwanted(spec.id)
+        if unwanted or (not here and (directory is None or self.deaths.suspects(spec.id))):
             residency = "on-demand"  # not loaded unasked
         past = self.residency.past(spec.id)
+        idle_ttl_s = spec.idle_ttl.total_seconds() if past.keep_s is None else past.keep_s
         return ModelFacts(
             need_bytes=needs.get(spec.id, Need()).load_bytes,
             residency=residency,
-            idle_ttl_s=spec.idle_ttl.total_seconds(),
+            idle_ttl_s=0.0 if unwanted else idle_ttl_s,
             slots=spec.slots or DEFAULT_SLOTS,
             load_s=past.load_s,
             blocked=blocked,
@@ -150,6 +167,7 @@ class Lookout:
                     served=held.served,
                     wanted_bytes=state.wanted_bytes if state else 0,
                     wanted_at=state.wanted_at if state else 0.0,
+                    pinned_until=self.wishing.pinned_until(held.model, held.pinned_until),
                 )
             )
         return found

@@ -79,13 +79,14 @@ class Residency:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def lease(self, spec: ModelSpec, wanted_by: str, withdrawn: Future[Any]) -> Iterator[Frontend]:
+    def lease(self, spec: ModelSpec, wanted_by: str, withdrawn: Future[Any], keep_s: float | None = None) -> Iterator[Frontend]:
         """Hold a model for as long as the block runs; wait for it first where it is not in memory.
 
         Args:
             spec: The model.
             wanted_by: Work id that is charged if the load kills the process.
             withdrawn: Once it is done, nobody wants the model here any more.
+            keep_s: How long the model stays after that, 0: no longer than it is used; None: as the catalog says.
 
         Raises:
             ModelNotDownloaded: Its files are not on this machine.
@@ -96,13 +97,13 @@ class Residency:
         try:
             yield resident.frontend
         finally:
-            self._give_back(resident)
+            self._give_back(spec.id, resident, keep_s)
 
     def held(self) -> list[Held]:
         """Return every model in memory that is not on its way out."""
         with self._lock:
             return [
-                Held(model, one.bytes, one.leases, one.served, one.loaded_at, one.last_used)
+                Held(model, one.bytes, one.leases, one.served, one.loaded_at, one.last_used, one.pinned_until)
                 for model, one in self._residents.items()
                 if not one.leaving
             ]
@@ -198,10 +199,13 @@ class Residency:
         resident.last_used = time.time()
         return resident
 
-    def _give_back(self, resident: Tenant) -> None:
+    def _give_back(self, model: str, resident: Tenant, keep_s: float | None) -> None:
         with self._lock:
             resident.leases -= 1
             resident.last_used = time.time()
+            self._pasts[model] = replace(self.past(model), keep_s=keep_s)
+            if keep_s is not None:  # a request that says nothing leaves a pin as it is
+                resident.pinned_until = resident.last_used + keep_s if keep_s else None
         self._changed()
 
     def _leave(self, model: str, waiter: Waiter) -> None:
@@ -237,7 +241,7 @@ class Residency:
         now = time.time()
         with self._lock:
             resident = self._residents[model] = Tenant(frontend, facts.bytes, now, now)
-            self._pasts[model] = replace(self.past(model), load_s=facts.seconds)
+            self._pasts[model] = replace(self.past(model), load_s=facts.seconds, keep_s=None)
             self._loading = None
             granted = [waiter for waiter in self._waiters.pop(model, []) if waiter.granted.set_running_or_notify_cancel()]
             for _ in granted:

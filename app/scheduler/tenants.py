@@ -22,6 +22,7 @@ class Held:
     served: int  # leases that were given since its load
     loaded_at: float
     last_used: float
+    pinned_until: float | None  # by a request
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Past:
 
     load_s: float = 0.0  # how long its last load took
     left_at: float = 0.0  # when it last left
+    keep_s: float | None = None  # how long it stays without use, as its last request said; None: that said nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Tenant:
     leases: int = 0
     served: int = 0
     leaving: bool = False
+    pinned_until: float | None = None
 
 
 @dataclass(slots=True)
