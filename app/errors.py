@@ -30,6 +30,7 @@ __all__ = [
     "JobFailed",
     "JobNotFinished",
     "JobNotFound",
+    "ModelInUse",
     "ModelLoadFailed",
     "ModelNotDownloaded",
     "ModelTooLarge",
@@ -39,6 +40,7 @@ __all__ = [
     "StoreUnavailable",
     "UnknownModel",
     "UnsupportedTask",
+    "WishFailed",
     "WorkerCrashed",
 ]
 
@@ -125,6 +127,12 @@ class ModelNotDownloaded(InferenceError):
 
     def __init__(self, model: str) -> None:
         super().__init__(f"The files of {model!r} are not on this machine; run `mlx-local models pull {model}`.", param="model")
+
+
+class ModelInUse(InferenceError):
+    """What was asked for would take a model away from those who use it."""
+
+    code = "model_in_use"
 
 
 class DownloadFailed(InferenceError):
@@ -248,6 +256,10 @@ class JobFailed(InferenceError):
     def as_fact(self) -> Failure:
         """Return the failure as the record has it, its code included."""
         return self.failure
+
+
+class WishFailed(JobFailed):
+    """A model does not come into memory as a user asked. What is told is the worker's own failure."""
 
 
 class JobCanceled(InferenceError):

@@ -13,10 +13,10 @@ from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
 from app.api.errors import BodyTooLarge, ClientHungUp, UnsupportedMediaType
-from app.api.services import ServicesDep
+from app.api.services import Services, ServicesDep
 from app.errors import InvalidRequest
 
-__all__ = ["JsonBody", "parse_json", "read_body"]
+__all__ = ["JsonBody", "OptionalJsonBody", "parse_json", "read_body"]
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
@@ -57,6 +57,20 @@ def parse_json(raw: bytes) -> Any:  # noqa: ANN401 - any JSON
 
 async def json_body(request: Request, services: ServicesDep) -> Any:  # noqa: ANN401 - any JSON
     """Read and parse the body of *request*."""
+    raw = await _read_json(request, services)
+    if not raw.strip():
+        message = "The body is empty; send a JSON object (Content-Type: application/json)."
+        raise InvalidRequest(message)
+    return parse_json(raw)
+
+
+async def optional_json_body(request: Request, services: ServicesDep) -> Any:  # noqa: ANN401 - any JSON
+    """Read and parse the body of *request*; an empty object where it has none."""
+    raw = await _read_json(request, services)
+    return parse_json(raw) if raw.strip() else {}
+
+
+async def _read_json(request: Request, services: Services) -> bytes:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type.startswith("multipart/"):
         message = f"This route takes a JSON body (Content-Type: application/json), not {media_type[:80]}."
@@ -65,11 +79,8 @@ async def json_body(request: Request, services: ServicesDep) -> Any:  # noqa: AN
     if coding not in {"", "identity"}:
         message = f"Content-Encoding {coding[:40]!r} is not supported; send the body uncompressed."
         raise UnsupportedMediaType(message)
-    raw = await read_body(request, services.settings.max_body)
-    if not raw.strip():
-        message = "The body is empty; send a JSON object (Content-Type: application/json)."
-        raise InvalidRequest(message)
-    return parse_json(raw)
+    return await read_body(request, services.settings.max_body)
 
 
 JsonBody = Annotated[Any, Depends(json_body)]
+OptionalJsonBody = Annotated[Any, Depends(optional_json_body)]

@@ -58,19 +58,22 @@ def ref(name: str, part: str = "schemas") -> dict[str, Any]:
     return {"$ref": f"#/components/{part}/{name}"}
 
 
-def takes(*models: str, headers: tuple[str, ...] = (), media_type: str = "application/json") -> dict[str, Any]:
+def takes(*models: str, headers: tuple[str, ...] = (), media_type: str = "application/json", optional: bool = False) -> dict[str, Any]:
     """Return ``openapi_extra`` of a route that reads its body and headers by hand.
 
     Args:
-        models: Schema of the body; of several, the one that its ``kind`` names.
+        models: Schema of the body; of several, the one that its ``kind`` names; none: it takes no body.
         headers: Parameters among the components.
         media_type: Of the body.
+        optional: A request may have no body.
     """
+    parameters = {"parameters": [ref(name, "parameters") for name in headers]}
+    if not models:
+        return parameters
     schema = ref(models[0])
     if len(models) > 1:
         schema = {"oneOf": [ref(model) for model in models]}
-    body = {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
-    return body | {"parameters": [ref(name, "parameters") for name in headers]}
+    return {"requestBody": {"required": not optional, "content": {media_type: {"schema": schema}}}} | parameters
 
 
 def errors(*codes: str) -> Responses:

@@ -56,6 +56,7 @@ STATUS: Mapping[str, int] = {
     "job_not_found": 404,
     "route_not_found": 404,
     "method_not_allowed": 405,
+    "model_in_use": 409,
     "job_not_finished": 409,
     "job_canceled": 409,
     "illegal_transition": 409,

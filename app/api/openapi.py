@@ -22,6 +22,7 @@ from app.api.describe import errors, ref
 from app.api.errors import speaks_openai
 from app.api.jobs import JobSubmission
 from app.jobs.files import Purpose
+from app.jobs.requests import LoadRequest
 from app.jobs.streams import StreamEntry
 
 __all__ = ["install_document"]
@@ -149,7 +150,7 @@ def _without_fastapis_errors(schemas: Mapping[str, Any]) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     """Return the schemas that no signature names, and what they consist of."""
-    asked: list[type[BaseModel]] = [*(model for model, _ in KINDS.values()), *_submissions(), UploadForm]
+    asked: list[type[BaseModel]] = [*(model for model, _ in KINDS.values()), *_submissions(), LoadRequest, UploadForm]
     told: list[type[BaseModel]] = [ChatCompletionChunk, TextCompletionChunk, OpenAIError, Problem, StreamEntry]
     modes: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in asked]
     modes += [(model, "serialization") for model in told]

@@ -31,6 +31,7 @@ from app.jobs.spool import Spool
 from app.jobs.store import LEASE_S, JobStore
 from app.jobs.streams import StreamEntry
 from app.jobs.submission import NewJob, Submitted
+from app.jobs.wishes import Wishes
 from app.log import get_logger
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class JobGateway:
         self._settings = settings
         self._store = JobStore(connect(settings), Spool(settings.spool_dir))
         self._files = FileStore(self._store)
+        self._wishes = Wishes(self._store)
         self._broker = InferenceBroker(settings, broker_id=f"api:{secrets.token_hex(8)}")
         self._announcer = Announcer(self._broker, self._store)
         self._feed = JobFeed(self._store, connect(settings, retries=0))
@@ -257,6 +259,10 @@ class JobGateway:
     async def files(self, work: Callable[[FileStore], T]) -> T:
         """Return what *work* finds or does among the uploaded files."""
         return await self._call(lambda: work(self._files))
+
+    async def wishes(self, work: Callable[[Wishes], T]) -> T:
+        """Return what *work* finds or does among what users want of models."""
+        return await self._call(lambda: work(self._wishes))
 
     async def ping(self) -> bool:
         """Return whether Redis answers."""
