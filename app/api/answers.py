@@ -11,7 +11,16 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-__all__ = ["ChatCompletion", "ChatCompletionChunk", "EmbeddingList", "OpenAIError", "Problem", "TextCompletion", "TextCompletionChunk"]
+__all__ = [
+    "ChatCompletion",
+    "ChatCompletionChunk",
+    "DownloadReport",
+    "EmbeddingList",
+    "OpenAIError",
+    "Problem",
+    "TextCompletion",
+    "TextCompletionChunk",
+]
 
 FinishReason = Literal["stop", "length"]
 
@@ -181,6 +190,16 @@ class EmbeddingList(BaseModel):
     data: list[Embedding]
     model: str
     usage: EmbeddingUsage
+
+
+class DownloadReport(BaseModel):
+    """What a download brought."""
+
+    model: str
+    repo: str
+    bytes: int
+    seconds: float
+    path: str = Field(description="The folder on the server's machine.")
 
 
 class OpenAIErrorFacts(BaseModel):

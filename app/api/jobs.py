@@ -13,7 +13,7 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from app.api.answers import ChatCompletion, EmbeddingList, TextCompletion
+from app.api.answers import ChatCompletion, DownloadReport, EmbeddingList, TextCompletion
 from app.api.body import JsonBody
 from app.api.calls import accepted, idempotency, new_job, output_of, submit
 from app.api.deadline import deadline_of
@@ -134,10 +134,10 @@ async def show_job(job_id: str, services: ServicesDep) -> Job:
 @router.get(
     "/{job_id}/output",
     responses=errors("job_not_found", "job_not_finished", *JOB_ERRORS, *STORE_ERRORS)
-    | {200: {"model": ChatCompletion | TextCompletion | EmbeddingList}},
+    | {200: {"model": ChatCompletion | TextCompletion | EmbeddingList | DownloadReport}},
 )
 async def show_output(job_id: str, services: ServicesDep) -> Response:
-    """Return a job's output: the body that the OpenAI route would have answered with."""
+    """Return a job's output: the body that the OpenAI route would have answered with, or what was downloaded."""
     return Response(await output_of(services.gateway, job_id), media_type="application/json")
 
 

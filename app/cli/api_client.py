@@ -15,7 +15,7 @@ from app.cli.terminal import NOT_RUNNING, CommandError
 if TYPE_CHECKING:
     from app.settings import Settings
 
-__all__ = ["post", "stream"]
+__all__ = ["delete", "post", "stream"]
 
 _CONNECT_S = 5.0
 
@@ -26,8 +26,17 @@ def post(settings: Settings, path: str, body: Mapping[str, Any]) -> dict[str, An
     Raises:
         CommandError: Nothing listens, or the API refused; its sentence is the message.
     """
+    return _ask(settings, "POST", path, body)
+
+
+def delete(settings: Settings, path: str) -> dict[str, Any]:
+    """Have what is at *path* deleted; otherwise as :func:`post`."""
+    return _ask(settings, "DELETE", path)
+
+
+def _ask(settings: Settings, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
     with _talking(settings) as client:
-        answer = client.post(path, json=body)
+        answer = client.request(method, path, json=body)
         if answer.is_error:
             _refuse(answer)
         return dict(answer.json())

@@ -1,5 +1,6 @@
 """A fake worker that answers whatever comes, on a thread of its own, in the words of production's own writers.
 
+It grants wishes too: what is to be in memory is said to be there, and what is to leave no longer is.
 What it says is not about the question. The number of answers, likelihoods, encodings and dimensions are as asked for.
 """
 
@@ -12,30 +13,40 @@ from contextlib import contextmanager
 import numpy as np
 
 from app.actors.choices import answers_to_each
-from app.actors.outputs import chat_completion, embedding_list, text_completion
-from app.actors.runs import Choice
+from app.actors.outputs import chat_completion, download_report, embedding_list, text_completion
+from app.actors.runs import Choice, Downloaded
 from app.engines.protocols import Embedded, Finished, Sampling, TextWork
 from app.errors import InvalidRequest
 from app.jobs.claims import Claimed
+from app.jobs.decoding import ModelState
 from app.jobs.logprobs import TokenLogprob
 from app.jobs.record import JobKind, JobState
 from app.jobs.requests import prompts_of
+from app.jobs.wishes import Wish, Wishes
 from app.settings import Settings
 from tests.integration.fake_worker import FakeWorker
 
 _TEXT = "A horse is a horse"
 _DIMENSIONS = 4
+_BYTES = 1_000_000
 
 
 @contextmanager
 def answering(settings: Settings) -> Iterator[None]:
     """Answer every job until the block ends."""
     worker = FakeWorker(settings)
+    wishes = Wishes(worker.store)
+    resident: dict[str, ModelState] = {}
     stopping = threading.Event()
 
     def serve() -> None:
         while not stopping.is_set():
-            worker.appear()  # again and again: a heartbeat lapses
+            asked = wishes.all()
+            for model, wish in asked.items():
+                _move(resident, model, wish)
+            worker.appear(**resident)  # again and again: a heartbeat lapses
+            for model, wish in asked.items():
+                wishes.replace(model, wish, None)
             queued = worker.store.list_jobs(state=JobState.QUEUED, limit=100)
             for job in reversed(queued):
                 if claimed := worker.try_to_claim(job.id):
@@ -53,7 +64,18 @@ def answering(settings: Settings) -> Iterator[None]:
         worker.close()
 
 
+def _move(resident: dict[str, ModelState], model: str, wish: Wish) -> None:
+    if wish.want == "resident":
+        resident[model] = ModelState(state="resident", bytes=_BYTES)
+    else:
+        resident.pop(model, None)
+
+
 def _answer(worker: FakeWorker, job: Claimed) -> None:
+    if job.kind is JobKind.DOWNLOAD:
+        output = download_report(Downloaded(job.model, job.request["repo"], _BYTES, 0.5, "/models"))
+        worker.store.commit(job.id, job.token, JobState.SUCCEEDED, output=output)
+        return
     if job.kind is JobKind.EMBEDDING:
         _embed(worker, job)
         return
