@@ -30,7 +30,7 @@ def models() -> None:
 
 @app.command("list")
 def list_models(*, as_json: AsJson = False) -> None:
-    """List the models of the catalog: roles, files on this machine, state in memory."""
+    """List the models of the catalog: roles, size on this machine, memory that a load needs, state in memory."""
     rows = _rows()
     if as_json:
         terminal.print_json(rows)
@@ -38,11 +38,12 @@ def list_models(*, as_json: AsJson = False) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("MODEL", "TASKS", "ROLES", "ON DISK", "IN MEMORY", "FROM"):
+    for heading in ("MODEL", "TASKS", "ROLES", "ON DISK", "NEEDS", "IN MEMORY", "FROM"):
         table.add_column(heading, no_wrap=heading == "MODEL", overflow="fold")
     for row in rows:
-        disk = "yes" if row["downloaded"] else "no"
-        table.add_row(row["id"], " ".join(row["tasks"]), " ".join(row["roles"]), disk, row["state"] or "-", row["repo"])
+        disk = f"{row['disk_bytes'] / 1e9:.1f} GB" if row["downloaded"] else "-"
+        needs = f"{row['need_bytes'] / 1e9:.1f} GB" if row["need_bytes"] else "-"
+        table.add_row(row["id"], " ".join(row["tasks"]), " ".join(row["roles"]), disk, needs, row["state"] or "-", row["repo"])
     terminal.console().print(table)
 
 
@@ -127,6 +128,7 @@ def _report(found: dict[str, Any], *, done: bool, what: str, as_json: bool) -> N
 def _rows() -> list[dict[str, Any]]:
     from app.models.catalog import load_catalog
     from app.models.hub import locate
+    from app.models.sizes import sizes_of
 
     settings = terminal.settings()
     catalog = load_catalog(settings)
@@ -140,6 +142,7 @@ def _rows() -> list[dict[str, Any]]:
     rows = []
     for spec in catalog:
         directory = locate(spec, settings)
+        sizes = sizes_of(spec, directory)
         state = states.get(spec.id)
         rows.append(
             {
@@ -152,6 +155,8 @@ def _rows() -> list[dict[str, Any]]:
                 "directory": str(directory) if directory else None,
                 "state": state.state if state else None,
                 "bytes": state.bytes if state and state.bytes else None,
+                "need_bytes": sizes.need_bytes or None,
+                "disk_bytes": sizes.disk_bytes,
             }
         )
     return rows

@@ -266,7 +266,9 @@ class DownloadRequest(_Body):
 class LoadRequest(_Body):
     """What may be said of a model that is to be in memory."""
 
-    keep_alive: KeepAlive | None = Field(None, description="How long it stays there, as `keep_alive` of a request. Unset: as any model.")
+    keep_alive: KeepAlive | None = Field(
+        None, description="For how long nothing else takes its memory: seconds or `10m`; -1: until it is unloaded."
+    )
 
 
 def keep_seconds(keep_alive: float | None) -> float | None:

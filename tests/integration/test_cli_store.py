@@ -112,6 +112,7 @@ def test_models_are_listed_with_role_files_and_state(api_settings: Settings) -> 
     assert (rows["tiny-chat"]["roles"], rows["tiny-chat"]["downloaded"], rows["tiny-chat"]["state"]) == (["chat"], True, "resident")
     assert (rows["far-away"]["roles"], rows["far-away"]["downloaded"], rows["far-away"]["state"]) == ([], False, None)
     assert rows["tiny-chat"]["aliases"] == ["little"]
+    assert (rows["tiny-chat"]["disk_bytes"], rows["far-away"]["disk_bytes"]) == (2, 0)
     assert "tiny-embed" in mlx_local(api_settings, "models", "list").stdout
 
 
