@@ -71,8 +71,10 @@ class Wishing:
             return by_requests
         if wish.want == "absent":
             return None
-        said = [until for until in (wish.until, by_requests) if until is not None]
-        return max(said, default=None)
+        by_wish = wish.until
+        if by_wish is None and wish.keep_s is not None:  # it came a moment ago
+            by_wish = time.time() + wish.keep_s
+        return max((until for until in (by_wish, by_requests) if until is not None), default=None)
 
     def unwanted(self, model: str) -> bool:
         """Whether *model* is to leave, or to stay away until somebody asks for it."""

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,27 @@ def test_what_is_pinned_stays_and_what_is_sent_away_stays_away(
         assert worker.said("model.loaded", "pinned") == ["pinned"]
         ask(api, "always")
         assert worker.said("model.loaded", "always") == ["always", "always"]
+
+
+def test_what_was_to_leave_an_earlier_worker_is_no_concern_of_the_next(settings: Settings, store: JobStore, private_folder: Path) -> None:
+    wishes = Wishes(store)
+    wishes.say("always", "absent")
+    with working(settings, private_folder, catalog_of(private_folder, "always", extra='residency = "always"\n')) as (_, worker):
+        until(lambda: worker.said("model.loaded") == ["always"])
+        until(lambda: not wishes.all())
+
+
+def test_a_pinned_model_that_had_to_leave_comes_back(
+    settings: Settings, store: JobStore, private_folder: Path, start_api: StartApi
+) -> None:
+    catalog = catalog_of(private_folder, "pinned", "other", extra='memory = "9GB"\nidle_ttl = "0s"\n')
+    hasty = settings.model_copy(update={"max_wait": timedelta(seconds=1)})
+    with working(hasty, private_folder, catalog, 10 * GB) as (chosen, worker):
+        api = start_api(chosen)
+        until(lambda: bool(store.workers()))
+        assert api.http.post("/v1/models/pinned/load", json={"keep_alive": -1}).json()["resident"]
+        ask(api, "other")  # it can never be served beside what is pinned
+        until(lambda: worker.said("model.loaded") == ["pinned", "other", "pinned"])
 
 
 def test_without_a_worker_a_load_is_a_receipt_and_an_unload_is_done(api: Api, store: JobStore) -> None:

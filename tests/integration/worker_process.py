@@ -54,6 +54,7 @@ class WorkerProcess:
                 "PYTHONPATH": str(_ROOT),
                 "MLX_DISABLE_COMPILE": "1",
                 "MLX_LOCAL_DRAIN_TIMEOUT": "1",
+                "MLX_LOCAL_MAX_WAIT": f"{settings.max_wait.total_seconds()}s",
             }
         )
         if settings.memory_budget is not None:
