@@ -157,6 +157,28 @@ def test_whoever_waits_sees_how_far_the_download_is_and_hears_of_its_end(stack: 
     assert hub.sent["model.safetensors"] - sent < 4 * 1024**2
 
 
+def test_a_model_is_pulled_and_removed_by_its_address_and_not_removed_while_it_comes(
+    stack: Api, hub: HubServer, worker_process: WorkerProcess
+) -> None:
+    hub.repos["org/scripted"] = Repo(FILES, sends_at_most=[5 * 1024**2], then="stall")
+    receipt = stack.http.post("/v1/models/org/scripted/pull")
+    assert (receipt.status_code, receipt.json()["kind"], receipt.json()["lane"]) == (202, "download", "interactive")
+    assert stack.http.post("/v1/models/scripted/pull").json()["id"] == receipt.json()["id"]
+    hub.stalled.wait(_PATIENCE_S)
+    refused = stack.http.delete("/v1/models/scripted")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "model_in_use")
+    assert "being downloaded" in refused.text
+    worker_process.kill()  # the next one asks anew
+    assert ended(stack, receipt.json()["id"])["state"] == "succeeded"
+
+    sizes = stack.http.get("/v1/models/scripted").json()
+    assert sizes["disk_bytes"] == sum(map(len, FILES.values()))
+    assert stack.http.delete("/v1/models/org/scripted").json()["freed_bytes"] == sizes["disk_bytes"]
+    assert stack.http.get("/v1/models/scripted").json()["state"] == "not_downloaded"
+    assert stack.http.post("/v1/chat/completions", json=SCRIPTED).status_code == 200
+    assert len(downloads(stack)) == 2
+
+
 def test_a_model_that_cannot_come_fails_its_callers_with_the_reason(stack: Api, hub: HubServer) -> None:
     answer = stack.http.post("/v1/chat/completions", json={**SCRIPTED, "model": "tiny"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "repo_not_found")
