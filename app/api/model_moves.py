@@ -44,7 +44,7 @@ async def load(services: Services, spec: ModelSpec, keep_s: float | None, reques
         if said is not None and said.state == "resident":
             return True
         now = await _find(services, spec)
-        if now is not None and now.at == wish.at and now.error is not None:
+        if now is not None and now.at >= wish.at and now.error is not None:  # ours, or that of somebody who asked after us
             raise WishFailed(now.error)
         return False
 

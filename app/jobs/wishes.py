@@ -5,7 +5,8 @@ because the API hears it and the worker grants it, and so that a worker that
 dies is followed by one that knows it. The worker looks there each time it
 decides; a publication only makes it look sooner.
 
-Nothing here says whether a wish can be granted.
+Nothing here says whether a wish can be granted. Where several homes share a
+Redis, it is granted by whichever worker looks first.
 """
 
 from __future__ import annotations
