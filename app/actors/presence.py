@@ -26,6 +26,7 @@ log = get_logger("worker.presence")
 
 _TTL_S = 30
 _BEAT_S = 5.0
+_PAUSE_S = 0.2  # between two beats: news that come together are said together
 
 
 class Presence:
@@ -37,7 +38,7 @@ class Presence:
         self._models: dict[str, ModelState] = {}
         self._lock = threading.Lock()
         self._news = threading.Event()
-        self._leaving = False
+        self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
         self._facts: dict[Any, Any] = {
             "home": worker_id.partition("-")[0],
@@ -51,11 +52,12 @@ class Presence:
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._leaving:
+        while not self._leaving.is_set():
             self._news.wait(_BEAT_S)
             self._news.clear()
-            if not self._leaving:
+            if not self._leaving.is_set():
                 self.beat()
+                self._leaving.wait(_PAUSE_S)
 
     def report(self, model: str, state: ModelState | None) -> None:
         """Note a model's state, None when it is gone. It is said at once, by another thread."""
@@ -92,7 +94,7 @@ class Presence:
 
     def leave(self) -> None:
         """Say goodbye."""
-        self._leaving = True
+        self._leaving.set()
         self._news.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)

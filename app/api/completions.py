@@ -16,7 +16,8 @@ from app.api.chunks import DONE, ChatChunks, Chunks, CompletionChunks, Envelope,
 from app.api.describe import CALL_HEADERS, called, takes
 from app.api.hang_up import attached
 from app.api.services import Services, ServicesDep
-from app.api.sse import KEEP_ALIVE, EventStream, with_pauses
+from app.api.sse import EventStream
+from app.api.standing import with_comments
 from app.jobs.gateway import Waiter
 from app.jobs.record import JobKind
 
@@ -63,12 +64,12 @@ async def _chunks(services: Services, call: Call, job_id: str, waiter: Waiter) -
     """Yield the frames of one answer. A rescued job's entries go on where the last attempt stopped, and so does this."""
     envelope = Envelope(job_id, call.job.kind, call.job.model, int(time.time()), call.include_usage, call.obfuscates)
     make: Chunks = ChatChunks(envelope) if call.job.kind is JobKind.CHAT else CompletionChunks(envelope)
-    pace = services.pace
     begun: set[int] = set()
-    async with aclosing(with_pauses(waiter, first_s=pace.first_byte_s, then_s=pace.keep_alive_s)) as entries:
+    pace, glances = services.pace, services.gateway.glances
+    async with aclosing(with_comments(waiter, glances, job_id, pace, first_s=pace.first_byte_s)) as entries:
         async for entry in entries:
-            if entry is None:
-                yield KEEP_ALIVE
+            if isinstance(entry, bytes):
+                yield entry
             elif entry.type == "tokens" and (entry.text or entry.logprobs):
                 if entry.choice not in begun:
                     begun.add(entry.choice)

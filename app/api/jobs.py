@@ -21,7 +21,8 @@ from app.api.describe import JOB_ERRORS, RECEIPT, STORE_ERRORS, SUBMISSION_ERROR
 from app.api.downloads import new_download
 from app.api.errors import error_body, status_of
 from app.api.services import Services, ServicesDep
-from app.api.sse import KEEP_ALIVE, EventStream, with_pauses
+from app.api.sse import EventStream
+from app.api.standing import with_comments
 from app.api.validation import validated
 from app.errors import InferenceError, InvalidRequest, NoModelForRole, UnknownModel
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
@@ -198,10 +199,10 @@ async def _frames(services: Services, job_id: str, after: str) -> AsyncGenerator
     async with (
         aclosing(services.gateway.follow(job_id, after)) as entries,
         # The job is there, so the headers need not wait for its first event.
-        aclosing(with_pauses(entries, first_s=0, then_s=services.pace.keep_alive_s)) as paced,
+        aclosing(with_comments(entries, services.gateway.glances, job_id, services.pace, first_s=0)) as paced,
     ):
         async for entry in paced:
-            yield KEEP_ALIVE if entry is None else _frame(entry)
+            yield entry if isinstance(entry, bytes) else _frame(entry)
 
 
 def _frame(entry: StreamEntry) -> bytes:

@@ -22,6 +22,12 @@ class Pace:
 
     first_byte_s: float = 10.0  # until then an error still gets its own status; after it, the stream begins
     keep_alive_s: float = 15.0  # a comment at least this often: proxies and clients drop silent connections
+    look_s: float = 1.0  # the stream of a job that waits says where it stands, when that has changed, at most so often
+
+    @property
+    def tick_s(self) -> float:
+        """How often a silent stream asks what there is to say."""
+        return min(self.keep_alive_s, self.look_s)
 
 
 @dataclass(slots=True)

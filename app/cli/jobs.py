@@ -161,6 +161,7 @@ def _facts(job: Job) -> list[tuple[str, str]]:
         ("lane", job.lane),
         ("state", job.state),
         ("waiting for", f"{waiting.reason}: {waiting.detail}" if waiting else None),
+        ("starts in", terminal.about(waiting.estimate_s) if waiting else None),
         ("position", job.position),
         ("progress", f"{progress.done} of {progress.total or '?'} {progress.unit}" if progress else None),
         ("attempt", job.attempt),

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
 
-__all__ = ["FAILED", "NOT_RUNNING", "USAGE", "CommandError", "console", "print_json", "say", "settings"]
+__all__ = ["FAILED", "NOT_RUNNING", "USAGE", "CommandError", "about", "console", "print_json", "say", "settings"]
 
 FAILED = 1
 USAGE = 2  # a wrong argument or a wrong setting
 NOT_RUNNING = 3
 
 _NO_TERMINAL_COLUMNS = 1000
+_FEW = 90  # seconds, or minutes, that are told as such
 
 
 class CommandError(Exception):
@@ -57,6 +58,15 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hol
     """Print *value* as indented JSON for programs and people; dates become ISO 8601."""
     json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
     sys.stdout.write("\n")
+
+
+def about(seconds: float | None) -> str:
+    """Return a rough duration in words; nothing where there is none."""
+    if seconds is None:
+        return ""
+    if seconds < _FEW:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {round(seconds / 60)} min" if seconds < _FEW * 60 else f"about {round(seconds / 3600)} h"
 
 
 def console() -> Console:

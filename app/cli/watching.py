@@ -110,7 +110,8 @@ def in_lines() -> Iterator[Callable[[Job, TokenCount], None]]:
     last: list[tuple[object, ...]] = []
 
     def show(job: Job, tokens: TokenCount) -> None:
-        now = (job.state, job.attempt, job.waiting_for)
+        waiting = job.waiting_for
+        now = (job.state, job.attempt, waiting.reason if waiting else None, waiting.detail if waiting else None)
         if last[-1:] != [now]:
             last.append(now)
             terminal.say(_line(job, tokens))
@@ -188,6 +189,7 @@ def so_far(job: Job, tokens: TokenCount | None) -> str:
     if job.error is not None:
         return f"{job.error.code}: {job.error.message}"
     waiting = job.waiting_for.detail if job.waiting_for else ""
+    starts = terminal.about(job.waiting_for.estimate_s) if job.waiting_for else ""
     told = job.waiting_for is not None and job.waiting_for.reason == "downloading"  # in gigabytes, which are easier to read
     progress = f"{job.progress.done} of {job.progress.total or '?'} {job.progress.unit}" if job.progress and not told else ""
-    return ", ".join(part for part in (waiting, progress, str(tokens or "")) if part)
+    return ", ".join(part for part in (waiting, starts and f"starts in {starts}", progress, str(tokens or "")) if part)

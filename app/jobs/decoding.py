@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from app.errors import Failure
 from app.jobs import keys
+from app.jobs.estimate import Outlook, seconds_to_start
 from app.jobs.record import Job, JobKind, JobState, Lane, Progress, WaitingFor
 
 __all__ = ["FIELDS", "ModelState", "Scene", "decode", "explain"]
@@ -29,6 +30,7 @@ class ModelState(BaseModel, frozen=True):
     bytes: int = 0
     reason: str = Field("", description="Why jobs wait for it, in a word for programs.")
     detail: str = ""
+    outlook: Outlook = Outlook()
 
 
 class Scene(BaseModel, frozen=True):
@@ -36,6 +38,7 @@ class Scene(BaseModel, frozen=True):
 
     workers: int
     models: Mapping[str, ModelState]
+    now: float  # epoch s
 
 
 def decode(fields: Mapping[str, str | None]) -> Job:
@@ -60,23 +63,40 @@ def decode(fields: Mapping[str, str | None]) -> Job:
     )
 
 
-def explain(job: Job, queue: str, position: int | None, scene: Scene) -> WaitingFor | None:
-    """Say why *job*, which has not ended, does not run yet; None when it does."""
+def explain(job: Job, queue: str, position: int | None, scene: Scene, *, people: int = 0) -> WaitingFor | None:
+    """Say why *job*, which has not ended, does not run yet; None when it does.
+
+    Args:
+        job: Which.
+        queue: Where it waits, or waited.
+        position: Jobs before it there.
+        scene: What there is to run it.
+        people: Jobs of people that wait for the same model, and go before it.
+    """
     model = scene.models.get(job.model)
     if job.state is JobState.RUNNING and job.kind is JobKind.DOWNLOAD:
         return _downloading(model)
     if job.state is JobState.RUNNING:
-        loading = model is not None and model.state in {"waiting", "loading"}
-        return WaitingFor(reason="model_loading", detail=f"{job.model} is being loaded.") if loading else None
+        coming = model is not None and model.state in {"waiting", "loading"}
+        return _wait("model_loading", f"{job.model} is being loaded.", model, scene, 0) if coming else None
     if not scene.workers:
         return WaitingFor(reason="no_worker", detail="No worker is running; the job starts when one does.")
     if queue == keys.QUARANTINE:
         return WaitingFor(reason="quarantine", detail="A worker died while it ran this job, so it runs alone.")
-    if model and model.state == "downloading" and queue != keys.DOWNLOADS:
+    detail = f"{position} jobs are before this one in {queue}." if position else "It is next."
+    if queue == keys.DOWNLOADS:
+        return WaitingFor(reason="queue", detail=detail)
+    if model and model.state == "downloading":
         return _downloading(model)
-    if model and model.state in {"waiting", "loading"} and queue != keys.DOWNLOADS:
-        return WaitingFor(reason=model.reason or "model_loading", detail=model.detail or f"{job.model} is being loaded.")
-    return WaitingFor(reason="queue", detail=f"{position} jobs are before this one in {queue}." if position else "It is next.")
+    ahead = (position or 0) + people
+    if model and (model.reason or model.state in {"waiting", "loading"}):
+        return _wait(model.reason or "model_loading", model.detail or f"{job.model} is being loaded.", model, scene, ahead)
+    return _wait("queue", detail, model, scene, ahead)
+
+
+def _wait(reason: str, detail: str, model: ModelState | None, scene: Scene, ahead: int) -> WaitingFor:
+    estimate_s = seconds_to_start(model.outlook, ahead, scene.now) if model else None
+    return WaitingFor(reason=reason, detail=detail, estimate_s=estimate_s)
 
 
 def _downloading(model: ModelState | None) -> WaitingFor | None:

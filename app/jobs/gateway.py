@@ -24,6 +24,7 @@ from app.jobs.connection import connect, store_errors
 from app.jobs.decoding import ModelState
 from app.jobs.feed import JobFeed, Subscription
 from app.jobs.files import FileStore
+from app.jobs.glances import Glances
 from app.jobs.keys import queue_of
 from app.jobs.reading import WorkerInfo
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
@@ -87,6 +88,7 @@ class JobGateway:
         self._announcer = Announcer(self._broker, self._store)
         self._feed = JobFeed(self._store, connect(settings, retries=0))
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
+        self.glances = Glances(lambda ids: self._call(lambda: self._store.find_many(ids)))
         self._waiter = f"api-{secrets.token_hex(6)}"
         self._leases: dict[str, str] = {}  # waiter id -> job id
         self._leaving: set[asyncio.Task[None]] = set()

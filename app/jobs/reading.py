@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -57,6 +58,10 @@ class JobReader:
         if job is None:
             raise JobNotFound(job_id)
         return job
+
+    def find_many(self, ids: Sequence[str]) -> dict[str, Job]:
+        """Return those of the jobs that exist, outputs left out: a few round trips, however many they are."""
+        return {job.id: job.model_copy(update={"output": None}) for job in self._decode_many(ids) if job is not None}
 
     def output(self, job_id: str) -> bytes:
         """Return the JSON output of a job that succeeded.
@@ -247,11 +252,14 @@ class JobReader:
             return jobs
         for fields in rows:
             pipe.zrank(keys.queue(str(fields["queue"])), str(fields["id"]))
-        positions = self._execute(pipe)
+            pipe.zcard(keys.queue(keys.queue_name(str(fields["model"]), Lane.INTERACTIVE)))
+        answers = self._execute(pipe)
         workers = self.workers()
-        scene = Scene(workers=len(workers), models=self.model_states())
+        scene = Scene(workers=len(workers), models=self.model_states(), now=time.time())
         return [
             job if job is None or job.state in TERMINAL
-            else job.model_copy(update={"position": rank, "waiting_for": explain(job, str(fields["queue"]), rank, scene)})
-            for job, fields, rank in zip(jobs, rows, positions, strict=True)
+            else job.model_copy(update={"position": rank, "waiting_for": explain(
+                job, str(fields["queue"]), rank, scene, people=people if job.lane is Lane.BATCH else 0
+            )})
+            for job, fields, rank, people in zip(jobs, rows, answers[::2], answers[1::2], strict=True)
         ]  # fmt: skip

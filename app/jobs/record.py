@@ -72,6 +72,7 @@ class WaitingFor(BaseModel, frozen=True):
 
     reason: str
     detail: str
+    estimate_s: float | None = Field(None, description="Seconds until it is likely to start, roughly; null where nobody can say.")
 
 
 class Job(BaseModel):

@@ -16,6 +16,7 @@ from app.errors import StoreUnavailable
 from app.jobs.decoding import ModelState
 from app.jobs.record import Lane
 from app.log import get_logger
+from app.scheduler.forecast import Forecast
 from app.scheduler.plans import Plan
 from app.scheduler.policy import plan
 from app.scheduler.sentences import waiting_state
@@ -170,15 +171,18 @@ class Conductor:
 
     def _tell(self, made: Plan, seen: Sight) -> None:
         """Report what has changed for those who look."""
-        now: dict[str, ModelState] = {
-            one.model: ModelState(state="resident", bytes=seen.weights[one.model]) for one in seen.world.residents
-        }
+        now = {model: ModelState(state="resident", bytes=seen.weights[model]) for model in seen.resident}
         loading = self._residency.loading
         if loading is not None:
             now[loading] = ModelState(state="loading", detail=f"{loading} is being loaded.")
         for model, reason in made.reasons.items():
-            if model not in now and (state := waiting_state(model, reason)) is not None:
-                now[model] = state
+            state = waiting_state(model, reason)
+            if state is not None and model in seen.resident:  # it is about to leave, or lacks room for an answer
+                now[model] = now[model].model_copy(update={"reason": state.reason, "detail": state.detail})
+            elif state is not None:
+                now.setdefault(model, state)
+        forecast = Forecast(seen.world, made, seen.job_s, seen.loading_since)
+        now = {model: state.model_copy(update={"outlook": forecast.outlook(model)}) for model, state in now.items()}
         for model, error in seen.failed.items():
             now.setdefault(model, ModelState(state="failed", detail=error.message))
         for model in self._told.keys() | now.keys():

@@ -43,6 +43,8 @@ class Sight:
     weights: Mapping[str, int]  # bytes of what is in memory
     refusals: Mapping[str, InferenceError]  # models that can never come, and why
     failed: Mapping[str, InferenceError]  # models whose load failed lately, and how
+    job_s: Mapping[str, float]  # mean seconds of the last jobs, of models that have ended any
+    loading_since: float  # epoch s
 
     @property
     def resident(self) -> frozenset[str]:
@@ -108,7 +110,8 @@ class Lookout:
         too_large = {model: ModelTooLarge(model, one.load_bytes, self.budget_bytes) for model, one in needs.items() if self._exceeds(one)}
         self.wishing.settle({one.model for one in residents}, here | leaving.keys(), hopeless | too_large)
         weights = {held.model: held.bytes for held in self.residency.held()}
-        return Sight(world, specs, needs, weights, too_large, failed)
+        means = {model: mean for model in models if (mean := self.residency.past(model).job_s) is not None}
+        return Sight(world, specs, needs, weights, too_large, failed, means, self.residency.loading_since)
 
     def _exceeds(self, need: Need) -> bool:
         return need.load_bytes > self.budget_bytes

@@ -43,6 +43,8 @@ __all__ = ["Residency"]
 
 log = get_logger("worker.residency")
 
+_NEWEST = 0.2  # weight of a job in the mean of its model's: about the last ten count
+
 
 class Residency:
     """The models of one worker. Thread-safe.
@@ -76,6 +78,7 @@ class Residency:
         self._pasts: dict[str, Past] = {}
         self._refusals: Mapping[str, InferenceError] = {}
         self._loading: str | None = None
+        self.loading_since = 0.0  # epoch s
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -94,8 +97,10 @@ class Residency:
             CancelledError: It was withdrawn before the model came.
         """
         resident = self._wait(spec, wanted_by, withdrawn)
+        began = time.monotonic()
         try:
             yield resident.frontend
+            self._remember(spec.id, time.monotonic() - began)
         finally:
             self._give_back(spec.id, resident, keep_s)
 
@@ -143,6 +148,7 @@ class Residency:
                 msg = f"{self._loading} is being loaded"
                 raise RuntimeError(msg)
             self._loading = spec.id
+            self.loading_since = time.time()
         threading.Thread(target=self._load, args=(spec, need), name="loader", daemon=True).start()
 
     def unload(self, model: str) -> bool:
@@ -207,6 +213,12 @@ class Residency:
             if keep_s is not None:  # a request that says nothing leaves a pin as it is
                 resident.pinned_until = resident.last_used + keep_s if keep_s else None
         self._changed()
+
+    def _remember(self, model: str, seconds: float) -> None:
+        with self._lock:
+            past = self.past(model)
+            mean_s = seconds if past.job_s is None else past.job_s + _NEWEST * (seconds - past.job_s)
+            self._pasts[model] = replace(past, job_s=mean_s)
 
     def _leave(self, model: str, waiter: Waiter) -> None:
         with self._lock:

@@ -11,7 +11,7 @@ __all__ = ["waiting_state"]
 
 
 def waiting_state(model: str, reason: Reason) -> ModelState | None:
-    """Return the state of a model that is not in memory and that something waits for; None where nothing is to be told."""
+    """Return the state of a model that something waits for, as if it were not in memory; None where nothing is to be told."""
     sentence = _sentence(model, reason)
     return None if sentence is None else ModelState(state="waiting", reason=str(reason.word), detail=sentence)
 
@@ -21,6 +21,8 @@ def _sentence(model: str, reason: Reason) -> str | None:
     match reason.word:
         case Why.MODEL_LOADING:
             return f"{holders} is being loaded first; {model} comes after it." if holders else f"{model} is about to be loaded."
+        case Why.WAITS_FOR_MEMORY if not reason.need_bytes:
+            return f"{holders} needs the memory of {model} and comes first; {model} comes after it."
         case Why.WAITS_FOR_MEMORY:
             need, free, budget = (f"{size / 1e9:.1f} GB" for size in (reason.need_bytes, reason.free_bytes, reason.budget_bytes))
             text = f"{model} needs {need}, and {free} of {budget} are free"

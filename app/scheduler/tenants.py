@@ -32,6 +32,7 @@ class Past:
     load_s: float = 0.0  # how long its last load took
     left_at: float = 0.0  # when it last left
     keep_s: float | None = None  # how long it stays without use, as its last request said; None: that said nothing
+    job_s: float | None = None  # exponential mean of how long its leases were held
 
 
 @dataclass(frozen=True, slots=True)

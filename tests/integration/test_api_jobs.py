@@ -196,6 +196,7 @@ def test_silent_events_are_kept_alive(api_settings: Settings, start_api: Callabl
     job_id = submit(api)["id"]
     with api.http.stream("GET", f"/v1/jobs/{job_id}/events") as response:
         lines = response.iter_lines()
-        assert [next(lines) for _ in range(4)] == [": keep-alive", ""] * 2
+        assert next(lines).startswith(": waiting position=0 reason=no_worker")
+        assert [next(lines) for _ in range(5)] == ["", *[": keep-alive", ""] * 2]
         worker.finish_chat(worker.claim(), "Hi")
         assert [event["data"]["state"] for event in events(lines)][-1] == "succeeded"
