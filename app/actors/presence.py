@@ -1,4 +1,4 @@
-"""What a worker says of itself in Redis: that it lives, and what each model's state is.
+"""What a worker says of itself in Redis: that it lives, what memory it uses, and what each model's state is.
 
 The hash has a TTL; while it is there, the worker counts as alive for workers
 of other homes and for everybody who looks.
@@ -75,12 +75,19 @@ class Presence:
         if known is None or known.state == "downloading" or (known.state == "failed" and state is not None):
             self.report(model, state)
 
+    def report_memory(self, used_bytes: int, budget_bytes: int, *, short: bool) -> None:
+        """Note how much of their budget models use, and whether the machine is short of memory."""
+        with self._lock:
+            self._facts |= {"used_bytes": used_bytes, "budget_bytes": budget_bytes, "memory_short": int(short)}
+        self._news.set()
+
     def beat(self) -> None:
         """Say everything again, and live for another half minute."""
         with self._lock:
+            facts = dict(self._facts)
             models: dict[Any, Any] = {model: state.model_dump_json() for model, state in self._models.items()}
         pipe = self._store.client.pipeline(transaction=True)
-        pipe.hset(keys.worker(self._worker_id), mapping=self._facts)
+        pipe.hset(keys.worker(self._worker_id), mapping=facts)
         pipe.expire(keys.worker(self._worker_id), _TTL_S)
         pipe.sadd(keys.WORKERS, self._worker_id)
         pipe.delete(keys.models_of(self._worker_id))

@@ -111,7 +111,7 @@ class InferenceWorker:
             must_fetch=self._downloads.must_fetch,
             wishing=Wishing(gates),
         )
-        self._conductor = Conductor(lookout, self._residency, gates, self._presence.report, self._hand_back)
+        self._conductor = Conductor(lookout, self._residency, gates, self._presence, self._hand_back)
         self._runner.errands[JobKind.DOWNLOAD] = self._downloads
         declare_actor(self._broker, self._runner.run)
         self._dramatiq = dramatiq.Worker(self._broker, worker_timeout=_IDLE_TIMEOUT_MS, worker_threads=_threads_for(self._catalog))

@@ -11,11 +11,13 @@ from app.cli.store_access import job_store
 from app.cli.terminal import NOT_RUNNING, CommandError
 
 if TYPE_CHECKING:
+    from app.jobs.store import JobStore
     from app.settings import Settings
 
 __all__ = ["status"]
 
 _GB = 1e9
+_OF_A_HEAD = {"id", "model", "lane", "created_at", "waiting_for"}
 
 
 def status(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -51,6 +53,7 @@ def _facts(settings: Settings) -> dict[str, Any]:
             facts["store"] = {
                 "jobs": {state.value: count for state, count in store.count_by_state().items()},
                 "queues": {name: length for name, length in store.queues().items() if length},
+                "waiting": _waiting(store),
                 "workers": [worker.model_dump(mode="json") for worker in store.workers()],
                 "models": {model: state.model_dump(mode="json") for model, state in store.model_states().items()},
             }
@@ -59,6 +62,17 @@ def _facts(settings: Settings) -> dict[str, Any]:
             raise
         facts["store_error"] = error.message
     return facts
+
+
+def _waiting(store: JobStore) -> list[dict[str, Any]]:
+    """Return the queues that have jobs, with what the first of each waits for, and since when."""
+    heads = store.backlogs()
+    jobs = store.find_many([head.job_id for head in heads.values()])
+    return [
+        {"queue": name, "jobs": head.length, **jobs[head.job_id].model_dump(mode="json", include=_OF_A_HEAD)}
+        for name, head in heads.items()
+        if head.job_id in jobs  # it may have ended meanwhile, and been forgotten
+    ]
 
 
 def _print(settings: Settings, facts: dict[str, Any]) -> None:
@@ -77,14 +91,33 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
     if facts["store"] is None:
         say(facts["store_error"])
         return
-    say("Models")
-    for model, state in facts["store"]["models"].items():
-        size = f", {state['bytes'] / _GB:.2f} GB" if state["bytes"] else ""
-        say(f"  {model}: {state['state']}{size}" + (f" ({state['detail']})" if state["detail"] else ""))
-    if not facts["store"]["models"]:
-        say("  none in memory")
+    _print_models(facts["store"])
     say("Jobs       " + ", ".join(f"{count} {state}" for state, count in facts["store"]["jobs"].items()))
-    for name, length in facts["store"]["queues"].items():
-        say(f"  {length} queued in {name}")
+    for queue in facts["store"]["waiting"]:
+        say(f"  {_queued(queue)}")
     for worker in facts["store"]["workers"]:
         say(f"Worker     {worker['id']}, process {worker['pid']}, since {worker['started_at']}, version {worker['version']}")
+
+
+def _queued(queue: dict[str, Any]) -> str:
+    text = f"{queue['jobs']} queued in {queue['queue']} for {queue['model']}, the first since {queue['created_at']}"
+    waiting = queue["waiting_for"]
+    if waiting is None:
+        return text
+    starts = terminal.about(waiting["estimate_s"])
+    return f"{text}: {waiting['detail']}" + (f" It starts in {starts}." if starts else "")
+
+
+def _print_models(store: dict[str, Any]) -> None:
+    say = terminal.say
+    for worker in store["workers"]:
+        if worker["budget_bytes"] is not None:
+            say(f"Memory     {worker['used_bytes'] / _GB:.1f} of {worker['budget_bytes'] / _GB:.1f} GB are used or reserved by models")
+        if worker["memory_short"]:
+            say("           Other programs use nearly all of this machine's memory; nothing new begins until some is free.")
+    say("Models")
+    for model, state in store["models"].items():
+        size = f", {state['bytes'] / _GB:.2f} GB" if state["bytes"] else ""
+        say(f"  {model}: {state['state']}{size}" + (f" ({state['detail']})" if state["detail"] else ""))
+    if not store["models"]:
+        say("  none in memory")

@@ -32,6 +32,9 @@ class WorkerInfo(BaseModel, frozen=True):
     pid: int
     started_at: datetime
     version: str
+    budget_bytes: int | None = None  # what its models may use together
+    used_bytes: int | None = None  # what they use, and what a load has reserved
+    memory_short: bool = False  # other programs leave so little that nothing new begins
 
 
 class QueueHead(NamedTuple):
@@ -39,6 +42,7 @@ class QueueHead(NamedTuple):
 
     length: int
     waited_s: float  # by the job that was submitted first
+    job_id: str  # that job
 
 
 class JobReader:
@@ -162,7 +166,8 @@ class JobReader:
             pipe.hget(keys.job(job_id), "created_at")
         (seconds, micros), *created = self._execute(pipe)
         now = seconds + micros / 1e6
-        return {name: QueueHead(count, max(0.0, now - float(at or now))) for (name, count, _), at in zip(found, created, strict=True)}
+        waited = [max(0.0, now - float(at or now)) for at in created]
+        return {name: QueueHead(count, waited_s, job_id) for (name, count, job_id), waited_s in zip(found, waited, strict=True)}
 
     def workers(self) -> list[WorkerInfo]:
         """Return the workers whose heartbeat has not lapsed."""

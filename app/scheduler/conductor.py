@@ -9,7 +9,7 @@ memory safe: gates close, models leave, a load begins, gates open.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from app.errors import StoreUnavailable
@@ -26,14 +26,16 @@ if TYPE_CHECKING:
     from app.jobs.wishes import Wish
     from app.scheduler.lookout import Lookout, Sight
     from app.scheduler.residency import Residency
+    from app.scheduler.world import World
 
-__all__ = ["Conductor", "Gates"]
+__all__ = ["Audience", "Conductor", "Gates"]
 
 log = get_logger("worker.conductor")
 
 _LOOK_EVERY_S = 5.0  # whatever was missed is found then
 _PAUSE_S = 0.005  # between two looks: many acknowledgements are one reason to look
 _RETRY_S = 0.5
+_STEP_BYTES = 10**7  # smaller changes of what is used are not told
 
 
 class Gates(Protocol):
@@ -60,6 +62,18 @@ class Gates(Protocol):
         ...
 
 
+class Audience(Protocol):
+    """Who is told of what changes. Must be quick, and never wait."""
+
+    def report(self, model: str, state: ModelState | None) -> None:
+        """Hear the state of a model; None: it has none any more."""
+        ...
+
+    def report_memory(self, used_bytes: int, budget_bytes: int, *, short: bool) -> None:
+        """Hear how much of their budget models use, and whether the machine is short of memory, so that nothing new begins."""
+        ...
+
+
 class Conductor:
     """Decides for one worker, again and again, which models are in memory and which queues may be fetched.
 
@@ -67,7 +81,7 @@ class Conductor:
         lookout: Sees what the policy must know.
         residency: Loads and unloads.
         gates: The queues.
-        report: Told of each change of a model's state; must be quick, and never wait.
+        audience: Told of every change.
         hand_back: Gives those jobs of a model back to their queue whose answers have not begun.
     """
 
@@ -76,15 +90,16 @@ class Conductor:
         lookout: Lookout,
         residency: Residency,
         gates: Gates,
-        report: Callable[[str, ModelState | None], None],
+        audience: Audience,
         hand_back: Callable[[str], None],
     ) -> None:
         self._lookout = lookout
         self._residency = residency
         self._gates = gates
-        self._report = report
+        self._audience = audience
         self._hand_back = hand_back
         self._told: dict[str, ModelState] = {}
+        self._told_memory: tuple[int, bool] | None = None
         self._opened: dict[tuple[str, Lane], int] = {}
         self._contended = False
         self._poked = threading.Event()
@@ -131,6 +146,7 @@ class Conductor:
         self._residency.refuse(seen.refusals)
         self._carry_out(made, seen)
         self._tell(made, seen)
+        self._tell_memory(seen.world)
         # While somebody waits for memory every end of a job may be what he waits for.
         self._contended = bool(made.leaving) or any(model not in seen.resident for model in made.reasons)
         return _LOOK_EVERY_S if made.wake_at is None else min(_LOOK_EVERY_S, max(0.0, made.wake_at - seen.world.now))
@@ -187,5 +203,11 @@ class Conductor:
             now.setdefault(model, ModelState(state="failed", detail=error.message))
         for model in self._told.keys() | now.keys():
             if self._told.get(model) != now.get(model):
-                self._report(model, now.get(model))
+                self._audience.report(model, now.get(model))
         self._told = now
+
+    def _tell_memory(self, world: World) -> None:
+        used_bytes = (world.budget_bytes - world.free_bytes) // _STEP_BYTES * _STEP_BYTES
+        if self._told_memory != (now := (used_bytes, not world.admission)):
+            self._told_memory = now
+            self._audience.report_memory(used_bytes, world.budget_bytes, short=not world.admission)

@@ -121,6 +121,12 @@ class FakeWorker:
             presence.report(model.replace("_", "-"), state)
         presence.beat()
 
+    def use(self, used_bytes: int, budget_bytes: int, *, short: bool = False) -> None:
+        """Say that this worker lives, and how much memory its models use."""
+        presence = Presence(self.store, "fake-1")
+        presence.report_memory(used_bytes, budget_bytes, short=short)
+        presence.beat()
+
     def leave(self) -> None:
         """Say goodbye, as a stopping worker does."""
         Presence(self.store, "fake-1").leave()

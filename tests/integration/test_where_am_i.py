@@ -100,6 +100,27 @@ def test_the_command_line_tells_the_estimate(settings: Settings, store: JobStore
     assert 3000 < json.loads(mlx_local(settings, "jobs", "show", job_id, "--json").stdout)["waiting_for"]["estimate_s"] <= 3600
 
 
+def test_status_says_who_waits_for_what_and_how_full_memory_is(settings: Settings, store: JobStore) -> None:
+    worker = FakeWorker(settings)
+    worker.use(int(9.2 * GB), 16 * GB, short=True)
+    worker.appear(tiny_chat=waits(3600))
+    first, _, _ = ask(store, Lane.INTERACTIVE), ask(store, Lane.INTERACTIVE), ask(store, Lane.BATCH)
+    worker.close()
+    printed = mlx_local(settings, "status").stdout
+    told = json.loads(mlx_local(settings, "status", "--json").stdout)["store"]
+
+    assert "9.2 of 16.0 GB are used" in printed
+    assert "Other programs use nearly all of this machine's memory" in printed
+    assert "2 queued in tiny-chat_interactive for tiny-chat, the first since 20" in printed
+    assert "tiny-chat needs 9.0 GB. It starts in about 60 min." in printed
+    assert (told["workers"][0]["budget_bytes"], told["workers"][0]["memory_short"]) == (16 * GB, True)
+    queues = {one["lane"]: one for one in told["waiting"]}
+    assert {lane: one["jobs"] for lane, one in queues.items()} == {"interactive": 2, "batch": 1}
+    assert queues["interactive"]["id"] == first
+    assert queues["interactive"]["waiting_for"]["reason"] == "waits_for_memory"
+    assert queues["batch"]["waiting_for"]["estimate_s"] > queues["interactive"]["waiting_for"]["estimate_s"]
+
+
 def test_a_real_worker_estimates_from_what_it_has_seen(settings: Settings, store: JobStore, private_folder: Path) -> None:
     engine = 'engine = "tests.{}"\nmemory = "9GB"\n'
     patient = scripted(private_folder, "patient")
@@ -121,6 +142,8 @@ def test_a_real_worker_estimates_from_what_it_has_seen(settings: Settings, store
         await until(lambda: store.get(long.id).state is JobState.RUNNING)
         await gateway.submit(late)
         await until(lambda: (found := waiting()) is not None and found.waiting_for is not None and found.waiting_for.estimate_s is not None)
+        (said,) = store.workers()
+        assert (said.budget_bytes, said.used_bytes, said.memory_short) == (10 * GB, 9 * GB, False)
         assert set(await ends(gateway, long, late)) == {JobState.SUCCEEDED}
         await gateway.close()
 
