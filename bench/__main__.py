@@ -12,7 +12,7 @@ from types import ModuleType
 
 from rich.console import Console
 
-from bench import chats, conversation, embeddings, footprint, hangup, queueing
+from bench import chats, conversation, embeddings, footprint, hangup, queueing, swaps
 from bench.report import Figure, print_table, write_json
 
 __all__ = ["Bench", "main"]
@@ -24,6 +24,7 @@ _SECTIONS: dict[str, ModuleType] = {
     "conversation": conversation,
     "hangup": hangup,
     "chats": chats,
+    "swaps": swaps,
 }
 
 
