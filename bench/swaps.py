@@ -35,7 +35,7 @@ __all__ = ["NOTE", "run"]
 
 _NAME = "swaps"
 NOTE = (
-    "Three times SmolLM2-135M, of which one fits beside all-MiniLM-L6-v2; answers of 8 tokens, prompts that no cache has seen. "
+    "Three times SmolLM2-135M, of which one fits beside all-MiniLM-L6-v2; short prompts, answers of 8 tokens. "
     "FIFO's loads are counted from the order; whose model is there at the start has one less, in all ways."
 )
 _MODELS = ("one", "two", "three")
@@ -120,11 +120,16 @@ async def _ask_all(server: Server, order: Sequence[str], salt: str, each_s: floa
         asked: list[asyncio.Task[Any]] = []
         for number, model in enumerate(order):
             await asyncio.sleep(max(0.0, began + number * each_s - loop.time()))
-            asked.append(asyncio.create_task(chat(session, server, body(model, f"{salt}.{number}", _TOKENS))))
+            asked.append(asyncio.create_task(chat(session, server, _short(model, f"{salt}.{number}"))))
         answers = await asyncio.gather(*asked)
         seconds = loop.time() - began
     guard.cancel()
     return seconds, sum(answer.error is not None for answer in answers)
+
+
+def _short(model: str, salt: str) -> dict[str, Any]:
+    """Return a request of which little is left to do once its model is there."""
+    return body(model, salt, _TOKENS) | {"messages": [{"role": "user", "content": f"{salt}: hello"}]}
 
 
 async def _guard(server: Server) -> None:
