@@ -59,6 +59,8 @@ class SliceMemory:
     def most_bytes(self) -> int:
         """Return the most that was in use beyond what was before."""
         return max(0, int(mx.get_peak_memory()) - self._before)
+
+
 def headroom_bytes() -> int:
     """Return how much may still be allocated before this machine, or what Metal recommends, is full."""
     free = [int(psutil.virtual_memory().available) + int(mx.get_cache_memory())]

@@ -9,7 +9,7 @@ memory safe: gates close, models leave, a load begins, gates open.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from app.errors import StoreUnavailable
