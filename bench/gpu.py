@@ -59,7 +59,7 @@ def main() -> int:
         for name in arguments.name or SHAPES:
             console.print(f"[dim]{name} …[/dim]")
             made = _made(name, models)
-            found = _measure(name, made, arguments.tokens, arguments.rounds)
+            found = _measure(name, made, arguments.tokens, arguments.rounds, console)
             figures += found
             print_table(console, f"{name}, random weights, on {device()}", found, DEFINITIONS)
             write_json(arguments.json, figures)
@@ -83,7 +83,7 @@ def _made(name: str, models: Path) -> Path:
     return folder
 
 
-def _measure(name: str, model: Path, tokens: int, rounds: int) -> list[Figure]:
+def _measure(name: str, model: Path, tokens: int, rounds: int, console: Console) -> list[Figure]:
     found: Found = defaultdict(list)
     with one_home() as home:
         catalog = home / "catalog.toml"
@@ -92,9 +92,12 @@ def _measure(name: str, model: Path, tokens: int, rounds: int) -> list[Figure]:
         more = {"MLX_LOCAL_CATALOG": str(catalog), "MLX_LOCAL_PROFILE": "16gb", "HF_HUB_OFFLINE": "1", "HF_HOME": str(home / "hf")}
         with stack(home, catalog, **more) as server, engine_alone(home, **more) as alone:
             for warm in range(2):  # kernels are built for each shape, and allocators grow
-                _round(server, alone, defaultdict(list), f"Warm {warm}", tokens // 2, _STREAMS)
+                warmth: Found = defaultdict(list)
+                _round(server, alone, warmth, f"Warm {warm}", tokens // 2, _STREAMS)
+                console.print(f"[dim]warm-up {warm + 1}: {_latest(warmth)}")
             for number in range(rounds):
                 _round(server, alone, found, f"Round {number}", tokens, _STREAMS)
+                console.print(f"[dim]round {number + 1}: {_latest(found)}")
     return _figures(name, found)
 
 
@@ -112,6 +115,11 @@ def _round(server: Server, alone: EngineAlone, found: Found, salt: str, tokens: 
         found[f"rate {count} whole"].append(sum(answer.tokens for answer in answers) / seconds)
         inside = alone.together(requests)
         found[f"rate {count} alone"].append(inside["tokens"] / inside["whole_s"])
+
+
+def _latest(found: Found) -> str:
+    """Say what the last round found, so that a run that is cut off has said something."""
+    return ", ".join(f"{what} {values[-1]:.3g}" for what, values in found.items())
 
 
 def _insist(error: str | None) -> None:
