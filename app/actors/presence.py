@@ -26,7 +26,7 @@ log = get_logger("worker.presence")
 
 _TTL_S = 30
 _BEAT_S = 5.0
-_PAUSE_S = 0.2  # between two beats: news that come together are said together
+_PAUSE_S = 0.05  # between two beats: news that come together are said together
 
 
 class Presence:

@@ -64,7 +64,11 @@ async def unload(services: Services, spec: ModelSpec, request: Request, response
     wish = await services.gateway.wishes(lambda wishes: wishes.say(spec.id, "absent"))
 
     async def left() -> bool:
-        return await _find(services, spec) != wish
+        now = await _find(services, spec)
+        if now is None:  # granted; the worker says so a moment later
+            said = (await services.gateway.model_states()).get(spec.id)
+            return said is None or said.state not in {"resident", "loading"}
+        return now != wish
 
     await _wait(services, left, request, response)
 

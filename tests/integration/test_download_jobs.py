@@ -174,7 +174,7 @@ def test_a_model_is_pulled_and_removed_by_its_address_and_not_removed_while_it_c
     sizes = stack.http.get("/v1/models/scripted").json()
     assert sizes["disk_bytes"] == sum(map(len, FILES.values()))
     assert stack.http.delete("/v1/models/org/scripted").json()["freed_bytes"] == sizes["disk_bytes"]
-    assert stack.http.get("/v1/models/scripted").json()["state"] == "not_downloaded"
+    until(lambda: stack.http.get("/v1/models/scripted").json()["state"] == "not_downloaded")
     assert stack.http.post("/v1/chat/completions", json=SCRIPTED).status_code == 200
     assert len(downloads(stack)) == 2
 
