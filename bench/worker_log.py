@@ -18,10 +18,11 @@ class Load:
     model: str
     began_at: float
     ended_at: float
+    longest_slice_s: float
 
 
 def loads(home: Path, models: Container[str]) -> list[Load]:
     """Return the loads of *models* in order."""
     told = [json.loads(line) for line in (home / "logs" / "worker.log").read_text().splitlines()]
     ended = [(entry, datetime.fromisoformat(entry["timestamp"]).timestamp()) for entry in told if entry["event"] == "model.loaded"]
-    return [Load(entry["model"], at - entry["seconds"], at) for entry, at in ended if entry["model"] in models]
+    return [Load(entry["model"], at - entry["seconds"], at, entry["longest_slice_s"]) for entry, at in ended if entry["model"] in models]

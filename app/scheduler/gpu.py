@@ -211,9 +211,10 @@ class GpuThread:
             if not self._books.may_load:
                 return  # requests of others still hold what it needs, and no new ones get any
         self._breadcrumb.write((load_name(load.model), load.wanted_by))
+        began_s = time.perf_counter()
         try:
             if load.steps is None:
-                load.began_s = time.perf_counter()
+                load.began_s = began_s
                 load.bytes_before = device.active_bytes()
                 load.steps = load.frontend.open(self._books.account(load.model))
             engine = next(load.steps)
@@ -222,14 +223,17 @@ class GpuThread:
             return
         finally:
             self._breadcrumb.write(())
+        ended_s = time.perf_counter()
+        load.longest_slice_s = max(load.longest_slice_s, ended_s - began_s)
         if engine is None:
             return
-        facts = LoadFacts(max(0, device.active_bytes() - load.bytes_before), time.perf_counter() - load.began_s)
+        facts = LoadFacts(max(0, device.active_bytes() - load.bytes_before), ended_s - load.began_s, load.longest_slice_s)
         resident = self._residents[load.model] = SteppedEngine(engine, facts.bytes, load.need)
         self._books.end_load(load.model, facts.bytes)
         self._publish_state(load.model, resident)
         self._loads.popleft()
-        log.info("model.loaded", model=load.model, bytes=facts.bytes, seconds=round(facts.seconds, 3))
+        spent = {"seconds": round(facts.seconds, 3), "longest_slice_s": round(facts.longest_slice_s, 3)}
+        log.info("model.loaded", model=load.model, bytes=facts.bytes, **spent)
         load.done.set_result(facts)
 
     def _end_failed_load(self, load: PendingLoad, error: BaseException) -> None:

@@ -19,6 +19,7 @@ class LoadFacts:
 
     bytes: int
     seconds: float
+    longest_slice_s: float  # of the GPU thread's time without a pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +55,5 @@ class PendingLoad:
     done: Future[LoadFacts]
     steps: Loading | None = None
     began_s: float = 0.0
+    longest_slice_s: float = 0.0
     bytes_before: int = 0
