@@ -78,7 +78,7 @@ class Presence:
     def report_memory(self, used_bytes: int, budget_bytes: int, *, short: bool) -> None:
         """Note how much of their budget models use, and whether the machine is short of memory."""
         with self._lock:
-            self._facts |= {"used_bytes": used_bytes, "budget_bytes": budget_bytes, "memory_short": int(short)}
+            self._facts |= {"used_bytes": used_bytes, "budget_bytes": int(budget_bytes), "memory_short": int(short)}
         self._news.set()
 
     def beat(self) -> None:
