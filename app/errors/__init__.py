@@ -1,0 +1,70 @@
+"""What can go wrong, named for what happened, each carrying its facts.
+
+An error has a stable ``code``, a sentence that tells the caller what to
+change, and, where one request parameter is at fault, its name. It crosses
+process borders inside a job record (``as_fact`` and ``Failure``), so nothing
+here knows HTTP: one table in ``app.api`` turns codes into statuses.
+"""
+
+from __future__ import annotations
+
+from app.errors.base import Failure, InferenceError, InvalidRequest, InvalidSetting
+from app.errors.jobs import (
+    DeadlineExceeded,
+    DrainTimeout,
+    EngineFailed,
+    FileNotHere,
+    IdempotencyConflict,
+    IllegalTransition,
+    JobCanceled,
+    JobFailed,
+    JobNotFinished,
+    JobNotFound,
+    NewerSchema,
+    QueueFull,
+    StoreUnavailable,
+    WishFailed,
+    WorkerCrashed,
+)
+from app.errors.models import (
+    ContextTooLong,
+    DownloadFailed,
+    ModelInUse,
+    ModelLoadFailed,
+    ModelNotDownloaded,
+    ModelTooLarge,
+    NoModelForRole,
+    UnknownModel,
+    UnsupportedTask,
+)
+
+__all__ = [
+    "ContextTooLong",
+    "DeadlineExceeded",
+    "DownloadFailed",
+    "DrainTimeout",
+    "EngineFailed",
+    "Failure",
+    "FileNotHere",
+    "IdempotencyConflict",
+    "IllegalTransition",
+    "InferenceError",
+    "InvalidRequest",
+    "InvalidSetting",
+    "JobCanceled",
+    "JobFailed",
+    "JobNotFinished",
+    "JobNotFound",
+    "ModelInUse",
+    "ModelLoadFailed",
+    "ModelNotDownloaded",
+    "ModelTooLarge",
+    "NewerSchema",
+    "NoModelForRole",
+    "QueueFull",
+    "StoreUnavailable",
+    "UnknownModel",
+    "UnsupportedTask",
+    "WishFailed",
+    "WorkerCrashed",
+]

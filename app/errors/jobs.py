@@ -1,0 +1,153 @@
+"""What can go wrong with a job, and with the store that keeps it."""
+
+from __future__ import annotations
+
+from app.errors.base import Failure, InferenceError
+
+__all__ = [
+    "DeadlineExceeded",
+    "DrainTimeout",
+    "EngineFailed",
+    "FileNotHere",
+    "IdempotencyConflict",
+    "IllegalTransition",
+    "JobCanceled",
+    "JobFailed",
+    "JobNotFinished",
+    "JobNotFound",
+    "NewerSchema",
+    "QueueFull",
+    "StoreUnavailable",
+    "WishFailed",
+    "WorkerCrashed",
+]
+
+
+class EngineFailed(InferenceError):
+    """An engine raised while it worked on the job."""
+
+    code = "engine_error"
+
+
+class WorkerCrashed(InferenceError):
+    """The job took its worker down as often as a job may."""
+
+    code = "worker_crashed"
+
+    def __init__(self, charges: int) -> None:
+        super().__init__(f"The worker died {charges} times while it ran this job, so it is not tried again.")
+
+
+class DrainTimeout(InferenceError):
+    """The worker shut down before the job ended; the job goes back to its queue."""
+
+    code = "worker_draining"
+
+
+class DeadlineExceeded(InferenceError):
+    """The job had not ended by its deadline, so it was cancelled."""
+
+    code = "deadline_exceeded"
+
+    def __init__(self) -> None:
+        super().__init__("The job had not ended by its deadline, so it was cancelled; allow more time (Cancel-After, deadline).")
+
+
+class FileNotHere(InferenceError):
+    """No uploaded file has this id."""
+
+    code = "file_not_found"
+
+    def __init__(self, file_id: str) -> None:
+        super().__init__(f"There is no file {file_id[:80]!r}; it may have been deleted.")
+
+
+class JobNotFound(InferenceError):
+    """No job has this id, or its retention has passed."""
+
+    code = "job_not_found"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"There is no job {job_id!r}; it may have been removed after its retention time.")
+
+
+class JobNotFinished(InferenceError):
+    """The job has no output yet."""
+
+    code = "job_not_finished"
+
+    def __init__(self, job_id: str, state: str) -> None:
+        super().__init__(f"The job {job_id!r} is {state} and has no output.")
+
+
+class IllegalTransition(InferenceError):
+    """The job is in a state from which this is not possible."""
+
+    code = "illegal_transition"
+
+    def __init__(self, job_id: str, state: str, wanted: str) -> None:
+        super().__init__(f"The job {job_id!r} is {state}, so it cannot be {wanted}; wait for its end or cancel it.")
+
+
+class JobFailed(InferenceError):
+    """The job ended ``failed``. What is told is the job's own failure."""
+
+    code = "job_failed"
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message, param=failure.param)
+        self.failure = failure
+
+    def as_fact(self) -> Failure:
+        """Return the failure as the record has it, its code included."""
+        return self.failure
+
+
+class WishFailed(JobFailed):
+    """A model does not come into memory as a user asked. What is told is the worker's own failure."""
+
+
+class JobCanceled(InferenceError):
+    """The job was cancelled before it had an output."""
+
+    code = "job_canceled"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"The job {job_id!r} was cancelled.")
+
+
+class IdempotencyConflict(InferenceError):
+    """The Idempotency-Key was used before with another body."""
+
+    code = "idempotency_conflict"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was used with another request body; use a new key.", param="Idempotency-Key")
+
+
+class QueueFull(InferenceError):
+    """Accepting the job would break the promise to keep what is accepted."""
+
+    code = "queue_full"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class StoreUnavailable(InferenceError):
+    """Redis does not answer, so nothing can be accepted or read."""
+
+    code = "store_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The job store (Redis) does not answer. Nothing was accepted; try again in a moment.")
+
+
+class NewerSchema(InferenceError):
+    """Redis holds records of a newer version of this software."""
+
+    code = "newer_schema"
+
+    def __init__(self, found: int, known: int) -> None:
+        super().__init__(f"Redis holds records of schema {found}; this version knows {known}. Upgrade mlx-local-inference.")
