@@ -11,7 +11,7 @@ __all__ = ["joined", "lasting"]
 _OF_THE_MOMENT = {
     *("created", "created_at", "started_at", "finished_at"),
     *("cached_tokens", "position", "progress", "resident", "waiting_for"),
-    *("bytes", "state"),
+    *("bytes", "detail", "state"),
 }
 _ID = re.compile(r"\b(chatcmpl-|cmpl-|file-|job_)[0-9a-f]{24}\b")
 
