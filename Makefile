@@ -16,11 +16,14 @@ setup: $(INSTALLED) ## make .venv with everything, test tools too
 up: setup ## set up, then start everything; Ctrl-C stops it
 	@$(BIN)/mlx-local up
 
+# The tests run engines in their own process: with the BLAS that workers have.
+PYTEST = LD_PRELOAD="$$($(BIN)/python -m app.machine preload)" $(BIN)/pytest
+
 test: setup ## set up, then run the tests
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-slow: setup ## the tests that take minutes
-	$(BIN)/pytest -m slow
+	$(PYTEST) -m slow
 
 bench: setup ## measure this machine; many minutes, and nothing else should run
 	$(BIN)/python -m bench

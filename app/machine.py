@@ -146,7 +146,11 @@ def main(arguments: list[str]) -> int:
         if (problem := ensure_blas(machine)) is not None:
             sys.stderr.write(f"note: {problem}\n")
         return 0
-    sys.stderr.write("usage: python -m app.machine extra|blas\n")
+    if arguments == ["preload"]:
+        shim = None if machine.accelerated else built_shim()
+        sys.stdout.write(str(shim or ""))
+        return 0
+    sys.stderr.write("usage: python -m app.machine extra|blas|preload\n")
     return 2
 
 
