@@ -18,7 +18,7 @@ from app.engines.protocols import Engine, Loading, Work
 from app.models.spec import ModelSpec
 from tests.scripted_engine import ScriptedEngine, ScriptedFrontend
 
-__all__ = ["Panic", "open_deadly", "open_patient", "open_touchy"]
+__all__ = ["Panic", "open_clinging", "open_deadly", "open_patient", "open_touchy"]
 
 
 class Panic(BaseException):
@@ -58,6 +58,28 @@ class _Deadly(ScriptedFrontend):
         return load()
 
 
+class _ClingingEngine(ScriptedEngine):
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def close(self) -> None:
+        if not (self._folder / "closed").exists():
+            (self._folder / "closed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().close()
+
+
+class _Clinging(ScriptedFrontend):
+    """Kills the process when it is unloaded for the first time, and leaves a file ``closed``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open(self, account: KvAccount | None = None) -> Loading:
+        return iter([_ClingingEngine(self._folder)])
+
+
 class _Touchy(ScriptedFrontend):
     """Panics while it prepares ``panic``, and kills the process while it prepares ``choke``."""
 
@@ -92,3 +114,8 @@ def open_deadly(spec: ModelSpec, directory: Path) -> ScriptedFrontend:
 def open_touchy(spec: ModelSpec, directory: Path) -> ScriptedFrontend:
     """Open a model with two requests that it cannot bear."""
     return _Touchy()
+
+
+def open_clinging(spec: ModelSpec, directory: Path) -> ScriptedFrontend:
+    """Open a model whose first unload kills the process."""
+    return _Clinging(directory)

@@ -220,6 +220,26 @@ def test_a_worker_that_is_killed_while_models_change_leaves_nothing_behind(setti
         asyncio.run(scenario(chosen, worker))
 
 
+def test_a_worker_that_is_killed_by_an_unload_leaves_nothing_behind(settings: Settings, private_folder: Path) -> None:
+    engine = 'engine = "tests.{}"\nmemory = "9GB"\n'
+    clinging = scripted(private_folder, "clinging")
+    catalog = entry("clinging", clinging, engine.format("troubled_engine:open_clinging"))
+    catalog += entry("scripted", scripted(private_folder, "scripted"), engine.format("scripted_engine:open_frontend"))
+    first, late = job("clinging", "say 2"), job("scripted", "say 2")
+
+    async def scenario(chosen: Settings, worker: WorkerProcess) -> None:
+        gateway = await submit(chosen, first)
+        assert await ends(gateway, first) == [JobState.SUCCEEDED]
+        await gateway.submit(late)
+        assert await ends(gateway, late) == [JobState.SUCCEEDED]
+        assert worker.starts == 2
+        await gateway.close()
+
+    with working(settings, private_folder, catalog, 10 * GB) as (chosen, worker):
+        asyncio.run(scenario(chosen, worker))
+    assert (clinging / "closed").exists()
+
+
 def test_of_two_models_that_wait_for_each_others_memory_one_gives_way(
     settings: Settings, private_folder: Path, tiny_model: Tiny, tmp_path: Path
 ) -> None:
