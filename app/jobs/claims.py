@@ -32,6 +32,9 @@ class Claimed(BaseModel, frozen=True):
     seed: int
     suspect: bool
     request: dict[str, Any]
+    blobs: tuple[str, ...] = Field((), description="What it reads in the spool.")
+    parent: str | None = Field(None, description="The job whose child this is.")
+    step: str | None = Field(None, description="Which step of a parent is due, whose children have ended; none: it has had no children.")
 
     @classmethod
     def of(cls, record: Mapping[str, str], token: str) -> Self:
@@ -46,6 +49,9 @@ class Claimed(BaseModel, frozen=True):
             seed=int(record["seed"]),
             suspect=int(record["charges"]) > 0,
             request=json.loads(record["request"]),
+            blobs=json.loads(record.get("blobs", "[]")),
+            parent=record.get("parent"),
+            step=record.get("step"),
         )
 
 

@@ -14,13 +14,16 @@ from app.jobs import keys
 from app.jobs.estimate import Outlook, seconds_to_start
 from app.jobs.record import Job, JobKind, JobState, Lane, Progress, WaitingFor
 
-__all__ = ["FIELDS", "ModelState", "Scene", "decode", "explain"]
+__all__ = ["FIELDS", "ModelState", "Scene", "decode", "explain", "explain_parent"]
 
 FIELDS = (
     "id", "kind", "model", "lane", "state", "attempt", "created_at", "started_at", "finished_at", "progress", "deadline",
-    "parent", "retry_of", "error", "usage", "output", "queue",
+    "parent", "children", "open", "head", "retry_of", "error", "usage", "output", "queue",
 )  # fmt: skip
 """The fields of a job's hash that :func:`decode` reads."""
+
+
+_CHILDREN_SHOWN = 100
 
 
 class ModelState(BaseModel, frozen=True):
@@ -56,6 +59,8 @@ def decode(fields: Mapping[str, str | None]) -> Job:
         deadline=_moment(fields["deadline"]),
         progress=Progress.model_validate_json(fields["progress"]) if fields["progress"] else None,
         parent=fields["parent"],
+        children=[keys.child(str(fields["id"]), number) for number in range(min(_CHILDREN_SHOWN, int(fields["children"] or 0)))],
+        child_count=int(fields["children"] or 0),
         retry_of=fields["retry_of"],
         error=Failure.model_validate_json(fields["error"]) if fields["error"] else None,
         usage=json.loads(fields["usage"]) if fields["usage"] else None,
@@ -74,17 +79,16 @@ def explain(job: Job, queue: str, position: int | None, scene: Scene, *, people:
         people: Jobs of people that wait for the same model, and go before it.
     """
     model = scene.models.get(job.model)
-    if job.state is JobState.RUNNING and job.kind is JobKind.DOWNLOAD:
-        return _downloading(model)
-    if job.state is JobState.RUNNING:
-        coming = model is not None and model.state in {"waiting", "loading"}
-        return _wait("model_loading", f"{job.model} is being loaded.", model, scene, 0) if coming else None
+    if job.state is JobState.RUNNING and position is None:
+        return _running(job, model, scene)
     if not scene.workers:
         return WaitingFor(reason="no_worker", detail="No worker is running; the job starts when one does.")
     if queue == keys.QUARANTINE:
         return WaitingFor(reason="quarantine", detail="A worker died while it ran this job, so it runs alone.")
+    if job.parent is not None and position is None:
+        return WaitingFor(reason="siblings", detail="It waits for parts of the same job that come before it.")
     detail = f"{position} jobs are before this one in {queue}." if position else "It is next."
-    if queue == keys.DOWNLOADS:
+    if queue in {keys.DOWNLOADS, keys.CHAINS}:
         return WaitingFor(reason="queue", detail=detail)
     if model and model.state == "downloading":
         return _downloading(model)
@@ -92,6 +96,29 @@ def explain(job: Job, queue: str, position: int | None, scene: Scene, *, people:
     if model and (model.reason or model.state in {"waiting", "loading"}):
         return _wait(model.reason or "model_loading", model.detail or f"{job.model} is being loaded.", model, scene, ahead)
     return _wait("queue", detail, model, scene, ahead)
+
+
+def _running(job: Job, model: ModelState | None, scene: Scene) -> WaitingFor | None:
+    if job.kind is JobKind.DOWNLOAD:
+        return _downloading(model)
+    coming = model is not None and model.state in {"waiting", "loading"}
+    needs_it = not job.child_count  # a parent's steps need no model
+    return _wait("model_loading", f"{job.model} is being loaded.", model, scene, 0) if coming and needs_it else None
+
+
+def explain_parent(job: Job, open_children: int, head: Job | None) -> WaitingFor:
+    """Say what a parent waits for that waits for its children.
+
+    Args:
+        job: The parent.
+        open_children: How many have not ended.
+        head: The first of them.
+    """
+    detail = f"{job.child_count - open_children} of {job.child_count} parts are done."
+    waits = head.waiting_for if head is not None else None
+    if waits is None:
+        return WaitingFor(reason="children", detail=detail)
+    return waits.model_copy(update={"detail": f"{detail} The next one: {waits.detail}"})
 
 
 def _wait(reason: str, detail: str, model: ModelState | None, scene: Scene, ahead: int) -> WaitingFor:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import shutil
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from app.errors import QueueFull, StoreUnavailable
+from app.errors import StoreUnavailable
 from app.jobs.broker import Announcer, InferenceBroker
+from app.jobs.chains import Chains
 from app.jobs.claims import Unannounced
 from app.jobs.connection import connect, store_errors
 from app.jobs.decoding import ModelState
@@ -28,6 +28,7 @@ from app.jobs.glances import Glances
 from app.jobs.keys import queue_of
 from app.jobs.reading import WorkerInfo
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
+from app.jobs.room import Room
 from app.jobs.spool import Spool
 from app.jobs.store import LEASE_S, JobStore
 from app.jobs.streams import StreamEntry
@@ -44,7 +45,6 @@ log = get_logger("gateway")
 
 T = TypeVar("T")
 _THREADS = 16
-_CHECK_ROOM_EVERY_S = 2.0
 _TEND_EVERY_S = 1.0
 _RENEW_AT_ONCE = 500
 
@@ -86,13 +86,15 @@ class JobGateway:
         self._wishes = Wishes(self._store)
         self._broker = InferenceBroker(settings, broker_id=f"api:{secrets.token_hex(8)}")
         self._announcer = Announcer(self._broker, self._store)
+        self._store.moves.announce = self._announcer.announce
+        self._chains = Chains(self._store)
+        self._room = Room(self._store, settings)
         self._feed = JobFeed(self._store, connect(settings, retries=0))
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
         self.glances = Glances(lambda ids: self._call(lambda: self._store.find_many(ids)))
         self._waiter = f"api-{secrets.token_hex(6)}"
         self._leases: dict[str, str] = {}  # waiter id -> job id
         self._leaving: set[asyncio.Task[None]] = set()
-        self._room_checked = 0.0
         self._schema_checked = False
         self._tending: asyncio.Task[None] | None = None
 
@@ -148,7 +150,7 @@ class JobGateway:
         return job
 
     def _prepare(self) -> None:
-        self._check_room()
+        self._room.check()
         if not self._schema_checked:
             self._store.check_schema()
             self._schema_checked = True
@@ -162,21 +164,7 @@ class JobGateway:
 
     async def check_room(self) -> None:
         """Raise :class:`QueueFull` where nothing more can be kept."""
-        await self._call(self._check_room)
-
-    def _check_room(self) -> None:
-        """Refuse what could not be kept. Looks every few seconds, because INFO and statvfs are not free."""
-        if time.monotonic() - self._room_checked < _CHECK_ROOM_EVERY_S:
-            return
-        used = self._store.used_bytes()
-        if used > self._settings.max_redis_bytes:
-            msg = f"Redis uses {used / 1e9:.1f} GB of the {self._settings.max_redis_bytes / 1e9:.1f} GB allowed; try again later."
-            raise QueueFull(msg, retry_after_s=60)
-        free = shutil.disk_usage(self._settings.home).free
-        if free < self._settings.min_free_disk:
-            msg = f"The disk of {self._settings.home} has {free / 1e9:.1f} GB left; free some space."
-            raise QueueFull(msg, retry_after_s=60)
-        self._room_checked = time.monotonic()
+        await self._call(self._room.check)
 
     @contextlib.asynccontextmanager
     async def waiting(self, job_id: str, after: str = "0-0") -> AsyncIterator[Waiter]:
@@ -248,11 +236,13 @@ class JobGateway:
         kind: JobKind | None = None,
         model: str | None = None,
         lane: Lane | None = None,
+        parent: str | None = None,
         limit: int = 20,
         after: str | None = None,
     ) -> list[Job]:
-        """Return jobs, newest first, as :meth:`JobReader.list_jobs` does."""
-        return await self._call(lambda: self._store.list_jobs(state=state, kind=kind, model=model, lane=lane, limit=limit, after=after))
+        """Return jobs, newest first, as :meth:`JobReader.list_jobs` does, or a parent's in their order, as :meth:`Chains.list_children`."""
+        look = self._store.list_jobs if parent is None else partial(self._chains.list_children, parent)
+        return await self._call(lambda: look(state=state, kind=kind, model=model, lane=lane, limit=limit, after=after))
 
     async def cancel(self, job_id: str) -> Job:
         """Cancel a job; one that has ended stays as it is."""

@@ -11,12 +11,14 @@ import re
 from app.jobs.record import JobKind, Lane
 
 __all__ = [
+    "CHAINS",
     "CONTROL",
     "DOWNLOADS",
     "PREFIX",
     "QUARANTINE",
     "WAKE",
     "WISHES",
+    "child",
     "job",
     "model_index",
     "models_of",
@@ -31,6 +33,7 @@ __all__ = [
 PREFIX = "mlx:"
 QUARANTINE = "quarantine"
 DOWNLOADS = "download"  # the queue of downloads: they need no model, and their lanes are one
+CHAINS = "chain"  # the queue of parents whose children have ended: what is left to do needs no model, and never waits for one
 SCHEMA = f"{PREFIX}schema"
 FILES = f"{PREFIX}files"  # sorted set: uploaded files by time
 EVENTS = f"{PREFIX}events"
@@ -60,14 +63,19 @@ def tokens(job_id: str) -> str:
     return f"{PREFIX}tok:{job_id}"
 
 
-def state_index(state: str) -> str:
-    """Sorted set of job ids by order of submission."""
-    return f"{PREFIX}jobs:{state}"
+def state_index(state: str, *, children: bool = False) -> str:
+    """Sorted set of job ids by order of submission; children have one of their own, by the order in which they were let in."""
+    return f"{PREFIX}{'children' if children else 'jobs'}:{state}"
 
 
-def model_index(model: str) -> str:
-    """Sorted set of job ids by order of submission."""
-    return f"{PREFIX}jobs:model:{model}"
+def model_index(model: str, *, children: bool = False) -> str:
+    """Sorted set of job ids by order of submission; the set of children has no order."""
+    return f"{PREFIX}{'children' if children else 'jobs'}:model:{model}"
+
+
+def child(parent: str, number: int) -> str:
+    """Return the id of a child; numbers begin at 0."""
+    return f"{parent}.{number}"
 
 
 def queue(name: str) -> str:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from app.errors import JobNotFinished, JobNotFound
 from app.jobs import keys
 from app.jobs.connection import store_errors
-from app.jobs.decoding import FIELDS, ModelState, Scene, decode, explain
+from app.jobs.decoding import FIELDS, ModelState, Scene, decode, explain, explain_parent
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
 from app.jobs.streams import Published, StreamEntry, read_streams
 
@@ -92,7 +92,7 @@ class JobReader:
         limit: int = 20,
         after: str | None = None,
     ) -> list[Job]:
-        """Return jobs, newest first, outputs left out.
+        """Return jobs, newest first, outputs left out. Children are not among them: :meth:`Chains.list_children` has those.
 
         Args:
             state: Only these; likewise *kind*, *model* and *lane*.
@@ -124,11 +124,11 @@ class JobReader:
         jobs = (job for job in self._decode_many(ids) if job is not None and job.state is state)
         return [job.model_copy(update={"output": None}) for job in jobs]
 
-    def count_by_state(self) -> dict[JobState, int]:
-        """Return how many jobs are in each state."""
+    def count_by_state(self, *, children: bool = False) -> dict[JobState, int]:
+        """Return how many jobs are in each state: those that lists have, or the children among the rest."""
         pipe = self.client.pipeline(transaction=False)
         for state in JobState:
-            pipe.zcard(keys.state_index(state))
+            pipe.zcard(keys.state_index(state, children=children))
         return dict(zip(JobState, self._execute(pipe), strict=True))
 
     def queues(self) -> dict[str, int]:
@@ -203,9 +203,12 @@ class JobReader:
         return found
 
     def held(self) -> list[tuple[str, str, str, int]]:
-        """Return every running job in order of submission: its id, worker, claim token and attempt."""
-        running = cast("list[str]", self.client.zrange(keys.state_index(JobState.RUNNING), 0, -1))
+        """Return every claimed job in order of submission, children too: its id, worker, claim token and attempt."""
         pipe = self.client.pipeline(transaction=False)
+        for children in (False, True):
+            pipe.zrange(keys.state_index(JobState.RUNNING, children=children), 0, -1, withscores=True)
+        jobs, of_parents = self._execute(pipe)
+        running = [job_id for job_id, _ in heapq.merge(jobs, of_parents, key=lambda found: found[1])]
         for job_id in running:
             pipe.hmget(keys.job(job_id), ["worker", "token", "attempt"])
         rows = zip(running, self._execute(pipe), strict=True)
@@ -247,7 +250,7 @@ class JobReader:
             return cast("list[Any]", pipe.execute())
 
     def _decode_many(self, ids: Sequence[str]) -> list[Job | None]:
-        """Return the jobs of *ids*, None where there is none: three round trips, however many they are."""
+        """Return the jobs of *ids*, None where there is none: three round trips, however many they are, four with parents among them."""
         pipe = self.client.pipeline(transaction=False)
         for job_id in ids:
             pipe.hmget(keys.job(job_id), list(FIELDS))
@@ -261,10 +264,27 @@ class JobReader:
         answers = self._execute(pipe)
         workers = self.workers()
         scene = Scene(workers=len(workers), models=self.model_states(), now=time.time())
-        return [
+        return self._with_heads([
             job if job is None or job.state in TERMINAL
             else job.model_copy(update={"position": rank, "waiting_for": explain(
                 job, str(fields["queue"]), rank, scene, people=people if job.lane is Lane.BATCH else 0
             )})
             for job, fields, rank, people in zip(jobs, rows, answers[::2], answers[1::2], strict=True)
-        ]  # fmt: skip
+        ], rows)  # fmt: skip
+
+    def _with_heads(self, jobs: list[Job | None], rows: Sequence[Mapping[str, str | None]]) -> list[Job | None]:
+        """Let parents that wait for children stand where the first of these stands that has not ended."""
+        waiting = {
+            job.id: (int(fields["open"] or 0), keys.child(job.id, int(fields["head"] or 0)))
+            for job, fields in zip(jobs, rows, strict=True)
+            if job is not None and job.state not in TERMINAL and fields["open"] not in {None, "0"}
+        }
+        if not waiting:
+            return jobs
+        heads = dict(zip(waiting, self._decode_many([head for _, head in waiting.values()]), strict=True))
+        return [self._standing(job, waiting[job.id][0], heads[job.id]) if job and job.id in waiting else job for job in jobs]
+
+    @staticmethod
+    def _standing(parent: Job, open_children: int, head: Job | None) -> Job:
+        position = head.position if head else None
+        return parent.model_copy(update={"position": position, "waiting_for": explain_parent(parent, open_children, head)})

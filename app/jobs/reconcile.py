@@ -34,10 +34,7 @@ def announce_pending(store: JobStore, announcer: Announcer) -> int:
     due = cast("list[str]", store.client.zrangebyscore(keys.UNANNOUNCED, "-inf", now - _SETTLE_S, start=0, num=_CHUNK))
     count = 0
     for job_id in due:
-        if announcer.announce(job_id):
-            count += 1
-        else:
-            store.client.zrem(keys.UNANNOUNCED, job_id)
+        count += announcer.announce(job_id)
     if count:
         log.info("jobs.announced_late", count=count)
     return count

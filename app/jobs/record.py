@@ -92,8 +92,11 @@ class Job(BaseModel):
     progress: Progress | None = None
     waiting_for: WaitingFor | None = None
     position: int | None = Field(None, description="Jobs before this one in its queue, 0 is next.")
-    parent: str | None = None
-    children: list[str] = Field(default_factory=list)
+    parent: str | None = Field(None, description="The job that this one is done for.")
+    children: list[str] = Field(
+        default_factory=list, description="Jobs that are done for this one, in order; the first hundred. All: `GET /v1/jobs?parent=`."
+    )
+    child_count: int = Field(0, description="How many children there are.")
     retry_of: str | None = None
     error: Failure | None = None
     usage: dict[str, Any] | None = None

@@ -8,6 +8,7 @@ no other link.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -59,6 +60,15 @@ class Spool:
             written.replace(path)
         return name
 
+    def hold(self, name: str, *, holder: str) -> None:
+        """Keep the blob *name* for *holder* too; nothing changes where it does already.
+
+        Raises:
+            FileNotFoundError: There is no such blob.
+        """
+        with contextlib.suppress(FileExistsError):
+            (self._held / f"{holder}~{name}").hardlink_to(self.path(name))
+
     def get(self, name: str) -> bytes:
         """Return a blob's content.
 
@@ -71,9 +81,9 @@ class Spool:
         """Return where a blob is, if it is there."""
         return self._blobs / name[:2] / name
 
-    def drop(self, holder: str) -> None:
-        """Forget what *holder* held."""
-        for link in self._held.glob(f"{holder}~*"):
+    def drop(self, holder: str, name: str | None = None) -> None:
+        """Forget that *holder* held the blob *name*, or all that it held, which takes a look at every link there is."""
+        for link in self._held.glob(f"{holder}~*") if name is None else [self._held / f"{holder}~{name}"]:
             link.unlink(missing_ok=True)
 
     def holders(self) -> Iterator[str]:

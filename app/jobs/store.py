@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
@@ -29,6 +28,7 @@ from app.errors import (
 from app.jobs import keys
 from app.jobs.claims import Claimed, Released, Unannounced, Unclaimed
 from app.jobs.connection import store_errors
+from app.jobs.moves import Moves
 from app.jobs.reading import JobReader
 from app.jobs.record import TERMINAL, Job, JobState, Progress
 from app.jobs.streams import Piece
@@ -45,22 +45,17 @@ LEASE_S = 30.0
 _LINGER_S = 10.0
 _IDEMPOTENCY_S = 24 * 3600
 _KEEP_TOKENS_S = 300
+_FORGET_AT_ONCE = 500
 _LATE = DeadlineExceeded().as_fact().model_dump_json()
 _INLINE_OUTPUT_BYTES = 64 * 1024
 
 
 class JobStore(JobReader):
-    """Moves of jobs. The state machine itself is in ``moves.lua``."""
+    """Moves of jobs. The state machine itself is in ``moves.lua`` and what follows it; chains are in :mod:`app.jobs.chains`."""
 
     def __init__(self, client: redis.Redis, spool: Spool) -> None:
         super().__init__(client, spool)
-        self._script = client.register_script(files("app.jobs").joinpath("moves.lua").read_text("utf-8"))
-
-    def _move(self, command: str, arguments: Mapping[str, Any], raw: str = "", *, client: Any = None) -> list[Any]:  # noqa: ANN401
-        # None is left out: cjson would turn it into a truthy null.
-        packed = json.dumps({key: value for key, value in arguments.items() if value is not None})
-        with store_errors():
-            return cast("list[Any]", self._script(keys=[keys.PREFIX], args=[command, packed, raw], client=client))
+        self.moves = Moves(client)
 
     def check_schema(self) -> None:
         """Make an empty Redis ours, or check that the records there can be read.
@@ -82,7 +77,7 @@ class JobStore(JobReader):
             IdempotencyConflict: The key was used with another body.
         """
         idem = new.flight
-        answer = self._move(
+        answer = self.moves(
             "submit",
             {
                 "id": new.id,
@@ -96,6 +91,7 @@ class JobStore(JobReader):
                 "max_queued": max_queued,
                 "waiter": waiter,
                 "retry_of": new.retry_of,
+                "blobs": json.dumps(new.blobs) if new.blobs else None,
                 "lease": LEASE_S,
                 "idem": f"{keys.PREFIX}idem:{idem.scope}:{idem.key}" if idem else None,
                 "digest": idem.digest if idem else None,
@@ -124,32 +120,34 @@ class JobStore(JobReader):
             IllegalTransition: It has not ended.
             QueueFull: *max_queued* jobs wait already.
         """
+        names = ("state", "kind", "model", "lane", "request", "blobs")
         with store_errors():
-            found = cast("list[str | None]", self.client.hmget(keys.job(job_id), ["state", "kind", "model", "lane", "request"]))
-        state, kind, model, lane, request = found
+            state, kind, model, lane, request, blobs = cast("list[str | None]", self.client.hmget(keys.job(job_id), names))
         if state is None:
             raise JobNotFound(job_id)
         if state not in TERMINAL:
             raise IllegalTransition(job_id, state, "retried")
-        facts = {"kind": kind, "model": model, "lane": lane, "request": json.loads(request or "{}")}
+        facts = {"kind": kind, "model": model, "lane": lane, "request": json.loads(request or "{}"), "blobs": json.loads(blobs or "[]")}
         new = NewJob.model_validate({**facts, "waited": False, "retry_of": job_id})
+        try:
+            for blob in new.blobs:
+                self.spool.hold(blob, holder=new.id)
+        except FileNotFoundError:  # forgotten at this moment
+            raise JobNotFound(job_id) from None
         return self.get(self.submit(new, max_queued=max_queued).job_id)
 
     def announced(self, job_id: str, announce: int, message: str) -> None:
         """Note that announcement number *announce* is in the broker as *message*."""
-        self._move("announced", {"id": job_id, "announce": announce, "message": message})
+        self.moves("announced", {"id": job_id, "announce": announce, "message": message})
 
     def to_announce(self, job_id: str) -> Unannounced | None:
-        """Return what a message about this queued job must say, or None where none is wanted."""
-        with store_errors():
-            state, queue, number = cast("list[str | None]", self.client.hmget(keys.job(job_id), ["state", "queue", "announce"]))
-        if state != JobState.QUEUED or queue is None or number is None:
-            return None
-        return Unannounced(queue=queue, announce=int(number))
+        """Return what a message about this job must say. None where none is wanted: then it is no longer among those to announce."""
+        answer = self.moves("to_announce", {"id": job_id})
+        return Unannounced(queue=answer[1], announce=int(answer[2])) if answer[0] == "wanted" else None
 
     def claim(self, job_id: str, announce: int, *, worker: str, token: str) -> Claimed | Unclaimed:
         """Take a queued job for *worker*; *token* fences every later write about it."""
-        answer = self._move("claim", {"id": job_id, "announce": announce, "worker": worker, "token": token, "late": _LATE})
+        answer = self.moves("claim", {"id": job_id, "announce": announce, "worker": worker, "token": token, "late": _LATE})
         if answer[0] != "claimed":
             return Unclaimed(reason=" ".join(str(part) for part in answer))
         flat = answer[1]
@@ -165,7 +163,7 @@ class JobStore(JobReader):
         batch = list(pieces)
         pipe = self.client.pipeline(transaction=False)
         for piece in batch:
-            self._move("publish", {"id": piece.job_id, "token": piece.token, **piece.fields()}, piece.text, client=pipe)
+            self.moves.queue(pipe, "publish", {"id": piece.job_id, "token": piece.token, **piece.fields()}, piece.text)
         return self._stale(pipe, [piece.job_id for piece in batch])
 
     def publish_progress(self, claims: Iterable[tuple[str, str, Progress]]) -> list[str]:
@@ -173,14 +171,11 @@ class JobStore(JobReader):
         batch = list(claims)
         pipe = self.client.pipeline(transaction=False)
         for job_id, token, progress in batch:
-            self._move("publish", {"id": job_id, "token": token, "announce_progress": True, **progress.model_dump()}, client=pipe)
+            self.moves.queue(pipe, "publish", {"id": job_id, "token": token, "announce_progress": True, **progress.model_dump()})
         return self._stale(pipe, [entry[0] for entry in batch])
 
-    @staticmethod
-    def _stale(pipe: Any, ids: list[str]) -> list[str]:  # noqa: ANN401 - a redis pipeline
-        with store_errors():
-            answers = pipe.execute()
-        return [job_id for job_id, answer in zip(ids, answers, strict=True) if answer[0] == "stale"]
+    def _stale(self, pipe: Any, ids: list[str]) -> list[str]:  # noqa: ANN401 - a redis pipeline
+        return [job_id for job_id, said in zip(ids, self.moves.execute(pipe), strict=True) if said[0] == "stale"]
 
     def commit(
         self,
@@ -199,7 +194,7 @@ class JobStore(JobReader):
         """
         inline = output is not None and len(output) <= _INLINE_OUTPUT_BYTES
         blob = self.spool.put(output, holder=job_id) if output is not None and not inline else None
-        answer = self._move(
+        answer = self.moves(
             "commit",
             {
                 "id": job_id,
@@ -217,7 +212,7 @@ class JobStore(JobReader):
 
     def refuse(self, job_id: str, error: Failure) -> bool:
         """Fail a queued job that can never run; return whether it was queued still."""
-        return bool(self._move("refuse", {"id": job_id, "error": error.model_dump_json()})[0] == "refused")
+        return bool(self.moves("refuse", {"id": job_id, "error": error.model_dump_json()})[0] == "refused")
 
     def release(self, job_id: str, token: str, *, charge: bool) -> Released:
         """Give a running job back to its queue: a drain, or the rescue of a dead worker's job.
@@ -228,7 +223,7 @@ class JobStore(JobReader):
             charge: The job was being stepped when its worker died. Charged jobs become suspects and
                 wait in the quarantine queue; with the last charge a job fails.
         """
-        answer = self._move(
+        answer = self.moves(
             "release",
             {
                 "id": job_id,
@@ -243,7 +238,7 @@ class JobStore(JobReader):
 
     def reannounce(self, job_id: str, message: str) -> bool:
         """Put a queued job whose *message* was lost back among those to announce."""
-        return bool(self._move("reannounce", {"id": job_id, "message": message})[0] == "ok")
+        return bool(self.moves("reannounce", {"id": job_id, "message": message})[0] == "ok")
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job at once, whatever it does; one that has ended stays as it is.
@@ -251,38 +246,41 @@ class JobStore(JobReader):
         Raises:
             JobNotFound: There is no such job.
         """
-        if self._move("cancel", {"id": job_id})[0] == "gone":
+        if self.moves("cancel", {"id": job_id})[0] == "gone":
             raise JobNotFound(job_id)
         return self.get(job_id)
 
     def attach(self, job_id: str, waiter: str) -> None:
         """Count *waiter* among those who wait on the job, for :data:`LEASE_S` seconds."""
-        if self._move("attach", {"id": job_id, "waiter": waiter, "lease": LEASE_S})[0] == "gone":
+        if self.moves("attach", {"id": job_id, "waiter": waiter, "lease": LEASE_S})[0] == "gone":
             raise JobNotFound(job_id)
 
     def renew(self, leases: Sequence[tuple[str, str]]) -> None:
         """Extend leases, given as job and waiter; some hundreds at a time, because Redis does nothing else meanwhile."""
-        self._move("renew", {"leases": list(leases), "lease": LEASE_S})
+        self.moves("renew", {"leases": list(leases), "lease": LEASE_S})
 
     def detach(self, job_id: str, waiter: str) -> None:
         """*waiter* hung up. The last one's leaving cancels a job that nobody submitted for later."""
-        self._move("detach", {"id": job_id, "waiter": waiter, "linger": _LINGER_S})
+        self.moves("detach", {"id": job_id, "waiter": waiter, "linger": _LINGER_S})
 
     def keep(self, job_id: str, waiter: str) -> None:
         """*waiter* leaves with a receipt: the job goes on as a submitted one."""
-        if self._move("keep", {"id": job_id, "waiter": waiter})[0] == "gone":
+        if self.moves("keep", {"id": job_id, "waiter": waiter})[0] == "gone":
             raise JobNotFound(job_id)
 
     def expire_deadlines(self) -> list[str]:
         """Cancel jobs that have not ended in time; return them."""
-        return cast("list[str]", self._move("expire_deadlines", {"late": _LATE}))
+        return cast("list[str]", self.moves("expire_deadlines", {"late": _LATE}))
 
     def expire_lingering(self) -> list[str]:
         """Cancel jobs that nobody came back for."""
-        return cast("list[str]", self._move("expire_lingering", {}))
+        return cast("list[str]", self.moves("expire_lingering", {}))
 
     def forget(self, job_id: str) -> None:
-        """Remove a finished job, its stream and its indexes."""
-        answer = self._move("forget", {"id": job_id})
-        if answer[0] == "forgotten" and answer[1]:  # other holders of blobs are found by the sweep
-            self.spool.drop(job_id)
+        """Remove a finished job, its stream and its indexes, and its children with it. A child stays as long as its parent."""
+        more = True
+        while more:
+            outcome, *held = self.moves("forget", {"id": job_id, "at_most": _FORGET_AT_ONCE})
+            for holder, blob in zip(held[::2], held[1::2], strict=True):  # what else was held is found by the sweep
+                self.spool.drop(holder, blob or None)
+            more = outcome == "more"

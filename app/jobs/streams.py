@@ -13,7 +13,7 @@ from app.jobs.connection import store_errors
 from app.jobs.logprobs import TokenLogprob, packed, unpacked
 from app.jobs.record import TERMINAL, JobState, Progress
 
-__all__ = ["Piece", "Published", "StreamEntry", "read_streams"]
+__all__ = ["ChildEnd", "Piece", "Published", "StreamEntry", "read_streams"]
 
 
 class Piece(NamedTuple):
@@ -43,11 +43,18 @@ class Published(NamedTuple):
     logprobs: list[TokenLogprob]
 
 
+class ChildEnd(BaseModel, frozen=True):
+    """One of a job's children has ended."""
+
+    number: int = Field(description="Which one; its id is the parent's with `.number` behind it.")
+    state: JobState
+
+
 class StreamEntry(BaseModel, frozen=True):
     """One entry of a job's stream."""
 
     id: str = Field(description="Redis stream id; resume after it.")
-    type: Literal["state", "tokens", "progress"]
+    type: Literal["state", "tokens", "progress", "child"]
     attempt: int
     state: JobState | None = None
     ids: tuple[int, ...] = ()
@@ -55,6 +62,7 @@ class StreamEntry(BaseModel, frozen=True):
     choice: int = Field(0, description="Which answer the tokens belong to, where the job has several.")
     logprobs: tuple[TokenLogprob, ...] = Field((), exclude=True, description="Of the tokens, where the request asks for them.")
     progress: Progress | None = None
+    child: ChildEnd | None = None
 
     @property
     def is_end(self) -> bool:
@@ -109,9 +117,15 @@ def _entry(entry_id: str, fields: dict[str, str]) -> StreamEntry:
                 logprobs=unpacked(fields["logprobs"]) if "logprobs" in fields else (),
             )
         case "progress":
-            total = int(fields["total"]) if fields["total"] else None
-            pace = {name: float(fields[name]) for name in ("rate_per_s", "eta_s") if fields.get(name)}
-            progress = Progress(done=int(fields["done"]), total=total, unit=fields["unit"], **pace)
-            return StreamEntry(id=entry_id, type="progress", attempt=attempt, progress=progress)
+            return StreamEntry(id=entry_id, type="progress", attempt=attempt, progress=_progress(fields))
+        case "child":
+            child = ChildEnd(number=int(fields["number"]), state=JobState(fields["ended"]))
+            return StreamEntry(id=entry_id, type="child", attempt=attempt, progress=_progress(fields), child=child)
         case _:
             return StreamEntry(id=entry_id, type="state", attempt=attempt, state=JobState(fields["state"]))
+
+
+def _progress(fields: Mapping[str, str]) -> Progress:
+    total = int(fields["total"]) if fields["total"] else None
+    pace = {name: float(fields[name]) for name in ("rate_per_s", "eta_s") if fields.get(name)}
+    return Progress(done=int(fields["done"]), total=total, unit=fields["unit"], **pace)

@@ -30,6 +30,7 @@ class NewJob(BaseModel, frozen=True):
     request: dict[str, Any] = Field(description="The validated OpenAI body.")
     waited: bool = Field(description="Somebody waits on it: cancelled when the last waiter hangs up.")
     idempotency: Idempotency | None = None
+    blobs: tuple[str, ...] = Field((), description="What it reads in the spool; held there for the job's id before it is submitted.")
     retry_of: str | None = Field(None, description="The ended job whose request this one repeats.")
     deadline: datetime | None = Field(None, description="Cancelled if it has not ended by then.")
 

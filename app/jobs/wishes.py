@@ -102,13 +102,16 @@ class Wishes:
         """Return what uses *model*, or waits to."""
         pipe = self._store.client.pipeline(transaction=False)
         index = keys.model_index(model)
-        pipe.zintercard(2, [keys.state_index(JobState.QUEUED), index])
         pipe.zintercard(2, [keys.queue(keys.DOWNLOADS), index])
-        pipe.zinter([keys.state_index(JobState.RUNNING), index])
+        for children in (False, True):
+            index = keys.model_index(model, children=children)
+            pipe.zintercard(2, [keys.state_index(JobState.QUEUED, children=children), index])
+            pipe.zinter([keys.state_index(JobState.RUNNING, children=children), index])
         with store_errors():
-            queued, fetching, running = pipe.execute()
+            fetching, queued, running, queued_children, running_children = pipe.execute()
+            running += running_children
             for job_id in running:
                 pipe.hget(keys.job(job_id), "kind")
             kinds = pipe.execute()
         loading = kinds.count(JobKind.DOWNLOAD)
-        return Use(queued - fetching, len(running) - loading, fetching + loading)
+        return Use(queued + queued_children - fetching, len(running) - loading, fetching + loading)

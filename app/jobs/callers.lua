@@ -1,0 +1,129 @@
+-- What callers do with jobs, and what time does to them.
+
+function commands.submit()
+  if redis.call('EXISTS', job_key(a.id)) == 1 then return { 'created', a.id } end
+  if a.idem then
+    local id, digest = unpack(redis.call('HMGET', a.idem, 'job', 'digest'))
+    if id and redis.call('EXISTS', job_key(id)) == 1 then
+      if digest ~= a.digest then return { 'conflict' } end
+      if a.waiter then attach(id, a.waiter, a.lease)
+      elseif a.waited == '0' then outlive_waiters(id) -- this caller gets a receipt, and a receipt is kept
+      else redis.call('ZADD', P .. 'lingering', 'XX', now + a.linger, id) end
+      return { 'joined', id }
+    end
+  end
+  if redis.call('ZCARD', P .. 'jobs:queued') >= a.max_queued then return { 'full' } end
+  local seq = redis.call('INCR', P .. 'seq')
+  redis.call('HSET', job_key(a.id), 'id', a.id, 'kind', a.kind, 'model', a.model, 'lane', a.lane, 'queue', a.queue,
+    'waited', a.waited, 'request', raw, 'seed', a.seed, 'seq', seq, 'attempt', 0, 'announce', 1, 'charges', 0,
+    'created_at', now_text)
+  if a.blobs then redis.call('HSET', job_key(a.id), 'blobs', a.blobs) end
+  if a.retry_of then redis.call('HSET', job_key(a.id), 'retry_of', a.retry_of) end
+  if a.idem then
+    redis.call('HSET', a.idem, 'job', a.id, 'digest', a.digest)
+    redis.call('EXPIRE', a.idem, a.idem_ttl)
+    redis.call('HSET', job_key(a.id), 'idem', a.idem)
+  end
+  if a.deadline then
+    redis.call('HSET', job_key(a.id), 'deadline', a.deadline)
+    redis.call('ZADD', P .. 'deadlines', a.deadline, a.id)
+  end
+  redis.call('ZADD', P .. 'jobs:model:' .. a.model, seq, a.id)
+  move(a.id, nil, 'queued', 0)
+  enqueue(a.id, a.queue, seq)
+  if a.waiter then attach(a.id, a.waiter, a.lease) end
+  return { 'created', a.id }
+end
+
+function commands.cancel() return cancel(a.id) end
+
+function commands.attach()
+  if redis.call('EXISTS', job_key(a.id)) == 0 then return { 'gone' } end
+  attach(a.id, a.waiter, a.lease)
+  return { 'ok' }
+end
+
+function commands.renew()
+  for _, lease in ipairs(a.leases) do
+    redis.call('ZADD', waiters_key(lease[1]), 'XX', now + a.lease, lease[2])
+    redis.call('EXPIRE', waiters_key(lease[1]), 3600)
+  end
+  return { 'ok' }
+end
+
+-- A waiter hung up. The job of nobody is cancelled: at once, or after a while for a retry to join by its key.
+function commands.detach()
+  redis.call('ZREM', waiters_key(a.id), a.waiter)
+  redis.call('ZREMRANGEBYSCORE', waiters_key(a.id), '-inf', now)
+  local state, waited, idem = read(a.id, 'state', 'waited', 'idem')
+  if not state or TERMINAL[state] or waited ~= '1' then return { 'ok' } end
+  if redis.call('ZCARD', waiters_key(a.id)) > 0 then return { 'ok' } end
+  if idem then
+    redis.call('ZADD', P .. 'lingering', now + a.linger, a.id)
+    return { 'lingering' }
+  end
+  return cancel(a.id)
+end
+
+-- A waiter went away with a receipt instead of an answer.
+function commands.keep()
+  if not read(a.id, 'state') then return { 'gone' } end
+  outlive_waiters(a.id)
+  redis.call('ZREM', waiters_key(a.id), a.waiter)
+  return { 'ok' }
+end
+
+function commands.expire_lingering()
+  local due = redis.call('ZRANGEBYSCORE', P .. 'lingering', '-inf', now, 'LIMIT', 0, 100)
+  for _, id in ipairs(due) do
+    redis.call('ZREM', P .. 'lingering', id)
+    cancel(id)
+  end
+  return due
+end
+
+function commands.expire_deadlines()
+  local due = redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, 100)
+  for _, id in ipairs(due) do
+    redis.call('ZREM', P .. 'deadlines', id)
+    expire(id)
+  end
+  return due
+end
+
+-- Remove a finished job and every trace of it in Redis, its children first: at most `a.at_most` jobs a call, because Redis
+-- does nothing else meanwhile. The answer
+-- names those that are gone and held something in the spool, each with the one blob that it held; nothing: there may be several.
+function commands.forget()
+  local state, parent = read(a.id, 'state', 'parent')
+  if not state then
+    redis.call('ZREM', P .. 'ended:waited', a.id)
+    redis.call('ZREM', P .. 'ended:submitted', a.id)
+    return { 'gone' }
+  end
+  if not TERMINAL[state] or (parent and redis.call('EXISTS', job_key(parent)) == 1) then return { 'busy' } end
+  local answer, left = { 'forgotten' }, a.at_most
+  local function erase(id)
+    local of, model, idem, up, blob, blobs, children = read(id, 'state', 'model', 'idem', 'parent', 'blob', 'blobs', 'children')
+    if not of then return true end
+    for n = tonumber(children or 0) - 1, 0, -1 do
+      if left <= 0 or not erase(id .. '.' .. n) then return false end
+      redis.call('HSET', job_key(id), 'children', n)
+    end
+    if left <= 0 then return false end
+    left = left - 1
+    redis.call('ZREM', index_key(up, of), id)
+    redis.call('ZREM', index_key(up, 'model:' .. model), id)
+    redis.call('ZREM', P .. 'ended:waited', id)
+    redis.call('ZREM', P .. 'ended:submitted', id)
+    if idem and redis.call('HGET', idem, 'job') == id then redis.call('DEL', idem) end
+    redis.call('DEL', job_key(id), tok_key(id), waiters_key(id))
+    if blob or children or (blobs and not up) then
+      answer[#answer + 1] = id
+      answer[#answer + 1] = not (children or blobs) and blob or ''
+    end
+    return true
+  end
+  if not erase(a.id) then answer[1] = 'more' end
+  return answer
+end

@@ -1,0 +1,44 @@
+"""Whether there is room to keep another job. What is accepted is never dropped, so what cannot be kept is refused."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+from app.errors import QueueFull
+
+if TYPE_CHECKING:
+    from app.jobs.store import JobStore
+    from app.settings import Settings
+
+__all__ = ["Room"]
+
+_CHECK_EVERY_S = 2.0
+
+
+class Room:
+    """The memory of Redis and the disk of the home."""
+
+    def __init__(self, store: JobStore, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        self._checked_s = 0.0
+
+    def check(self) -> None:
+        """Refuse what could not be kept. Looks every few seconds, because INFO and statvfs are not free.
+
+        Raises:
+            QueueFull: A limit is reached.
+        """
+        if time.monotonic() - self._checked_s < _CHECK_EVERY_S:
+            return
+        used = self._store.used_bytes()
+        if used > self._settings.max_redis_bytes:
+            msg = f"Redis uses {used / 1e9:.1f} GB of the {self._settings.max_redis_bytes / 1e9:.1f} GB allowed; try again later."
+            raise QueueFull(msg, retry_after_s=60)
+        free = shutil.disk_usage(self._settings.home).free
+        if free < self._settings.min_free_disk:
+            msg = f"The disk of {self._settings.home} has {free / 1e9:.1f} GB left; free some space."
+            raise QueueFull(msg, retry_after_s=60)
+        self._checked_s = time.monotonic()

@@ -1,0 +1,124 @@
+-- What workers do with jobs: announce, claim, publish, end, give back. (Planning children is in chains.lua.)
+
+-- The message is in the broker. Its number may have moved on meanwhile: then it is not this record's message any more.
+function commands.announced()
+  if read(a.id, 'announce') ~= tostring(a.announce) then return { 'stale' } end
+  redis.call('HSET', job_key(a.id), 'message', a.message)
+  redis.call('ZREM', P .. 'unannounced', a.id)
+  return { 'ok' }
+end
+
+-- What a message about this job must say. A job that wants none is struck from those to announce.
+function commands.to_announce()
+  if not is_announceable(a.id) then
+    redis.call('ZREM', P .. 'unannounced', a.id)
+    return { 'unwanted' }
+  end
+  return { 'wanted', read(a.id, 'queue', 'announce') }
+end
+
+function commands.claim()
+  local state, announce, token, attempt, queue = read(a.id, 'state', 'announce', 'token', 'attempt', 'queue')
+  if not state then return { 'gone' } end
+  if not (state == 'running' and token == a.token) then
+    if not is_announceable(a.id) or announce ~= tostring(a.announce) then return { 'stale', state } end
+    local deadline = read(a.id, 'deadline')
+    if deadline and tonumber(deadline) <= now then return expire(a.id) end
+    attempt = tonumber(attempt) + 1
+    redis.call('HSET', job_key(a.id), 'attempt', attempt, 'token', a.token, 'worker', a.worker)
+    redis.call('ZREM', queue_key(queue), a.id)
+    redis.call('ZREM', P .. 'unannounced', a.id)
+    if state == 'queued' then -- else it is a parent whose next step was due, and it runs all the while
+      redis.call('HSET', job_key(a.id), 'started_at', now_text)
+      move(a.id, 'queued', 'running', attempt)
+    end
+  end
+  return { 'claimed', redis.call('HGETALL', job_key(a.id)) }
+end
+
+function commands.publish()
+  local state, token, attempt = read(a.id, 'state', 'token', 'attempt')
+  if state ~= 'running' or token ~= a.token then return { 'stale', state } end
+  if a.ids then
+    local entry = { 'type', 'tokens', 'attempt', attempt, 'ids', a.ids, 'text', raw }
+    for _, field in ipairs({ 'choice', 'logprobs' }) do
+      if a[field] then entry[#entry + 1] = field; entry[#entry + 1] = a[field] end
+    end
+    redis.call('XADD', tok_key(a.id), '*', unpack(entry))
+  end
+  if a.done then
+    redis.call('HSET', job_key(a.id), 'progress',
+      cjson.encode({ done = a.done, total = a.total, unit = a.unit, rate_per_s = a.rate_per_s, eta_s = a.eta_s }))
+    if a.announce_progress then
+      redis.call('XADD', tok_key(a.id), '*', 'type', 'progress', 'attempt', attempt,
+        'done', a.done, 'total', a.total or '', 'unit', a.unit, 'rate_per_s', a.rate_per_s or '', 'eta_s', a.eta_s or '')
+    end
+  end
+  wake(a.id)
+  return { 'ok' }
+end
+
+function commands.commit()
+  local state, token, attempt = read(a.id, 'state', 'token', 'attempt')
+  if not state then return { 'gone' } end
+  if token ~= a.token then return { 'stale', state } end
+  if state ~= 'running' then return { TERMINAL[state] and state ~= 'canceled' and 'committed' or 'stale', state } end
+  if a.usage then redis.call('HSET', job_key(a.id), 'usage', a.usage) end
+  if a.error then redis.call('HSET', job_key(a.id), 'error', a.error) end
+  if a.blob then redis.call('HSET', job_key(a.id), 'blob', a.blob) end
+  if raw ~= '' then redis.call('HSET', job_key(a.id), 'output', raw) end
+  redis.call('HINCRBY', job_key(a.id), 'commits', 1)
+  finish(a.id, 'running', a.state, attempt)
+  return { 'committed' }
+end
+
+-- A queued job that can never run: its model could not be had.
+function commands.refuse()
+  local state, attempt = read(a.id, 'state', 'attempt')
+  if state ~= 'queued' then return { 'stale', state } end
+  redis.call('HSET', job_key(a.id), 'error', a.error)
+  finish(a.id, 'queued', 'failed', attempt)
+  return { 'refused' }
+end
+
+-- Back to the queue, by drain or rescue. A charge is for a job that was being stepped when its worker
+-- died, unless this attempt has published anything: such a job ends in bounded time all the same.
+function commands.release()
+  local state, token, attempt, queue, seq, announce, step = read(a.id, 'state', 'token', 'attempt', 'queue', 'seq', 'announce', 'step')
+  if not state then return { 'gone' } end
+  if state ~= 'running' or token ~= a.token then return { 'stale', state } end
+  local charged = a.charge
+  if charged then
+    for _, entry in ipairs(redis.call('XREVRANGE', tok_key(a.id), '+', '-', 'COUNT', 1)) do
+      local f = {}
+      for i = 1, #entry[2], 2 do f[entry[2][i]] = entry[2][i + 1] end
+      if f.type ~= 'state' and f.attempt == attempt then charged = false end
+    end
+  end
+  if charged then
+    local charges = redis.call('HINCRBY', job_key(a.id), 'charges', 1)
+    if charges >= a.max_charges then
+      redis.call('HSET', job_key(a.id), 'error', a.error)
+      finish(a.id, 'running', 'failed', attempt)
+      return { 'failed' }
+    end
+    queue = a.quarantine
+    redis.call('HSET', job_key(a.id), 'queue', queue)
+  end
+  announce = tonumber(announce) + 1
+  redis.call('HSET', job_key(a.id), 'announce', announce)
+  redis.call('HDEL', job_key(a.id), 'token', 'worker', 'message')
+  if step then wake(a.id) else move(a.id, 'running', 'queued', attempt) end -- a parent's step is due again: it runs all the while
+  enqueue(a.id, queue, seq)
+  return { 'requeued', queue, announce }
+end
+
+-- The message of a job that waits was lost: announce it again under a new number.
+function commands.reannounce()
+  local state, message, queue, seq = read(a.id, 'state', 'message', 'queue', 'seq')
+  if not is_announceable(a.id) or message ~= a.message then return { 'stale', state } end
+  redis.call('HINCRBY', job_key(a.id), 'announce', 1)
+  redis.call('HDEL', job_key(a.id), 'message')
+  enqueue(a.id, queue, seq)
+  return { 'ok' }
+end
