@@ -133,9 +133,11 @@ class Downloads:
             return False
 
     def _refuse(self, model: str, failure: Failure) -> None:
-        for job_id in self._store.waiting(model):
-            if self._store.refuse(job_id, failure):
-                log.info("job.failed", job=job_id, model=model, code=failure.code)
+        before = self._store.now()
+        while waiting := self._store.waiting(model, before=before):  # a child that is refused may let the next one in
+            for job_id in waiting:
+                if self._store.refuse(job_id, failure):
+                    log.info("job.failed", job=job_id, model=model, code=failure.code)
 
     def _adopt(self, model: str, repo: str, folder: Path) -> None:
         if model not in self._catalog().models:

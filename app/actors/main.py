@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 # Read by dramatiq when it is imported: how long a consumer waits after it lost Redis.
 os.environ.setdefault("dramatiq_restart_delay", "500")
@@ -14,17 +16,29 @@ from app import log
 from app.errors import InferenceError, InvalidSetting, NewerSchema
 from app.settings import Settings, load_settings
 
+if TYPE_CHECKING:
+    from app.actors.chains import Steps
+    from app.jobs.record import JobKind
+
 __all__ = ["end_process", "main"]
 
 
-def main(settings: Settings | None = None) -> int:
-    """Run a worker until SIGTERM or SIGINT, then drain it; SIGHUP makes it read the catalog again. Returns the exit code."""
+def main(settings: Settings | None = None, steps: Mapping[JobKind, Steps] | None = None) -> int:
+    """Run a worker until SIGTERM or SIGINT, then drain it; SIGHUP makes it read the catalog again.
+
+    Args:
+        settings: Those of the environment, where none are given.
+        steps: Who knows the steps of kinds that are done in several.
+
+    Returns:
+        The exit code.
+    """
     try:
         settings = settings or load_settings()
         log.configure(settings.log_level, settings.logs_dir / "worker.log")
         from app.actors.worker import InferenceWorker
 
-        worker = InferenceWorker(settings)
+        worker = InferenceWorker(settings, steps)
     except InferenceError as error:
         sys.stderr.write(f"mlx-local worker: {error.message}\n")
         # 2 says that starting again is of no use.

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, TypeVar
 
+from app.actors.chains import ChainSteps
 from app.actors.choices import works_of
 from app.actors.outputs import chat_completion, download_report, embedding_list, text_completion
-from app.actors.runs import Choice, Downloaded, Ending, Errand, Run, Runs, Withdrawn
+from app.actors.runs import Choice, Downloaded, Ending, Errand, Joined, Planned, Run, Runs, Withdrawn
 from app.engines.protocols import Embedded, Failed, Finished, TextWork, Tokens, Work
 from app.errors import Failure, InferenceError, StoreUnavailable
 from app.jobs.claims import Unclaimed
@@ -62,6 +63,7 @@ class Runner:
         self._never = threading.Event()
         self.draining = False
         self.errands: dict[JobKind, Errand] = {}
+        self.steps = ChainSteps(store, preparing)
 
     def run(self, job_id: str, announce: int) -> None:
         """Run one job to its end, if the message is still true. Once this worker drains, keep the message and never return."""
@@ -98,6 +100,8 @@ class Runner:
         if self.draining:
             return Withdrawn.DRAINED
         try:
+            if step := self.steps.take(run):
+                return step
             keep_s = keep_seconds(run.claim.request.get("keep_alive"))
             with self._residency.lease(self.catalog.get(run.claim.model), run.work_id, run.ended, keep_s) as frontend:
                 return self._work_on(run, frontend)
@@ -143,6 +147,10 @@ class Runner:
         if ending is Withdrawn.DRAINED:
             self._give_back(run)
             return
+        if isinstance(ending, Planned):
+            stands = self._insist(lambda: self.steps.record(run, ending))
+            log.info("job.planned", job=claim.id, kind=claim.kind, model=claim.model, children=len(ending.plan.children), stands=stands)
+            return
         try:
             match ending:
                 case Finished():
@@ -152,6 +160,8 @@ class Runner:
                     output, usage = embedding_list(claim, ending)
                 case Downloaded():
                     output, usage = download_report(ending), {}
+                case Joined():
+                    output, usage = ending.output, ending.usage
                 case Failed():
                     raise ending.error
         except InferenceError as error:

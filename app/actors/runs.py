@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.engines.protocols import Embedded, Failed, Finished, Work
+from app.jobs.chains import Plan
 from app.jobs.claims import Claimed
 from app.jobs.logprobs import TokenLogprob
 from app.jobs.rescue import attempt_of, work_id
 
-__all__ = ["Choice", "Downloaded", "Ending", "Errand", "Run", "Runs", "Withdrawn"]
+__all__ = ["Choice", "Downloaded", "Ending", "Errand", "Joined", "Planned", "Run", "Runs", "Withdrawn"]
 
 
 class Withdrawn(Enum):
@@ -36,7 +37,22 @@ class Downloaded:
     path: str
 
 
-Ending = Finished | Embedded | Downloaded | Failed | Withdrawn
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The job has children now; what comes of it comes after them."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A parent's children have ended, and this is what was made of what they made."""
+
+    output: bytes  # JSON
+    usage: dict[str, Any] = field(default_factory=dict)  # the sum of theirs, where that says something
+
+
+Ending = Finished | Embedded | Downloaded | Joined | Planned | Failed | Withdrawn
 
 
 @dataclass(slots=True)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 import dramatiq
 import redis
 
+from app.actors.chains import STEPS_AT_ONCE, Steps
 from app.actors.consumer import WorkerBroker
 from app.actors.control import Control, declare_known_queues
 from app.actors.downloads import AT_ONCE, Downloads
@@ -65,9 +66,14 @@ _SETTLE_S = 5.0  # what a drain gives to runs that were told to end
 
 
 class InferenceWorker:
-    """One worker. Build it, :meth:`start` it, :meth:`drain` it."""
+    """One worker. Build it, :meth:`start` it, :meth:`drain` it.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: Its own.
+        steps: Who knows the steps of kinds that are done in several; none: no kind is.
+    """
+
+    def __init__(self, settings: Settings, steps: Mapping[JobKind, Steps] | None = None) -> None:
         self._settings = settings
         self._lock = lock_worker(settings.run_dir)
         self.id = f"{home_id(settings.run_dir)}-{secrets.token_hex(4)}"
@@ -81,6 +87,7 @@ class InferenceWorker:
             acknowledged=self._acknowledged,
         )
         self._announcer = Announcer(self._broker, self._store)
+        self._store.moves.announce = self._announcer.announce
         self._presence = Presence(self._store, self.id)
         self._runs = Runs()
         self._crumbs = [Breadcrumb(settings.run_dir / name) for name in ("worker.crumb", "worker.preparing.crumb")]
@@ -113,6 +120,7 @@ class InferenceWorker:
         )
         self._conductor = Conductor(lookout, self._residency, gates, self._presence, self._hand_back)
         self._runner.errands[JobKind.DOWNLOAD] = self._downloads
+        self._runner.steps.kinds |= steps or {}
         declare_actor(self._broker, self._runner.run)
         self._dramatiq = dramatiq.Worker(self._broker, worker_timeout=_IDLE_TIMEOUT_MS, worker_threads=_threads_for(self._catalog))
         self._strays = rescue.Strays(self._store, self._announcer, self.id, self._runs.claims)
@@ -186,6 +194,8 @@ class InferenceWorker:
         """Return how wide a queue's gate is: the conductor opens those of models, all others are open."""
         if queue == keys.DOWNLOADS:
             return AT_ONCE
+        if queue == keys.CHAINS:
+            return STEPS_AT_ONCE
         # Suspects run one at a time. A queue of a model that the catalog has lost is open, so that its jobs are told.
         return 0 if any(queue == keys.queue_name(spec.id, lane) for spec in self._catalog for lane in Lane) else 1
 
@@ -249,5 +259,5 @@ class InferenceWorker:
 
 def _threads_for(catalog: Catalog) -> int:
     """Return how many messages may be waited on at once. A thread that waits costs next to nothing; one too few starves a model."""
-    wanted = sum(2 * (spec.slots or DEFAULT_SLOTS) for spec in catalog if serves(spec)) + AT_ONCE
+    wanted = sum(2 * (spec.slots or DEFAULT_SLOTS) for spec in catalog if serves(spec)) + AT_ONCE + STEPS_AT_ONCE
     return min(_MOST_THREADS, wanted + _SPARE_THREADS)

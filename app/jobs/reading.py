@@ -139,15 +139,16 @@ class JobReader:
             pipe.zcard(keys.queue(name))
         return dict(zip(names, self._execute(pipe), strict=True))
 
-    def waiting(self, model: str) -> list[str]:
-        """Return the jobs queued for a model, interactive ones first."""
+    def waiting(self, model: str, *, before: float = float("inf")) -> list[str]:
+        """Return the jobs queued for a model that were submitted before a moment, epoch s; interactive ones first."""
         pipe = self.client.pipeline(transaction=False)
         for lane in Lane:
             pipe.zrange(keys.queue(keys.queue_name(model, lane)), 0, -1)
         ids = [job_id for page in self._execute(pipe) for job_id in page]
         for job_id in ids:
-            pipe.hget(keys.job(job_id), "model")
-        return [job_id for job_id, of in zip(ids, self._execute(pipe), strict=True) if of == model]  # two models may share a queue
+            pipe.hmget(keys.job(job_id), ["model", "created_at"])
+        rows = zip(ids, self._execute(pipe), strict=True)
+        return [job_id for job_id, (of, at) in rows if of == model and float(at) < before]  # two models may share a queue
 
     def backlogs(self) -> dict[str, QueueHead]:
         """Return the head of every queue that has jobs waiting in it."""
