@@ -25,7 +25,7 @@ from app.engines.faults import LIBRARY_ERRORS, NOT_FINITE, engine_failed
 from app.engines.loading import evaluate_in_slices, load_failed
 from app.engines.pace import Pace
 from app.engines.pooling import Pooling, unit_rows
-from app.engines.protocols import Embedded, EmbeddingWork, Event, Failed, TextWork
+from app.engines.protocols import Embedded, EmbeddingWork, Event, Failed, Work
 from app.errors import EngineFailed
 from app.models.footprint import BATCH_TOKENS, BATCH_TOKENS_CPU
 
@@ -93,7 +93,7 @@ class EmbeddingEngine:
         self._waiting: deque[_Request] = deque()
         self._turns: deque[_Request] = deque()  # requests in the engine; the first begins the next micro-batch
 
-    def add(self, work: TextWork | EmbeddingWork) -> None:
+    def add(self, work: Work) -> None:
         """Take *work*.
 
         Raises:

@@ -16,12 +16,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+from app.engines.hearing import Heard, Spans, SpansWork, TranscriptionWork
 from app.errors import InferenceError
 
 if TYPE_CHECKING:
     from app.engines.ledger import KvAccount
 
 __all__ = [
+    "Conclusion",
     "Embedded",
     "EmbeddingWork",
     "Engine",
@@ -86,7 +88,7 @@ class EmbeddingWork:
     alone: bool = False
 
 
-Work = TextWork | EmbeddingWork
+Work = TextWork | EmbeddingWork | SpansWork | TranscriptionWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,10 @@ class Failed:
     error: InferenceError
 
 
-Event = Prefilled | Tokens | Finished | Embedded | Failed
+Conclusion = Finished | Embedded | Spans | Heard | Failed
+"""The last event about a piece of work."""
+
+Event = Prefilled | Tokens | Conclusion
 
 
 class Frontend(Protocol):
@@ -159,7 +164,7 @@ class Frontend(Protocol):
 
         Args:
             work_id: The id that every event about it will carry.
-            kind: The job's kind, ``chat``, ``completion`` or ``embedding``.
+            kind: The job's kind, ``chat``, ``completion``, ``embedding``, ``transcription`` or ``translation``.
             request: The OpenAI body as a plain mapping; of a completion with several prompts, with one of them.
             seed: Used where the request has none; fixed at submission.
             published: Token ids that an earlier attempt already published.

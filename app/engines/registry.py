@@ -13,7 +13,7 @@ from app.models.spec import ModelSpec, Task
 
 __all__ = ["open_frontend", "serves"]
 
-_BY_TASK = {Task.CHAT: "text", Task.VISION: "text", Task.EMBEDDING: "embedding"}
+_BY_TASK = {Task.CHAT: "text", Task.VISION: "text", Task.EMBEDDING: "embedding", Task.ASR: "hearing"}
 
 
 def serves(spec: ModelSpec) -> bool:
@@ -21,13 +21,14 @@ def serves(spec: ModelSpec) -> bool:
     return spec.engine is not None or any(task in _BY_TASK for task in spec.tasks)
 
 
-def open_frontend(spec: ModelSpec, directory: Path) -> Frontend:
+def open_frontend(spec: ModelSpec, directory: Path, vad: Path | None = None) -> Frontend:
     """Return the half of *spec*'s model that needs no GPU. Takes seconds; call it off the GPU thread.
 
     Args:
         spec: What the catalog says of the model. Its ``engine`` comes before its tasks: ``text``, ``embedding``,
-            or ``package.module:function`` for an adapter of your own, called as this function is.
+            ``hearing``, or ``package.module:function`` for an adapter of your own, called as this function is.
         directory: Where the model's files are.
+        vad: Where the weights are that find speech; for models that hear.
 
     Raises:
         ModelLoadFailed: The folder is no model, or of an architecture that no engine here serves.
@@ -44,6 +45,10 @@ def open_frontend(spec: ModelSpec, directory: Path) -> Frontend:
         from app.engines.embedding_frontend import EmbeddingFrontend
 
         return EmbeddingFrontend(spec, checkpoint)
+    if engine == "hearing":
+        from app.engines.hearing_frontend import HearingFrontend
+
+        return HearingFrontend(spec, checkpoint, vad)
     wanted = f"names the engine {engine!r}" if engine else f"is for {', '.join(spec.tasks)}"
     msg = f"The model {spec.id!r} {wanted}, and there is no such engine in this version."
     raise ModelLoadFailed(msg)

@@ -24,7 +24,7 @@ from app.engines.likelihoods import Drawn
 from app.engines.line import Line
 from app.engines.loading import evaluate_in_slices, load_failed
 from app.engines.pace import Pace
-from app.engines.protocols import EmbeddingWork, Event, Failed, Finished, Likelihood, Prefilled, TextWork, Tokens
+from app.engines.protocols import Event, Failed, Finished, Likelihood, Prefilled, TextWork, Tokens, Work
 from app.engines.sampling import NOT_A_TOKEN
 from app.engines.vlm_library import TextBatch, load_lazily
 from app.errors import EngineFailed
@@ -99,7 +99,7 @@ class TextEngine:
         self._batch = self._new_batch()
         self._let_cache_grow()
 
-    def add(self, work: TextWork | EmbeddingWork) -> None:
+    def add(self, work: Work) -> None:
         """Take *work*.
 
         Raises:

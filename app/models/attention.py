@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Attention", "KvLayers", "attention_of", "text_figures", "whisper_attention"]
+__all__ = ["Attention", "KvLayers", "attention_of", "text_figures", "whisper_attention", "whisper_context"]
 
 _PARTS = ("text_config", "talker_config", "language_config", "llm_config")
 # Figures that published configurations leave out, as mlx-vlm fills them in.
@@ -100,6 +100,11 @@ def whisper_attention(config: Mapping[str, Any]) -> tuple[Attention, int]:
         vocabulary=_whole(config, "n_vocab", "vocab_size"),
     )
     return attention, frames
+
+
+def whisper_context(config: Mapping[str, Any]) -> int:
+    """Return the tokens that Whisper's decoder has places for; 0 where its configuration does not say."""
+    return _whole(config, "n_text_ctx", "max_target_positions")
 
 
 def _linear_layers(figures: Mapping[str, Any], count: int) -> int:

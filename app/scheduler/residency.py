@@ -25,6 +25,7 @@ from app.engines.registry import open_frontend
 from app.errors import InferenceError, ModelLoadFailed, ModelNotDownloaded
 from app.log import get_logger
 from app.models.hub import locate
+from app.models.voice_activity import silero_directory
 from app.scheduler.breadcrumb import load_name
 from app.scheduler.tenants import Held, Past, Tenant, Waiter, Waiting
 
@@ -246,7 +247,7 @@ class Residency:
             text = f"Loading {spec.id} killed the worker again and again, so it is not tried for some minutes."
             raise ModelLoadFailed(text, param="model")
         with self._preparing.naming(load_name(spec.id), *filter(None, (wanted_by,))):
-            frontend = open_frontend(spec, self._directory(spec))
+            frontend = open_frontend(spec, self._directory(spec), silero_directory(self._settings))
         return frontend, self._gpu.load(spec.id, frontend, wanted_by, need).result()
 
     def _arrive(self, model: str, frontend: Frontend, facts: LoadFacts) -> None:

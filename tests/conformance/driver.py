@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from app.engines.protocols import Embedded, Engine, Event, Failed, Finished, Prefilled, Tokens, Work
+from app.engines.hearing import Heard, Spans
+from app.engines.protocols import Conclusion, Embedded, Engine, Event, Failed, Finished, Prefilled, TextWork, Tokens, Work
 from app.errors import InferenceError
 
 __all__ = ["Outcome", "Run", "run", "same"]
@@ -23,9 +24,9 @@ class Outcome:
     events: list[Event] = field(default_factory=list)
 
     @property
-    def end(self) -> Finished | Embedded | Failed | None:
+    def end(self) -> Conclusion | None:
         last = self.events[-1] if self.events else None
-        return last if isinstance(last, Finished | Embedded | Failed) else None
+        return last if isinstance(last, Conclusion) else None
 
     @property
     def ids(self) -> list[int]:
@@ -45,6 +46,11 @@ class Outcome:
         return self.end.rows
 
     @property
+    def heard(self) -> Heard:
+        assert isinstance(self.end, Heard)
+        return self.end
+
+    @property
     def finished(self) -> Finished:
         assert isinstance(self.end, Finished)
         return self.end
@@ -57,10 +63,13 @@ class Run:
         self.engine = engine
         self.outcomes: dict[str, Outcome] = {}
         self.steps: list[Sequence[str]] = []  # who was named before each step
+        self._read_first: set[str] = set()  # whose prompt is read before anything is said
 
     def add(self, *works: Work) -> None:
         for work in works:
             self.outcomes[work.id] = Outcome()
+            if isinstance(work, TextWork):
+                self._read_first.add(work.id)
             self.engine.add(work)
 
     def cancel(self, work_id: str) -> Outcome:
@@ -75,7 +84,7 @@ class Run:
             assert event.id in named, f"{event} of work that was not named before the step"
             outcome = self.outcomes[event.id]
             assert outcome.end is None, f"{event} after the end"
-            if isinstance(event, Tokens):
+            if isinstance(event, Tokens) and event.id in self._read_first:
                 assert any(isinstance(before, Prefilled) for before in outcome.events)
             outcome.events.append(event)
 
@@ -103,6 +112,8 @@ def same(one: Outcome, other: Outcome) -> bool:
     """Return whether two runs of one piece of work came to the same answer."""
     if isinstance(one.end, Embedded) and isinstance(other.end, Embedded):
         return one.end.prompt_tokens == other.end.prompt_tokens and bool(np.allclose(one.rows, other.rows, atol=1e-5))
+    if isinstance(one.end, Heard | Spans):
+        return (one.end, one.text) == (other.end, other.text)
     if not (isinstance(one.end, Finished) and isinstance(other.end, Finished)):
         return False
     counts = [(outcome.finished.reason, outcome.finished.prompt_tokens, outcome.finished.completion_tokens) for outcome in (one, other)]

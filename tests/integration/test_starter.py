@@ -16,9 +16,11 @@ from app.models.catalog import Catalog, load_catalog
 from app.models.hub import STAMP, is_complete, locate
 from app.models.starter import StarterProgress, ensure_starters, missing_starters
 from app.models.starter_wheels import STARTERS
+from app.models.voice_activity import silero_directory
 from app.settings import Settings, load_settings
 
 _IDS = ["smollm2-135m-instruct", "all-minilm-l6-v2", "whisper-tiny.en"]
+_HELPER = "silero-vad"
 
 
 @pytest.fixture
@@ -50,19 +52,19 @@ def _left_in(settings: Settings) -> list[str]:
 
 
 def test_an_empty_home_misses_the_models_of_the_starter_roles(settings: Settings, catalog: Catalog) -> None:
-    assert [starter.model_id for starter in missing_starters(settings, catalog)] == _IDS
+    assert [starter.model_id for starter in missing_starters(settings, catalog)] == [*_IDS, _HELPER]
 
 
-def test_another_profile_misses_none(tmp_path: Path) -> None:
+def test_another_profile_misses_only_what_helps_its_own_models(tmp_path: Path) -> None:
     settings = load_settings(home=tmp_path, profile="32gb")
-    assert missing_starters(settings, load_catalog(settings)) == []
+    assert [starter.model_id for starter in missing_starters(settings, load_catalog(settings))] == [_HELPER]
 
 
 def test_a_model_of_yours_under_a_starters_id_is_not_fetched(tmp_path: Path) -> None:
     yours = tmp_path / "catalog.toml"
     yours.write_text('[[model]]\nid = "smollm2-135m-instruct"\nrepo = "me/mine"\ntasks = ["chat"]\n', encoding="utf-8")
     settings = load_settings(home=tmp_path, profile="starter", catalog=yours)
-    assert [starter.model_id for starter in missing_starters(settings, load_catalog(settings))] == _IDS[1:]
+    assert [starter.model_id for starter in missing_starters(settings, load_catalog(settings))] == [*_IDS[1:], _HELPER]
 
 
 def test_without_an_index_the_failure_names_the_package_and_leaves_nothing(settings: Settings, catalog: Catalog, no_index: Path) -> None:
@@ -97,11 +99,12 @@ def test_fetched_models_are_whole_and_are_found(settings: Settings, catalog: Cat
     for model_id in _IDS:
         assert locate(catalog.get(model_id), settings) == settings.models_dir / model_id
         assert is_complete(starter_models / model_id)
+    assert silero_directory(settings) == settings.models_dir / _HELPER
 
 
 def test_what_an_older_converter_made_is_missing(settings: Settings, catalog: Catalog, starter_models: Path) -> None:
     settings.models_dir.mkdir(parents=True)
-    for model_id in _IDS:
+    for model_id in [*_IDS, _HELPER]:
         copy = settings.models_dir / model_id
         copy.mkdir()
         for file in (starter_models / model_id).iterdir():
@@ -131,4 +134,4 @@ def test_two_processes_at_once_fetch_each_model_once(tmp_path: Path) -> None:
     said = [process.communicate()[1] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sum(text.count("download") for text in said) == len(STARTERS)
-    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == sorted([".starter.lock", *_IDS])
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == sorted([".starter.lock", *_IDS, _HELPER])

@@ -8,6 +8,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from tests.tiny.files import Precision
+from tests.tiny.hearing import qwen3_asr, whisper
 from tests.tiny.text import bert, gemma3, llama, qwen3, qwen3_embedding
 from tests.tiny.vision import qwen3_5, qwen3_5_moe, qwen3_vl
 
@@ -22,9 +23,11 @@ FAMILIES: Mapping[str, Callable[[Path, Precision], None]] = {
     "bert": bert,
     "gemma3": gemma3,
     "llama": llama,
+    "qwen3_asr": qwen3_asr,
+    "whisper": whisper,
 }
 # bfloat16 mixtures of experts do not run on CPU; nobody publishes a quantised BERT.
-_UNUSED = {"qwen3_5_moe", "bert-4bit"}
+_UNUSED = {"qwen3_5_moe", "bert-4bit", "whisper-4bit"}
 
 
 def names() -> list[str]:

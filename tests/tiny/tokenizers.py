@@ -74,19 +74,20 @@ _QWEN35_THINKING = (
 _STYLES = {"plain": (*_JSON_CALL, ""), "qwen3": (*_JSON_CALL, _QWEN3_THINKING), "qwen3_5": (*_XML_CALL, _QWEN35_THINKING)}
 
 
-def qwen_tokenizer(out: Path, style: str | None, *, append_end: bool = False) -> dict[str, int]:
+def qwen_tokenizer(out: Path, style: str | None, *, append_end: bool = False, more: tuple[str, ...] = ()) -> dict[str, int]:
     """Write Qwen's tokenizer files.
 
     Args:
         out: The model's folder; made if need be.
         style: ``plain``, ``qwen3`` or ``qwen3_5``: whose chat template; None: no template.
         append_end: Whether encoding appends ``<|endoftext|>``, as Qwen3-Embedding's does.
+        more: Tokens that the family has besides Qwen3's; those in bars are special.
 
     Returns:
         Special and added tokens -> ids.
     """
-    tokenizer = _trained_qwen()
-    ids = {text: _id(tokenizer, text) for text in (*_QWEN_SPECIAL, *_QWEN_ADDED)}
+    tokenizer = _trained_qwen(more)
+    ids = {text: _id(tokenizer, text) for text in (*_QWEN_SPECIAL, *_QWEN_ADDED, *more)}
     post: processors.PostProcessor = processors.ByteLevel(trim_offsets=False)
     if append_end:
         end = "<|endoftext|>"
@@ -115,18 +116,18 @@ def qwen_tokenizer(out: Path, style: str | None, *, append_end: bool = False) ->
     return ids
 
 
-def _trained_qwen() -> Tokenizer:
+def _trained_qwen(more: tuple[str, ...]) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(byte_fallback=False))
     tokenizer.normalizer = normalizers.NFC()
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(_QWEN_SPLIT), "isolated"), byte_level])
     tokenizer.decoder = decoders.ByteLevel()
-    learned = VOCAB - len(_QWEN_SPECIAL) - len(_QWEN_ADDED)
+    learned = VOCAB - len(_QWEN_SPECIAL) - len(_QWEN_ADDED) - len(more)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=learned, initial_alphabet=alphabet, special_tokens=[], show_progress=False)
     tokenizer.train_from_iterator(_CORPUS, trainer)
     tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in _QWEN_SPECIAL])
-    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in _QWEN_ADDED])
+    tokenizer.add_tokens([AddedToken(text, special=_is_special(text), normalized=False) for text in (*_QWEN_ADDED, *more)])
     return tokenizer
 
 
@@ -190,5 +191,8 @@ def _id(tokenizer: Tokenizer, token: str) -> int:
 
 
 def _added(text: str) -> dict[str, object]:
-    special = text in _QWEN_SPECIAL
-    return {"content": text, "lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": special}
+    return {"content": text, "lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": _is_special(text)}
+
+
+def _is_special(text: str) -> bool:
+    return text.startswith("<|")
