@@ -53,6 +53,8 @@ _LOGITS = 6
 _FUSED = frozenset({64, 80, 96, 128})
 _PATCHES = 4096  # of a picture: about a megapixel
 _CLIP_S = 30  # of a recording, heard at once
+_WINDOW_S = 8  # of a clip, in which its encoder attends
+_CONVOLVED = 6
 _BANDS = 128  # of a spectrum, a hundred times a second
 _CODEC_FRAMES = 325  # of speech, turned into sound at once: 300 and their context
 _CPU_FLOAT_BYTES = 4
@@ -201,9 +203,10 @@ def _ends_bytes(config: Mapping[str, Any], tasks: Collection[Task], float_bytes:
         seeing = attention_of(eyes)
         return _slice_bytes(seeing, _PATCHES, _PATCHES, float_bytes, cpu=cpu)
     if isinstance(ears, Mapping):
-        # The first convolution halves 100 frames a second of so many bands, and is kept before and after its activation.
-        frames, bands = _CLIP_S * 50, int(ears.get("num_mel_bins", 128)) // 2
-        return 2 * frames * bands * int(ears.get("downsample_hidden_size", 480)) * float_bytes
+        # The first convolution halves 100 frames a second of so many bands. It is kept before and after its activation,
+        # and the second one, which reads it in squares of nine and halves it twice more, writes these out.
+        frames, bands = _WINDOW_S * 50, int(ears.get("num_mel_bins", 128)) // 2
+        return _CONVOLVED * frames * bands * int(ears.get("downsample_hidden_size", 480)) * float_bytes
     if config.get("model_type") == "qwen3_tts":
         # The codec's last layers: 1920 samples a frame, 96 channels, before and after, float32.
         return _CODEC_FRAMES * 1920 * 96 * 2 * _CPU_FLOAT_BYTES

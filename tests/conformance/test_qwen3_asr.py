@@ -61,9 +61,9 @@ def test_a_caller_cannot_speak_in_the_model_s_own_marks(ear: Ear, monkeypatch: p
     assert seen[0].endswith("<|im_start|>assistant\n")
 
 
-def test_step_by_step_is_the_library_s_own_answer(ear: Ear) -> None:
-    engine, work = ear.open(), ear.work(0, seconds=2.0, max_tokens=20)
-    sound = samples_of(work.audio, 0.0, 2.0)
+def test_slice_by_slice_is_the_library_s_own_answer(ear: Ear) -> None:
+    engine, work = ear.open(), ear.work(0, seconds=11.0, max_tokens=20)
+    sound = samples_of(work.audio, 0.0, 11.0)
     whole = model_of(engine).generate(sound, language="English", max_tokens=20, temperature=0.0)
     rest = engine._listener.hear(work, sound, 0.0, "en")  # noqa: SLF001 - one stretch, as the library's own call is about one
     take = result_of(rest)

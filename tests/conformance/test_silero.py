@@ -39,7 +39,7 @@ def test_spans_are_those_of_the_library_window_by_window(folder: Path, tmp_path:
     whole = model.generate(mx.array(sound.astype(np.float32) / 32768), return_seconds=True).timestamps
     assert spans == [(span["start"], span["end"]) for span in whole]
     assert len(spans) >= 4
-    assert slices > 3
+    assert slices >= 3
 
 
 def test_nothing_is_found_in_nothing(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def test_words_come_with_their_times_in_order(recording: Outcome) -> None:
     times = [time for word in words for time in (word.start_s, word.end_s)]
     assert times == sorted(times)
     assert BEGIN_S + 1.5 < words[0].start_s < BEGIN_S + 2.6
-    pause = next(after.start_s - before.end_s for before, after in zip(words, words[1:], strict=False) if before.word == "rain.")
+    pause = next(after.start_s - before.end_s for before, after in itertools.pairwise(words) if before.word == "rain.")
     assert pause > 0.8
 
 
