@@ -25,7 +25,7 @@ from app.models.spec import ModelSpec
 
 __all__ = ["HearingFrontend"]
 
-_SLOTS = 4
+_SLOTS = 8  # more than a long recording has chunks under way, so that others get turns beside them
 _KINDS = {"transcription": "transcribe", "translation": "translate"}
 
 
