@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import mlx.core as mx
+from mlx_audio.stt.utils import merge_hotwords
 
 from app.engines.faults import NOT_FINITE
 from app.engines.hearing import Segment, TranscriptionWork, Word
@@ -19,7 +20,10 @@ from app.engines.pcm import Samples
 from app.engines.sampling import NOT_A_TOKEN, Draw
 from app.errors import EngineFailed
 
-__all__ = ["Listener", "Take", "budget_tokens", "drawn_of"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["Listener", "Take", "budget_tokens", "drawn_of", "told_beforehand"]
 
 _TOKENS_PER_SECOND = 15  # quick speech in languages whose characters take several tokens
 _TOKENS_BESIDE = 32
@@ -82,3 +86,11 @@ def drawn_of(logits: mx.array, draw: Draw, position: int) -> tuple[int, float]:
 def budget_tokens(work: TranscriptionWork, seconds: float) -> int:
     """Return how many tokens the text of a stretch of *seconds* may have."""
     return work.max_tokens or _TOKENS_BESIDE + round(_TOKENS_PER_SECOND * seconds)
+
+
+def told_beforehand(work: TranscriptionWork, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return what the model is told: prompt and hot words, without anything that it would read as its own marks."""
+    told: str = merge_hotwords(work.prompt, list(work.hotwords)) or ""
+    for mark in tokenizer.get_added_vocab() if told else ():
+        told = told.replace(mark, " ")
+    return told.strip()

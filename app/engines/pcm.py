@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SAMPLE_RATE", "Samples", "blocks_of", "duration_s", "is_silent", "quietest_cut", "samples_of"]
+__all__ = ["SAMPLE_RATE", "Samples", "duration_s", "is_silent", "quietest_cut", "samples_of"]
 
 SAMPLE_RATE = 16_000
 _BYTES = 2
@@ -30,13 +29,6 @@ def samples_of(file: Path, start_s: float, end_s: float) -> Samples:
     first = max(0, round(start_s * SAMPLE_RATE))
     count = max(0, round(end_s * SAMPLE_RATE) - first)
     return _floats(np.fromfile(file, dtype="<i2", count=count, offset=first * _BYTES))
-
-
-def blocks_of(file: Path, samples: int) -> Iterator[Samples]:
-    """Yield the sound of *file* in blocks of so many samples, the last one shorter."""
-    with file.open("rb") as sound:
-        while block := sound.read(samples * _BYTES):
-            yield _floats(np.frombuffer(block[: len(block) // _BYTES * _BYTES], dtype="<i2"))
 
 
 def is_silent(sound: Samples) -> bool:

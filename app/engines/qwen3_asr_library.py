@@ -16,18 +16,17 @@ import mlx.core as mx
 import numpy as np
 from mlx import nn
 from mlx_audio.stt.models.qwen3_asr import ModelConfig, Qwen3ASRModel
-from mlx_audio.stt.utils import merge_hotwords
 
 from app.engines.audio_library import load_lazily
 from app.engines.hearing import Segment, TranscriptionWork
 from app.engines.languages import QWEN_LANGUAGES, code_of
-from app.engines.listening import Take, budget_tokens, drawn_of
+from app.engines.listening import Take, budget_tokens, drawn_of, told_beforehand
 from app.engines.pcm import SAMPLE_RATE, Samples
 from app.engines.protocols import Sampling
 from app.engines.repetition import compresses_too_well, loops
 from app.engines.sampling import Draw
 
-__all__ = ["Qwen3AsrListener", "load_qwen3_asr", "prompt_of"]
+__all__ = ["Qwen3AsrListener", "load_qwen3_asr"]
 
 _TEXT_BEGINS = "<asr_text>"
 _NO_LANGUAGE = "none"  # what the model says of silence
@@ -109,7 +108,7 @@ class Qwen3AsrListener:
             yield
         heard = mx.concatenate(parts)
         name = None if language is None else QWEN_LANGUAGES[language]
-        ids = self._model._build_prompt(places, name, prompt_of(work, self._model._tokenizer))  # noqa: SLF001
+        ids = self._model._build_prompt(places, name, told_beforehand(work, self._model._tokenizer))  # noqa: SLF001
         embedded = self._model._build_inputs_embeds(ids, heard)  # noqa: SLF001
         mx.eval(embedded)
         return ids[0].tolist(), embedded
@@ -152,11 +151,3 @@ class Qwen3AsrListener:
             if place > _LONGEST_HEAD:
                 break
         return ids, None
-
-
-def prompt_of(work: TranscriptionWork, tokenizer: Any) -> str:  # noqa: ANN401 - of transformers
-    """Return what the model is told beforehand: the prompt and the hot words, without anything it would read as its own marks."""
-    told = merge_hotwords(work.prompt, list(work.hotwords)) or ""
-    for mark in tokenizer.get_added_vocab():
-        told = told.replace(mark, " ")
-    return told.strip()

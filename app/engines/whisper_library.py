@@ -23,12 +23,11 @@ from mlx_audio.stt.models.whisper.audio import N_SAMPLES, log_mel_spectrogram
 from mlx_audio.stt.models.whisper.decoding import ApplyTimestampRules, DecodingOptions, DecodingTask, detect_language
 from mlx_audio.stt.models.whisper.timing import add_word_timestamps
 from mlx_audio.stt.models.whisper.tokenizer import LANGUAGES
-from mlx_audio.stt.utils import merge_hotwords
 
 from app.engines.audio_library import load_lazily
 from app.engines.device import on_cpu
 from app.engines.hearing import Segment, TranscriptionWork, Word
-from app.engines.listening import Take, budget_tokens, drawn_of
+from app.engines.listening import Take, budget_tokens, drawn_of, told_beforehand
 from app.engines.pcm import SAMPLE_RATE, Samples, is_silent
 from app.engines.protocols import Sampling
 from app.engines.repetition import compresses_too_well, loops
@@ -182,7 +181,7 @@ class WhisperListener:
     def _draw(
         self, work: TranscriptionWork, features: mx.array, language: str, budget: int, sampling: Sampling, first_place: int
     ) -> Generator[None, None, _Drawn]:
-        prompt = _without_specials(merge_hotwords(work.prompt, list(work.hotwords)) or "", self._model._processor.tokenizer)  # noqa: SLF001
+        prompt = told_beforehand(work, self._model._processor.tokenizer)  # noqa: SLF001
         task = DecodingTask(self._model, DecodingOptions(task=work.task, language=language, prompt=prompt or None))
         begin, draw, logprob_sum, no_speech_prob = list(task.initial_tokens), Draw([sampling]), 0.0, 0.0
         filters, times = [rule for rule in task.logit_filters if not isinstance(rule, ApplyTimestampRules)], self._times(task.tokenizer)
@@ -246,13 +245,6 @@ class _Encoded:
         """Return the logits, and what each layer attends to."""
         logits, _, attended = self._model.decoder(tokens, features)
         return logits, attended
-
-
-def _without_specials(text: str, tokenizer: Any) -> str:  # noqa: ANN401 - of transformers
-    """Return a caller's *text* without what would be read as the model's own marks."""
-    for mark in tokenizer.get_added_vocab():
-        text = text.replace(mark, " ")
-    return text.strip()
 
 
 def _moved(take: Take, by_s: float) -> Take:
