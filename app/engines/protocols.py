@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from app.engines.hearing import Heard, Spans, SpansWork, TranscriptionWork
+from app.engines.speaking import Sound, SpeechWork, Spoken
 from app.errors import InferenceError
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ __all__ = [
     "Loading",
     "Prefilled",
     "Sampling",
+    "Sound",
+    "SpeechWork",
+    "Spoken",
     "TextWork",
     "Tokens",
     "Work",
@@ -88,7 +92,7 @@ class EmbeddingWork:
     alone: bool = False
 
 
-Work = TextWork | EmbeddingWork | SpansWork | TranscriptionWork
+Work = TextWork | EmbeddingWork | SpansWork | TranscriptionWork | SpeechWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +149,10 @@ class Failed:
     error: InferenceError
 
 
-Conclusion = Finished | Embedded | Spans | Heard | Failed
+Conclusion = Finished | Embedded | Spans | Heard | Spoken | Failed
 """The last event about a piece of work."""
 
-Event = Prefilled | Tokens | Conclusion
+Event = Prefilled | Tokens | Sound | Conclusion
 
 
 class Frontend(Protocol):
@@ -164,10 +168,10 @@ class Frontend(Protocol):
 
         Args:
             work_id: The id that every event about it will carry.
-            kind: The job's kind, ``chat``, ``completion``, ``embedding``, ``transcription`` or ``translation``.
+            kind: The job's kind, ``chat``, ``completion``, ``embedding``, ``transcription``, ``translation`` or ``speech``.
             request: The OpenAI body as a plain mapping; of a completion with several prompts, with one of them.
             seed: Used where the request has none; fixed at submission.
-            published: Token ids that an earlier attempt already published.
+            published: What an earlier attempt already published: token ids; of speech, the numbers of the sentences said whole.
             alone: Whether the work must not share a slice.
 
         Raises:

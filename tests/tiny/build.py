@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from tests.tiny.files import Precision
 from tests.tiny.hearing import qwen3_asr, whisper
+from tests.tiny.speech import qwen3_tts, qwen3_tts_base, qwen3_tts_design
 from tests.tiny.text import bert, gemma3, llama, qwen3, qwen3_embedding
 from tests.tiny.vision import qwen3_5, qwen3_5_moe, qwen3_vl
 
@@ -25,6 +26,9 @@ FAMILIES: Mapping[str, Callable[[Path, Precision], None]] = {
     "llama": llama,
     "qwen3_asr": qwen3_asr,
     "whisper": whisper,
+    "qwen3_tts": qwen3_tts,
+    "qwen3_tts_design": qwen3_tts_design,
+    "qwen3_tts_base": qwen3_tts_base,
 }
 # bfloat16 mixtures of experts do not run on CPU; nobody publishes a quantised BERT.
 _UNUSED = {"qwen3_5_moe", "bert-4bit", "whisper-4bit"}
