@@ -13,7 +13,13 @@ from app.models.spec import ModelSpec, Task
 
 __all__ = ["open_frontend", "serves"]
 
-_BY_TASK = {Task.CHAT: "text", Task.VISION: "text", Task.EMBEDDING: "embedding", Task.ASR: "hearing"}
+_BY_TASK = {
+    Task.CHAT: "text",
+    Task.VISION: "text",
+    Task.EMBEDDING: "embedding",
+    Task.ASR: "hearing",
+    Task.TTS: "speech",
+}
 
 
 def serves(spec: ModelSpec) -> bool:
@@ -26,7 +32,7 @@ def open_frontend(spec: ModelSpec, directory: Path, vad: Path | None = None) -> 
 
     Args:
         spec: What the catalog says of the model. Its ``engine`` comes before its tasks: ``text``, ``embedding``,
-            ``hearing``, or ``package.module:function`` for an adapter of your own, called as this function is.
+            ``hearing``, ``speech``, or ``package.module:function`` for an adapter of your own, called as this function is.
         directory: Where the model's files are.
         vad: Where the weights are that find speech; for models that hear.
 
@@ -49,6 +55,10 @@ def open_frontend(spec: ModelSpec, directory: Path, vad: Path | None = None) -> 
         from app.engines.hearing_frontend import HearingFrontend
 
         return HearingFrontend(spec, checkpoint, vad)
+    if engine == "speech":
+        from app.engines.speech_frontend import SpeechFrontend
+
+        return SpeechFrontend(spec, checkpoint)
     wanted = f"names the engine {engine!r}" if engine else f"is for {', '.join(spec.tasks)}"
     msg = f"The model {spec.id!r} {wanted}, and there is no such engine in this version."
     raise ModelLoadFailed(msg)

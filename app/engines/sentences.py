@@ -28,11 +28,12 @@ _WIDE_STOPS = "。！？｡．।॥؟۔"
 _STOP = re.compile(rf"[.!?…]+[{_CLOSING}]*(?=\s|$)|[{_WIDE_STOPS}]+[{_WIDE_STOPS}.!?…{_CLOSING}]*")
 _CLAUSES = (re.compile(r"[;:](?=\s)|[；：]|\s[–—](?=\s)|——|[–—]"), re.compile(r",(?=\s)|[，、،]"), re.compile(r"\s"))
 _LINES = re.compile(r"\n\s*\n|\n(?=\s*[^\sa-zß-öø-ÿ])")  # a line that goes on with a small letter was only wrapped
-_ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st jr sr rev hon gen col sgt capt lt vs etc e.g i.e cf al approx fig no nos vol pp ed inc ltd co corp dept est "
-    "jan feb mar apr jun jul aug sep sept oct nov dec mt ave blvd a.m p.m u.s u.k ph.d "
-    "bzw z.b d.h ca nr str usw u.a hr fr abs art mme mlle m mm sra srta ud uds pág núm sig dott ing".split()
-)
+_ABBREVIATIONS = """
+    mr mrs ms dr prof st jr sr rev hon gen col sgt capt lt vs etc e.g i.e cf al approx fig no nos vol pp ed inc ltd co corp dept est
+    jan feb mar apr jun jul aug sep sept oct nov dec mt ave blvd a.m p.m u.s u.k ph.d
+    bzw z.b d.h ca nr str usw u.a hr fr abs art mme mlle m mm sra srta ud uds pág núm sig dott ing
+"""
+_ABBREVIATED = frozenset(_ABBREVIATIONS.split())
 _BEFORE_STOP = re.compile(r"[^\s(\[{\"'“‘«„]+$")
 _SMALL_NUMBER = re.compile(r"\d{1,2}")
 
@@ -89,14 +90,16 @@ def _ends(paragraph: str, begin: int, stop: re.Match[str]) -> bool:
     before = _BEFORE_STOP.search(paragraph[max(begin, stop.start() - 20) : stop.start()])
     word = before.group() if before else ""
     initial = len(word) == 1 and word.isupper() and word != "I"
-    return not (initial or word.lower() in _ABBREVIATIONS or _SMALL_NUMBER.fullmatch(word))
+    return not (initial or word.lower() in _ABBREVIATED or _SMALL_NUMBER.fullmatch(word))
 
 
 def _short_enough(sentence: str) -> Iterator[str]:
     """Yield *sentence* in pieces of :data:`LONGEST` at most."""
     while weight(sentence) > LONGEST:
         room = _fitting(sentence)
-        end = next((end for clause in _CLAUSES if (end := _last(clause, sentence, room)) > room // 3), 0) or _between_letters(sentence, room)
+        end = next((end for clause in _CLAUSES if (end := _last(clause, sentence, room)) > room // 3), 0) or _between_letters(
+            sentence, room
+        )
         yield sentence[:end]
         sentence = sentence[end:]
     yield sentence

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import numpy as np
@@ -31,7 +31,7 @@ from mlx_audio.utils import apply_quantization, load_config, load_weights, resam
 
 from app.errors import ModelLoadFailed
 
-__all__ = ["CODEC_FOLDER", "Utterance", "finish_loading", "load_lazily", "own_randomness", "resampled", "sample_rate"]
+__all__ = ["CODEC_FOLDER", "Utterance", "finish_loading", "load_lazily", "own_randomness", "reference_rate", "resampled", "sample_rate"]
 
 CODEC_FOLDER = "speech_tokenizer"
 
@@ -79,7 +79,7 @@ def _load_codec(directory: Path, *, clones: bool) -> nn.Module:
         config.pop("encoder_config", None)
     codec = Qwen3TTSSpeechTokenizer(Qwen3TTSTokenizerConfig(**filter_dict_for_dataclass(Qwen3TTSTokenizerConfig, config)))
     stored = Qwen3TTSSpeechTokenizer.sanitize(load_weights(directory))
-    wanted = {name for name, _ in tree_flatten(codec.parameters())}
+    wanted = {name for name, _ in cast("list[tuple[str, mx.array]]", tree_flatten(codec.parameters()))}
     if missing := sorted(name for name in wanted - stored.keys() if not _NOT_NEEDED.fullmatch(name)):
         msg = f"{directory.name} lacks {len(missing)} weights of the codec, {missing[0]} for one."
         raise ModelLoadFailed(msg)
@@ -102,6 +102,11 @@ def sample_rate(model: nn.Module) -> int:
     return int(model.sample_rate)
 
 
+def reference_rate(model: nn.Module) -> int:
+    """Return at how many samples a second the model listens to a recording."""
+    return int(model.speech_tokenizer.input_sample_rate)
+
+
 def resampled(samples: npt.NDArray[np.float32], rate: int, wanted: int) -> npt.NDArray[np.float32]:
     """Return *samples* of *rate* at the rate *wanted*."""
     return np.asarray(resample_audio(samples, rate, wanted), dtype=np.float32)
@@ -110,7 +115,7 @@ def resampled(samples: npt.NDArray[np.float32], rate: int, wanted: int) -> npt.N
 @contextmanager
 def own_randomness(seed: int) -> Iterator[None]:
     """Have ``mx.random`` begin at *seed*, and go on afterwards as if nothing had been drawn."""
-    high, low = mx.random.state[0].tolist()
+    high, low = cast("list[int]", cast("Sequence[mx.array]", mx.random.state)[0].tolist())
     mx.random.seed(seed)
     try:
         yield

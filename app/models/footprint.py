@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from app.models.attention import Attention, KvLayers, attention_of, whisper_attention, whisper_context
+from app.models.codec import codec_config, codec_layers, codec_slice_bytes, codec_state_bytes
 from app.models.spec import Task
 from app.models.tensors import FLOAT_BYTES, bytes_by_type
 
@@ -27,6 +28,7 @@ __all__ = [
     "HEARD_TOKENS",
     "PIECE_TOKENS",
     "PIECE_TOKENS_CPU",
+    "SPEECH_PROMPT_TOKENS",
     "Footprint",
     "footprint_of",
     "read_footprint",
@@ -40,6 +42,8 @@ BATCH_TOKENS = 8192
 """Tokens of texts that one slice embeds at most, on a GPU; one text that is longer is a slice of its own."""
 BATCH_TOKENS_CPU = 2048
 """The same on a CPU."""
+SPEECH_PROMPT_TOKENS = 2048
+"""Tokens that the prompt of one sentence may have: instructions, what is said in a reference and its sound, and the text."""
 DEFAULT_REQUEST_TOKENS = 4096
 """The one request that a load makes room for, where the context allows: prompt and answer, half each."""
 HEARD_TOKENS = 2048
@@ -56,7 +60,7 @@ _CLIP_S = 30  # of a recording, heard at once
 _WINDOW_S = 8  # of a clip, in which its encoder attends
 _CONVOLVED = 6
 _BANDS = 128  # of a spectrum, a hundred times a second
-_CODEC_FRAMES = 325  # of speech, turned into sound at once: 300 and their context
+_SPEECH = "qwen3_tts"
 _CPU_FLOAT_BYTES = 4
 
 
@@ -126,7 +130,10 @@ def read_footprint(directory: Path, tasks: Collection[Task], context: int, *, cp
         ValueError: It is not JSON.
     """
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    return footprint_of(config if isinstance(config, dict) else {}, bytes_by_type(directory), tasks, context, cpu=cpu)
+    figures = config if isinstance(config, dict) else {}
+    if figures.get("model_type") == _SPEECH:
+        figures["speech_tokenizer"] = codec_config(directory)
+    return footprint_of(figures, bytes_by_type(directory), tasks, context, cpu=cpu)
 
 
 def footprint_of(
@@ -146,6 +153,8 @@ def footprint_of(
         prints = _footprint(attention, weights, float_bytes, activation, min(context, whisper_context(config) or context))
         return replace(prints, state_bytes_per_request=prints.state_bytes_per_request + _sound_bytes(config))
     attention = attention_of(config)
+    if config.get("model_type") == _SPEECH:
+        return _speech(config, attention, weights, float_bytes, context, cpu=cpu)
     keys = min(context, DEFAULT_REQUEST_TOKENS)
     if set(tasks) <= {Task.EMBEDDING, Task.RERANK}:
         tokens = BATCH_TOKENS_CPU if cpu else BATCH_TOKENS
@@ -160,6 +169,25 @@ def footprint_of(
     pairs = None if _fused(attention, cpu=cpu) else tokens * keys
     prints = _footprint(attention, weights, float_bytes, activation, context, pairs)
     return replace(prints, state_bytes_per_request=prints.state_bytes_per_request + _sound_bytes(config)) if hears else prints
+
+
+def _speech(config: Mapping[str, Any], attention: Attention, weights: int, float_bytes: int, context: int, *, cpu: bool) -> Footprint:
+    """Return the footprint of a voice: a decoder that reads its prompt in one piece, and a codec that keeps keys of its own."""
+    nested = config.get("speech_tokenizer")
+    codec = nested if isinstance(nested, Mapping) else {}
+    # It writes a mask of all pairs, and its logits of all of the prompt.
+    reading = _slice_bytes(attention, SPEECH_PROMPT_TOKENS, SPEECH_PROMPT_TOKENS, float_bytes, cpu=cpu)
+    reading += SPEECH_PROMPT_TOKENS * (SPEECH_PROMPT_TOKENS + attention.vocabulary) * float_bytes
+    sounding = codec_slice_bytes(codec, clones=config.get("tts_model_type", "base") == "base")
+    return Footprint(
+        weights_bytes=weights,
+        activation_bytes=max(reading, sounding),
+        context=context,
+        float_bytes=float_bytes,
+        layers=(*attention.layers, codec_layers(codec, float_bytes)),
+        state_bytes_per_request=codec_state_bytes(codec),
+        prompt_bytes_per_token=attention.hidden * float_bytes,
+    )
 
 
 def _footprint(attention: Attention, weights: int, float_bytes: int, activation: int, context: int, pairs: int | None = None) -> Footprint:
@@ -207,7 +235,4 @@ def _ends_bytes(config: Mapping[str, Any], tasks: Collection[Task], float_bytes:
         # and the second one, which reads it in squares of nine and halves it twice more, writes these out.
         frames, bands = _WINDOW_S * 50, int(ears.get("num_mel_bins", 128)) // 2
         return _CONVOLVED * frames * bands * int(ears.get("downsample_hidden_size", 480)) * float_bytes
-    if config.get("model_type") == "qwen3_tts":
-        # The codec's last layers: 1920 samples a frame, 96 channels, before and after, float32.
-        return _CODEC_FRAMES * 1920 * 96 * 2 * _CPU_FLOAT_BYTES
     return 0

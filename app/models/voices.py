@@ -79,7 +79,8 @@ class Voices:
         known = {speaker.lower(): speaker for speaker in self.speakers}
         found = known.get(name) or self.aliases.get(name)
         if found is None:
-            msg = f"There is no voice {voice!r}. This model has {', '.join(self.speakers)}, and knows OpenAI's names: {', '.join(OPENAI_VOICES)}."
+            own, openai = ", ".join(self.speakers), ", ".join(OPENAI_VOICES)
+            msg = f"There is no voice {voice!r}. This model has {own}, and knows OpenAI's names: {openai}."
             raise InvalidRequest(msg, param="voice")
         return found
 

@@ -1,0 +1,68 @@
+"""What the codec of a voice keeps and needs: the part that turns tokens into sound, and a recording into tokens. Pure.
+
+Its configuration lies in a folder of its own, ``speech_tokenizer``. Where that is
+not at hand, the figures are those of the one that all published Qwen3-TTS have.
+It stays in float32 whatever the rest of the model is in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from app.models.attention import KvLayers
+
+__all__ = ["LONGEST_REFERENCE_S", "codec_config", "codec_layers", "codec_slice_bytes", "codec_state_bytes"]
+
+LONGEST_REFERENCE_S = 30
+"""Seconds of a recording that a voice may be cloned from: all of it is listened to in one slice."""
+
+_FLOAT_BYTES = 4
+_TOKENS = 8  # of one slice
+_RATE = 24_000
+_ALIVE = 4  # arrays of the widest layer at once: what goes in, its activation, what comes out, and what is added
+_UNSTATED: Mapping[str, int] = {"num_hidden_layers": 8, "num_key_value_heads": 16, "head_dim": 64, "decoder_dim": 1536, "latent_dim": 1024}
+_FILTERS = 64
+
+
+def codec_config(directory: Path) -> Mapping[str, Any]:
+    """Return the configuration of the codec of the model in *directory*, empty where it has none that can be read."""
+    try:
+        config = json.loads((directory / "speech_tokenizer" / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, Mapping) else {}
+
+
+def codec_layers(config: Mapping[str, Any], float_bytes: int) -> KvLayers:
+    """Return the layers that keep keys and values of each token, counted in numbers of *float_bytes*."""
+    values = 2 * _figure(config, "num_key_value_heads") * _figure(config, "head_dim")
+    return KvLayers(_figure(config, "num_hidden_layers"), values * _FLOAT_BYTES // float_bytes)
+
+
+def codec_state_bytes(config: Mapping[str, Any]) -> int:
+    """Return a bound on what convolutions remember of the sound so far: seven places wide, nine apart at most, in every block."""
+    return 6 * _FLOAT_BYTES * (3 * _figure(config, "latent_dim") + 16 * _figure(config, "decoder_dim"))
+
+
+def codec_slice_bytes(config: Mapping[str, Any], *, clones: bool) -> int:
+    """Return what a slice needs: of a few tokens the last layer, or of a recording the first."""
+    decoder = _part(config, "decoder_config")
+    rates = decoder.get("upsample_rates", [8, 5, 4, 3])
+    samples = int(config.get("decode_upsample_rate", 1920))
+    made = _TOKENS * samples * (_figure(config, "decoder_dim") >> len(rates)) * _FLOAT_BYTES * _ALIVE
+    if not clones:
+        return made
+    filters = int(_part(config, "encoder_config").get("num_filters", _FILTERS))
+    return max(made, LONGEST_REFERENCE_S * _RATE * filters * _FLOAT_BYTES * _ALIVE)
+
+
+def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = config.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _figure(config: Mapping[str, Any], name: str) -> int:
+    return int(_part(config, "decoder_config").get(name, _UNSTATED[name]))
