@@ -148,7 +148,7 @@ PUBLISHED: Mapping[str, Published] = {
         "the published 809M parameters; dimensions of large-v3 (defaults of mlx-audio 0.6.2) with 4 decoder layers",
     ),
     "qwen3-tts": Published(
-        (Task.TTS,), 32_768, {"model_type": "qwen3_tts", "talker_config": _TALKER}, 8,
+        (Task.TTS,), 32_768, {"model_type": "qwen3_tts", "tts_model_type": "custom_voice", "talker_config": _TALKER}, 8,
         _decoder(_TALKER) + _decoder(_PREDICTOR) + 3072 * 2048 + 15 * 2048 * 1024, 2048 * (_QWEN_WORDS + 3072 + 15 * 2048),
         "mlx-audio 0.6.2, qwen3_tts/config.py, with the widths of Qwen3-1.7B, which give 1.7B (a port's page says 8192 instead of 6144, "
         "which would be 0.4 GB more and 2.1B); its converter leaves embeddings in 16 bits; "
