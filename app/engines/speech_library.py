@@ -40,6 +40,25 @@ _STREAMED = ("_buffer", "_overflow", "_transformer_cache")  # what the codec's l
 _NOT_NEEDED = re.compile(r"decoder\..*\.input_proj\.weight|.*\.initialized")  # of codebooks: what only training needs
 
 
+class _Watched(Model):  # type: ignore[misc] # mlx-audio has no types
+    """The model, noting whether what it draws tokens by is finite: a token drawn by NaN sounds like any other."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self._broken = None
+
+    def _sample_token(self, logits: mx.array, *arguments: Any, **named: Any) -> mx.array:  # noqa: ANN401
+        broken = mx.logical_not(mx.isfinite(logits[:, -1]).all())
+        self._broken = broken if self._broken is None else mx.logical_or(self._broken, broken)
+        token: mx.array = super()._sample_token(logits, *arguments, **named)
+        return token
+
+    def take_broken(self) -> bool:
+        """Return whether anything was not finite since this was last asked."""
+        broken, self._broken = self._broken, None
+        return broken is not None and bool(broken.item())
+
+
 class _Encoder:
     """What the model takes for its tokenizer."""
 
@@ -60,7 +79,7 @@ def load_lazily(directory: Path, generation: Mapping[str, Any], encode: Callable
     """
     config = load_config(directory)
     with own_randomness(0):  # layers draw weights before they are given theirs
-        model = Model(ModelConfig.from_dict(config))
+        model = _Watched(ModelConfig.from_dict(config))
         weights = model.sanitize(load_weights(directory))
         apply_quantization(model, config, weights, model.model_quant_predicate)
         model.load_weights(list(weights.items()), strict=True)
@@ -143,7 +162,10 @@ class Utterance:
         self._pieces = model.generate(text, max_tokens=budget, stream=True, streaming_interval=_ONE_TOKEN_S, **options)
 
     def next(self, seed: int) -> npt.NDArray[np.float32] | None:
-        """Return the samples of the next token, None after the last. What is drawn for it depends on *seed* alone."""
+        """Return the samples of the next token, None after the last. What is drawn for it depends on *seed* alone.
+
+        Where the model computed what is not finite, that is what is returned.
+        """
         decoder = self._model.speech_tokenizer.decoder
         layers = [(layer, name) for _, layer in decoder.named_modules() for name in _STREAMED if hasattr(layer, name)]
         for place, (layer, name) in enumerate(layers):
@@ -157,6 +179,8 @@ class Utterance:
             self._model._icl_cache = {}  # noqa: SLF001 - likewise
             for layer, name in layers:
                 setattr(layer, name, None)
+        if self._model.take_broken():
+            return np.full(1, np.nan, np.float32)
         if piece is None:
             return None
         self.tokens += int(piece.token_count)

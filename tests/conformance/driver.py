@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from app.engines.hearing import Heard, Spans
-from app.engines.protocols import Conclusion, Embedded, Engine, Event, Failed, Finished, Prefilled, TextWork, Tokens, Work
+from app.engines.protocols import Conclusion, Embedded, Engine, Event, Failed, Finished, Prefilled, Sound, Spoken, TextWork, Tokens, Work
 from app.errors import InferenceError
 
 __all__ = ["Outcome", "Run", "run", "same"]
@@ -54,6 +54,15 @@ class Outcome:
     def finished(self) -> Finished:
         assert isinstance(self.end, Finished)
         return self.end
+
+    @property
+    def spoken(self) -> Spoken:
+        assert isinstance(self.end, Spoken)
+        return self.end
+
+    def pcm(self, sentence: int | None = None) -> bytes:
+        """Return what was heard: of one sentence, or of all."""
+        return b"".join(event.pcm for event in self.events if isinstance(event, Sound) and sentence in {None, event.sentence})
 
 
 class Run:
@@ -114,6 +123,8 @@ def same(one: Outcome, other: Outcome) -> bool:
         return one.end.prompt_tokens == other.end.prompt_tokens and bool(np.allclose(one.rows, other.rows, atol=1e-5))
     if isinstance(one.end, Heard | Spans):
         return (one.end, one.text) == (other.end, other.text)
+    if isinstance(one.end, Spoken):
+        return one.end == other.end and one.pcm() == other.pcm()
     if not (isinstance(one.end, Finished) and isinstance(other.end, Finished)):
         return False
     counts = [(outcome.finished.reason, outcome.finished.prompt_tokens, outcome.finished.completion_tokens) for outcome in (one, other)]

@@ -11,7 +11,7 @@ import mlx.core as mx
 from mlx import nn
 from transformers import AutoTokenizer
 
-from app.engines import embeddings_library, vlm_library
+from app.engines import embeddings_library, speech_library, vlm_library
 from app.engines.checkpoint import Checkpoint
 from app.engines.detokenize import detokenizer_for, spelling
 from app.engines.embedding import EmbeddingEngine
@@ -20,15 +20,19 @@ from app.engines.ledger import KvAccount
 from app.engines.pooling import pooling_of
 from app.engines.protocols import EmbeddingWork, Engine, Frontend, Sampling, TextWork, Work
 from app.engines.registry import open_frontend
+from app.engines.speaking import SpeechWork
+from app.engines.speech import SpeechEngine
+from app.engines.speech_books import SpeechBooks
 from app.engines.text import TextEngine
 from app.models.footprint import Footprint, read_footprint
 from app.models.spec import ModelSpec, Task
 
-__all__ = ["EMBEDDING", "TEXT", "Subject", "poisoned", "with_nan"]
+__all__ = ["EMBEDDING", "SPEECH", "TEXT", "Subject", "poisoned", "with_nan"]
 
 # f32 alone: elsewhere sums depend on the shape of the batch, and answers with them.
 TEXT = ("qwen3-f32", "qwen3_5-f32", "qwen3_vl-f32")
 EMBEDDING = ("bert-f32", "qwen3_embedding-f32")
+SPEECH = ("qwen3_tts-f32",)
 
 # A token that no other work has: the one that faults hang on.
 FAULTY_TOKEN = 11
@@ -62,7 +66,7 @@ class Subject:
     def __init__(self, name: str, directory: Path) -> None:
         self.name = name
         self.directory = directory
-        self.kind = "embedding" if name in EMBEDDING else "chat"
+        self.kind = "embedding" if name in EMBEDDING else "tts" if name.startswith("qwen3_tts") else "chat"
         self._opened: list[Engine] = []
 
     def frontend(self, **spec: Any) -> Frontend:  # noqa: ANN401 - fields of ModelSpec
@@ -102,6 +106,10 @@ class Subject:
             pooling = pooling_of(checkpoint)
             model = embeddings_library.load_lazily(self.directory, pooling)
             engine = EmbeddingEngine(changed(model, change), slots=slots, pooling=pooling)
+        elif self.kind == "tts":
+            model = speech_library.load_lazily(self.directory, checkpoint.generation, self.tokenizer.encode)
+            speech_library.finish_loading(model)
+            engine = SpeechEngine(changed(model, change), slots=slots, books=SpeechBooks(self.footprint, account))
         else:
             model = vlm_library.load_lazily(self.directory)
             engine = TextEngine(
@@ -144,6 +152,17 @@ class Subject:
         if self.kind == "embedding":
             rows = tuple((*self.tokens(number * 10 + row, size + row), *fault) for row in range(3))
             return EmbeddingWork(f"work-{number}", rows, alone)
+        if self.kind == "tts":
+            said = " ".join(_WORDS[number % 5 : number % 5 + 4])
+            return SpeechWork(
+                f"work-{number}",
+                (f"{number}. {said}{self.tokenizer.decode(fault)}", said),
+                (size // 3, size // 4),
+                seed=number,
+                voice="vivian",
+                alone=alone,
+                prompt_tokens=100,
+            )
         mine: Mapping[str, Any] = {"seed": number, "temperature": 0.0 if number % 2 == 0 else 1.5, **parameters}
         return TextWork(
             id=f"work-{number}",
@@ -165,7 +184,7 @@ def changed(model: nn.Module, change: Callable[[nn.Module], None] | None) -> nn.
 
 def poisoned(model: nn.Module) -> None:
     """Make *model* raise on every batch that has the faulty token."""
-    inner = getattr(model, "language_model", model)
+    inner = model.talker.model.text_embedding if hasattr(model, "talker") else getattr(model, "language_model", model)
     healthy = type(inner)
 
     def call(self: nn.Module, inputs: mx.array, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
@@ -179,6 +198,9 @@ def poisoned(model: nn.Module) -> None:
 
 def with_nan(model: nn.Module) -> None:
     """Make every row that has the faulty token come out as NaN."""
+    if hasattr(model, "talker"):
+        model.talker.model.text_embedding.weight[FAULTY_TOKEN] = mx.nan
+        return
     inner = getattr(model, "language_model", model)
     table = inner.embeddings.word_embeddings if hasattr(inner, "embeddings") else inner.model.embed_tokens
     table.weight[FAULTY_TOKEN] = mx.nan

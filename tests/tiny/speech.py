@@ -3,7 +3,7 @@
 mlx-audio guesses from its shape whether a convolution is in its own layout or in
 PyTorch's: one of width 1 must have more than 64 channels, others more channels than
 width. That, and 1,024 codes that are set aside, is why these are not smaller still.
-So that a CPU is quick with them, a token is 80 samples and not 1,920.
+So that a CPU is quick with them, a token is 40 samples and not 1,920.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _write_codec(out: Path) -> None:
         "codebook_size": _CODES,
         "semantic_codebook_size": _CODES,
         "decoder_dim": 136,
-        "upsample_rates": [20],
+        "upsample_rates": [10],
         "upsampling_ratios": [2, 2],
         "hidden_size": 128,
         "intermediate_size": 128,
@@ -142,7 +142,7 @@ def _write_codec(out: Path) -> None:
         "encoder_valid_num_quantizers": _GROUPS,
         "input_sample_rate": 24000,
         "output_sample_rate": 24000,
-        "decode_upsample_rate": 80,
+        "decode_upsample_rate": 40,
         "encode_downsample_rate": 1920,
     }
     codec = Qwen3TTSSpeechTokenizer(Qwen3TTSTokenizerConfig(**{name: value for name, value in config.items() if name != "model_type"}))
