@@ -13,6 +13,7 @@ to whoever spoke last, and the state of ``mx.random``, which belongs to the thre
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,12 +25,14 @@ import numpy as np
 import numpy.typing as npt
 from mlx import nn
 from mlx.utils import tree_flatten
+from mlx_audio.codec.models.mimi.modules import SeanetEncoder
 from mlx_audio.tts.models.qwen3_tts.config import ModelConfig, Qwen3TTSTokenizerConfig, filter_dict_for_dataclass
 from mlx_audio.tts.models.qwen3_tts.qwen3_tts import Model
 from mlx_audio.tts.models.qwen3_tts.speech_tokenizer import Qwen3TTSSpeechTokenizer
 from mlx_audio.utils import apply_quantization, load_config, load_weights, resample_audio
 
 from app.errors import ModelLoadFailed
+from app.models.codec import PIECE_SAMPLES
 
 __all__ = ["CODEC_FOLDER", "Utterance", "finish_loading", "load_lazily", "own_randomness", "reference_rate", "resampled", "sample_rate"]
 
@@ -45,7 +48,7 @@ class _Watched(Model):  # type: ignore[misc] # mlx-audio has no types
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self._broken = None
+        self._broken: mx.array | None = None
 
     def _sample_token(self, logits: mx.array, *arguments: Any, **named: Any) -> mx.array:  # noqa: ANN401
         broken = mx.logical_not(mx.isfinite(logits[:, -1]).all())
@@ -59,7 +62,19 @@ class _Watched(Model):  # type: ignore[misc] # mlx-audio has no types
         return broken is not None and bool(broken.item())
 
 
-class _Encoder:
+class _PieceByPiece(SeanetEncoder):  # type: ignore[misc] # mlx-audio has no types
+    """The first layers of the codec's listening half, a second of the recording at a time: at once they take 20 times its memory."""
+
+    def __call__(self, samples: mx.array) -> mx.array:
+        made = []
+        whole = samples.shape[-1] // self.hop * self.hop  # what is left, a 25th of a second at most, would need padding in every layer
+        for begin in range(0, whole, PIECE_SAMPLES):
+            made.append(self.step(samples[..., begin : min(begin + PIECE_SAMPLES, whole)]))
+            mx.eval(made[-1])
+        return mx.concatenate(made, axis=-1)
+
+
+class _Tokenizer:
     """What the model takes for its tokenizer."""
 
     def __init__(self, encode: Callable[[str], list[int]]) -> None:
@@ -84,7 +99,7 @@ def load_lazily(directory: Path, generation: Mapping[str, Any], encode: Callable
         apply_quantization(model, config, weights, model.model_quant_predicate)
         model.load_weights(list(weights.items()), strict=True)
         model.load_speech_tokenizer(_load_codec(directory / CODEC_FOLDER, clones=config.get("tts_model_type", "base") == "base"))
-    model.tokenizer = _Encoder(encode)
+    model.tokenizer = _Tokenizer(encode)
     model.load_generate_config(dict(generation))
     model.eval()
     loaded: nn.Module = model
@@ -103,6 +118,9 @@ def _load_codec(directory: Path, *, clones: bool) -> nn.Module:
         msg = f"{directory.name} lacks {len(missing)} weights of the codec, {missing[0]} for one."
         raise ModelLoadFailed(msg)
     codec.load_weights([(name, weight) for name, weight in stored.items() if name in wanted], strict=False)
+    if codec.encoder_model is not None:
+        codec.encoder_model.encoder.hop = math.prod(codec.config.encoder_config.upsampling_ratios)
+        codec.encoder_model.encoder.__class__ = _PieceByPiece
     loaded: nn.Module = codec
     return loaded
 
@@ -143,6 +161,14 @@ def own_randomness(seed: int) -> Iterator[None]:
         mx.random.seed((high << 32) | low)
 
 
+def _forget_recording(model: nn.Module) -> None:
+    """Drop what the codec's listening half remembers of a recording; it begins anew with each, but not before the next."""
+    listening = model.speech_tokenizer.encoder_model
+    if listening is not None:
+        listening.encoder.reset_state()
+        listening.encoder_cache = listening.encoder_transformer.make_cache()
+
+
 class Utterance:
     """One sentence on its way, token by token.
 
@@ -179,6 +205,8 @@ class Utterance:
             self._model._icl_cache = {}  # noqa: SLF001 - likewise
             for layer, name in layers:
                 setattr(layer, name, None)
+            if not self.tokens:
+                _forget_recording(self._model)
         if self._model.take_broken():
             return np.full(1, np.nan, np.float32)
         if piece is None:

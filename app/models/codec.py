@@ -14,10 +14,12 @@ from typing import Any
 
 from app.models.attention import KvLayers
 
-__all__ = ["LONGEST_REFERENCE_S", "codec_config", "codec_layers", "codec_slice_bytes", "codec_state_bytes"]
+__all__ = ["LONGEST_REFERENCE_S", "PIECE_SAMPLES", "codec_config", "codec_layers", "codec_slice_bytes", "codec_state_bytes"]
 
 LONGEST_REFERENCE_S = 30
 """Seconds of a recording that a voice may be cloned from: all of it is listened to in one slice."""
+PIECE_SAMPLES = 24_000
+"""Samples that the first layers listen to at once: a second."""
 
 _FLOAT_BYTES = 4
 _TOKENS = 8  # of one slice
@@ -25,6 +27,8 @@ _RATE = 24_000
 _ALIVE = 4  # arrays of the widest layer at once: what goes in, its activation, what comes out, and what is added
 _UNSTATED: Mapping[str, int] = {"num_hidden_layers": 8, "num_key_value_heads": 16, "head_dim": 64, "decoder_dim": 1536, "latent_dim": 1024}
 _FILTERS = 64
+_UNFOLDED = 24  # numbers for each filter and sample of a piece, as measured: convolutions are unfolded into products
+_SPECTRUM_BYTES = 100  # for each sample of a recording: spectra, and what the speaker is told by
 
 
 def codec_config(directory: Path) -> Mapping[str, Any]:
@@ -42,9 +46,13 @@ def codec_layers(config: Mapping[str, Any], float_bytes: int) -> KvLayers:
     return KvLayers(_figure(config, "num_hidden_layers"), values * _FLOAT_BYTES // float_bytes)
 
 
-def codec_state_bytes(config: Mapping[str, Any]) -> int:
-    """Return a bound on what convolutions remember of the sound so far: seven places wide, nine apart at most, in every block."""
-    return 6 * _FLOAT_BYTES * (3 * _figure(config, "latent_dim") + 16 * _figure(config, "decoder_dim"))
+def codec_state_bytes(config: Mapping[str, Any], *, clones: bool) -> int:
+    """Return a bound on what is kept of a request beside: the recording, and what convolutions remember of the sound so far.
+
+    They are seven places wide, nine apart at most.
+    """
+    recording = LONGEST_REFERENCE_S * _RATE * _FLOAT_BYTES if clones else 0
+    return recording + 6 * _FLOAT_BYTES * (3 * _figure(config, "latent_dim") + 16 * _figure(config, "decoder_dim"))
 
 
 def codec_slice_bytes(config: Mapping[str, Any], *, clones: bool) -> int:
@@ -56,7 +64,7 @@ def codec_slice_bytes(config: Mapping[str, Any], *, clones: bool) -> int:
     if not clones:
         return made
     filters = int(_part(config, "encoder_config").get("num_filters", _FILTERS))
-    return max(made, LONGEST_REFERENCE_S * _RATE * filters * _FLOAT_BYTES * _ALIVE)
+    return max(made, PIECE_SAMPLES * filters * _FLOAT_BYTES * _UNFOLDED + LONGEST_REFERENCE_S * _RATE * _SPECTRUM_BYTES)
 
 
 def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

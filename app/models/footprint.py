@@ -175,18 +175,18 @@ def _speech(config: Mapping[str, Any], attention: Attention, weights: int, float
     """Return the footprint of a voice: a decoder that reads its prompt in one piece, and a codec that keeps keys of its own."""
     nested = config.get("speech_tokenizer")
     codec = nested if isinstance(nested, Mapping) else {}
-    # It writes a mask of all pairs, and its logits of all of the prompt.
+    # It writes a mask of all pairs. Logits it makes of the whole prompt, and keeps until the next token.
     reading = _slice_bytes(attention, SPEECH_PROMPT_TOKENS, SPEECH_PROMPT_TOKENS, float_bytes, cpu=cpu)
-    reading += SPEECH_PROMPT_TOKENS * (SPEECH_PROMPT_TOKENS + attention.vocabulary) * float_bytes
-    sounding = codec_slice_bytes(codec, clones=config.get("tts_model_type", "base") == "base")
+    reading += SPEECH_PROMPT_TOKENS * SPEECH_PROMPT_TOKENS * float_bytes
+    clones = config.get("tts_model_type", "base") == "base"
     return Footprint(
         weights_bytes=weights,
-        activation_bytes=max(reading, sounding),
+        activation_bytes=max(reading, codec_slice_bytes(codec, clones=clones)),
         context=context,
         float_bytes=float_bytes,
         layers=(*attention.layers, codec_layers(codec, float_bytes)),
-        state_bytes_per_request=codec_state_bytes(codec),
-        prompt_bytes_per_token=attention.hidden * float_bytes,
+        state_bytes_per_request=codec_state_bytes(codec, clones=clones),
+        prompt_bytes_per_token=(2 * attention.hidden + attention.vocabulary) * float_bytes,
     )
 
 

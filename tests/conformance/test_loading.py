@@ -43,7 +43,7 @@ def test_weights_that_are_no_good_fail_the_load_and_leave_nothing(subject: Subje
     shutil.copytree(subject.directory, directory)
     if damage == "of another shape":
         config = json.loads((directory / "config.json").read_text())
-        config.get("text_config", config)["intermediate_size"] = 96
+        config.get("text_config", config.get("talker_config", config))["intermediate_size"] = 96
         config.get("text_config", config)["moe_intermediate_size"] = 96
         (directory / "config.json").write_text(json.dumps(config))
     for file in directory.glob("*.safetensors"):

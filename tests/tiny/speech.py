@@ -24,6 +24,7 @@ __all__ = ["qwen3_tts", "qwen3_tts_base", "qwen3_tts_design"]
 _WIDTH = 64
 _CODES = 64  # of each of the four codebooks
 _GROUPS = 4
+_LISTENS = 20  # times the usual initial weights, so that codes differ from sound to sound
 _LOUDER = 40  # than the usual initial weights, which are all but silent
 _LANGUAGES = {"english": 80, "chinese": 81, "german": 82}
 _SPEAKERS = {"vivian": [90], "ryan": [91], "uncle_fu": [92]}
@@ -175,7 +176,7 @@ def _as_published(parameters: dict[str, mx.array]) -> Iterator[tuple[str, mx.arr
         if not name.startswith("encoder_model."):
             yield from _decoding(name, value)
         elif (inner := name.removeprefix("encoder_model.")).startswith("encoder."):
-            yield f"encoder.encoder.{_seanet(inner.removeprefix('encoder.'))}", _turned(value)
+            yield f"encoder.encoder.{_seanet(inner.removeprefix('encoder.'))}", _turned(value) * (_LISTENS if value.ndim == 3 else 1)
         elif inner.startswith("encoder_transformer."):
             yield from _attending(inner.removeprefix("encoder_transformer.transformer."), value)
         elif inner.startswith("downsample."):
