@@ -67,8 +67,8 @@ def test_an_encoder_is_no_chat_model(tmp_path: Path) -> None:
 
 
 def test_a_task_without_an_engine_is_named(tmp_path: Path) -> None:
-    spec = ModelSpec.model_validate({"id": "m", "repo": "m", "tasks": ["tts"]})
-    with pytest.raises(ModelLoadFailed, match="is for tts"):
+    spec = ModelSpec.model_validate({"id": "m", "repo": "m", "tasks": ["rerank"]})
+    with pytest.raises(ModelLoadFailed, match="is for rerank"):
         open_frontend(spec, folder(tmp_path, {"model_type": "qwen3"}))
 
 

@@ -40,3 +40,23 @@ def test_a_model_is_whole_only_when_its_last_file_is_there() -> None:
         ["speech_tokenizer/model.safetensors"],
         ["model.safetensors"],
     ]
+
+
+def test_of_a_voice_its_codec_is_fetched_too_and_before_what_makes_it_whole() -> None:
+    voice = [
+        "config.json",
+        "generation_config.json",
+        "merges.txt",
+        "model-00001-of-00002.safetensors",
+        "model.safetensors.index.json",
+        "preprocessor_config.json",
+        "speech_tokenizer/config.json",
+        "speech_tokenizer/configuration.json",
+        "speech_tokenizer/model.safetensors",
+        "speech_tokenizer/preprocessor_config.json",
+        "tokenizer_config.json",
+        "vocab.json",
+    ]
+    assert _kept(*voice, "README.md", ".gitattributes") == voice
+    last = [group[0].path for group in in_order(_files(*voice))][-2:]
+    assert last == ["speech_tokenizer/model.safetensors", "model-00001-of-00002.safetensors"]

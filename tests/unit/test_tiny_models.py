@@ -14,7 +14,9 @@ from app.models.hub import is_complete
 TinyModel = Callable[[str], Path]
 
 
-@pytest.mark.parametrize("name", ["qwen3-f32", "qwen3_5-4bit", "qwen3_5_moe-f32", "qwen3_vl", "qwen3_embedding-f32", "bert-f32"])
+@pytest.mark.parametrize(
+    "name", ["qwen3-f32", "qwen3_5-4bit", "qwen3_5_moe-f32", "qwen3_vl", "qwen3_embedding-f32", "bert-f32", "qwen3_tts-f32"]
+)
 def test_a_tiny_model_has_every_file_of_a_real_one(tiny_model: TinyModel, name: str) -> None:
     folder = tiny_model(name)
     assert is_complete(folder)
