@@ -34,12 +34,12 @@ from mlx_audio.utils import apply_quantization, load_config, load_weights, resam
 from app.errors import ModelLoadFailed
 from app.models.codec import PIECE_SAMPLES
 
-__all__ = ["CODEC_FOLDER", "Utterance", "finish_loading", "load_lazily", "own_randomness", "reference_rate", "resampled", "sample_rate"]
+__all__ = ["STREAMED", "Utterance", "finish_loading", "load_lazily", "own_randomness", "reference_rate", "resampled", "sample_rate"]
 
-CODEC_FOLDER = "speech_tokenizer"
+STREAMED = ("_buffer", "_overflow", "_transformer_cache")
+"""What the codec's layers remember of the sound so far."""
 
 _ONE_TOKEN_S = 0.08
-_STREAMED = ("_buffer", "_overflow", "_transformer_cache")  # what the codec's layers remember of the sound so far
 _NOT_NEEDED = re.compile(r"decoder\..*\.input_proj\.weight|.*\.initialized")  # of codebooks: what only training needs
 
 
@@ -98,7 +98,7 @@ def load_lazily(directory: Path, generation: Mapping[str, Any], encode: Callable
         weights = model.sanitize(load_weights(directory))
         apply_quantization(model, config, weights, model.model_quant_predicate)
         model.load_weights(list(weights.items()), strict=True)
-        model.load_speech_tokenizer(_load_codec(directory / CODEC_FOLDER, clones=config.get("tts_model_type", "base") == "base"))
+        model.load_speech_tokenizer(_load_codec(directory / "speech_tokenizer", clones=config.get("tts_model_type", "base") == "base"))
     model.tokenizer = _Tokenizer(encode)
     model.load_generate_config(dict(generation))
     model.eval()
@@ -193,7 +193,7 @@ class Utterance:
         Where the model computed what is not finite, that is what is returned.
         """
         decoder = self._model.speech_tokenizer.decoder
-        layers = [(layer, name) for _, layer in decoder.named_modules() for name in _STREAMED if hasattr(layer, name)]
+        layers = [(layer, name) for _, layer in decoder.named_modules() for name in STREAMED if hasattr(layer, name)]
         for place, (layer, name) in enumerate(layers):
             setattr(layer, name, self._remembered.get((place, name)))
         self._model._icl_cache = self._heard  # noqa: SLF001 - elsewhere it would grow with every recording

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import queue
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,19 +16,22 @@ import numpy.typing as npt
 import pytest
 from mlx import nn
 from mlx_audio.codec.models.mimi.modules import SeanetEncoder
+from mlx_audio.tts.models.qwen3_tts.qwen3_tts import Model
 
 from app.engines.edges import FADE_S, pcm_of
 from app.engines.faults import RequestTooLarge
 from app.engines.ledger import KvAccount, KvLedger
-from app.engines.protocols import Engine, Frontend, Sound
+from app.engines.protocols import Engine, Event, Frontend, Sound
 from app.engines.registry import open_frontend
 from app.engines.speaking import SpeechWork
-from app.engines.speech_library import finish_loading, load_lazily
+from app.engines.speech_library import STREAMED, finish_loading, load_lazily
 from app.errors import EngineFailed, ModelLoadFailed
 from app.models.codec import LONGEST_REFERENCE_S
 from app.models.footprint import read_footprint
 from app.models.spec import ModelSpec, Task
-from tests.conformance.driver import Run, run, same
+from app.scheduler.breadcrumb import Breadcrumb
+from app.scheduler.gpu import GpuThread
+from tests.conformance.driver import Outcome, Run, run, same
 from tests.conformance.subjects import Subject
 
 TINY_RATE = 24_000
@@ -216,6 +220,45 @@ def test_a_voice_is_cloned_from_a_recording_whoever_else_speaks(cloner: Subject,
     assert together["low"].pcm() != together["high"].pcm()
     for one in works:
         assert same(run(cloner.open(), one)[one.id], together[one.id])
+
+
+def test_speech_beside_a_chat_on_the_gpu_thread_changes_neither(voice: Subject, tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    chat = Subject("qwen3-f32", tiny_model("qwen3-f32"))
+    alone = {**run(voice.open(), work("speech", budget=20)), **run(chat.open(), chat.work(1, size=30))}
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    gpu = GpuThread(events.put, lambda _: None, Breadcrumb(tmp_path / "crumb"))
+    gpu.start()
+    try:
+        for model, subject in (("voice", voice), ("chat", chat)):
+            gpu.load(model, subject.frontend(), model).result()
+        gpu.add("chat", chat.work(1, size=30))
+        gpu.add("voice", work("speech", budget=20))
+        together = {name: Outcome() for name in alone}
+        while any(outcome.end is None for outcome in together.values()):
+            event = events.get(timeout=60)
+            together[event.id].events.append(event)
+    finally:
+        gpu.stop()
+        chat.close_all()
+    for name, outcome in alone.items():
+        assert same(together[name], outcome)
+
+
+def test_private_names_are_where_we_use_them(voice: Subject) -> None:
+    model = cast("Any", load_lazily(voice.directory, {}, voice.tokenizer.encode))
+    assert callable(Model._sample_token)  # noqa: SLF001
+    assert model._icl_cache == {}  # noqa: SLF001
+    names = {name for _, layer in model.speech_tokenizer.decoder.named_modules() for name in STREAMED if hasattr(layer, name)}
+    assert names == set(STREAMED)
+    # Nothing else in the codec remembers: a stream begun anew gives the same sound after another one.
+    codes = mx.zeros((1, 4, 3), mx.int32)
+    decoder = model.speech_tokenizer.decoder
+    first = np.array(decoder.streaming_step(codes))
+    for _, layer in decoder.named_modules():
+        for name in STREAMED:
+            if hasattr(layer, name):
+                setattr(layer, name, None)
+    np.testing.assert_array_equal(np.array(decoder.streaming_step(codes)), first)
 
 
 @pytest.mark.parametrize("samples", [24_000, 100_000, 100_777])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +73,12 @@ def test_a_language_that_the_model_lacks_is_refused_with_those_it_has(asked: str
     with pytest.raises(InvalidRequest, match="chinese, english") as caught:
         model("base").language(asked)
     assert caught.value.param == "language"
+
+
+def test_the_page_shows_what_openai_s_names_mean() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "voices.md").read_text(encoding="utf-8")
+    for name, speaker in OPENAI_VOICES.items():
+        assert f"| `{name}` | {speaker} |" in page
 
 
 def test_who_takes_instructions() -> None:
