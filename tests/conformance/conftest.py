@@ -51,3 +51,19 @@ def embedding(request: pytest.FixtureRequest, subject_named: Callable[[str], Sub
     subject = subject_named(request.param)
     yield subject
     subject.close_all()
+
+
+@pytest.fixture
+def voice(tiny_model: Callable[[str], Path]) -> Iterator[Subject]:
+    """The engine that speaks, with named voices."""
+    subject = Subject("qwen3_tts-f32", tiny_model("qwen3_tts-f32"))
+    yield subject
+    subject.close_all()
+
+
+@pytest.fixture
+def cloner(tiny_model: Callable[[str], Path]) -> Iterator[Subject]:
+    """The engine that speaks, with voices cloned from recordings."""
+    subject = Subject("qwen3_tts_base-f32", tiny_model("qwen3_tts_base-f32"))
+    yield subject
+    subject.close_all()
