@@ -21,6 +21,7 @@ __all__ = [
     "TINY_RATE",
     "TOKEN_SAMPLES",
     "Listening",
+    "Mute",
     "active_bytes",
     "deafening",
     "endless",
@@ -100,6 +101,24 @@ class Listening:
 
     def at_once(self) -> npt.NDArray[np.float32]:
         return np.array(self._decoder(mx.concatenate(self.codes, axis=-1))[0, 0])
+
+
+class Mute:
+    """Has the codec make silence of the first *tokens*."""
+
+    def __init__(self, tokens: int) -> None:
+        self._left = tokens
+
+    def __call__(self, model: nn.Module) -> None:
+        decoder = cast("Any", model).speech_tokenizer.decoder
+        healthy = type(decoder)
+
+        def streaming_step(layer: Any, piece: mx.array) -> mx.array:  # noqa: ANN401
+            self._left -= 1
+            sound: mx.array = healthy.streaming_step(layer, piece)
+            return sound if self._left < 0 else mx.zeros_like(sound)
+
+        decoder.__class__ = type("Mute", (healthy,), {"streaming_step": streaming_step})
 
 
 def active_bytes() -> int:

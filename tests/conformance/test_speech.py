@@ -20,6 +20,7 @@ from tests.conformance.speech import (
     TINY_RATE,
     TOKEN_SAMPLES,
     Listening,
+    Mute,
     deafening,
     endless,
     samples_of,
@@ -127,6 +128,14 @@ def test_silence_fails_and_nothing_of_it_goes_out(voice: Subject) -> None:
     assert isinstance(outcome.error, EngineFailed)
     assert "silence" in outcome.error.message
     assert outcome.pcm() == b""
+
+
+def test_a_sentence_that_comes_out_silent_is_said_again_with_other_draws(voice: Subject) -> None:
+    outcome = run(voice.open(change=Mute(tokens=6)), work("w", "One river.", "Two hills.", budget=6))["w"]
+    expected = run(voice.open(), work("w", "One river.", "Two hills.", budget=6))["w"]
+    assert outcome.spoken.tokens == expected.spoken.tokens + 6
+    assert outcome.pcm(0) not in {b"", expected.pcm(0)}
+    assert outcome.pcm(1) == expected.pcm(1)
 
 
 def test_a_codec_that_is_damaged_fails_and_no_nonsense_goes_out(voice: Subject) -> None:
