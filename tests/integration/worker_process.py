@@ -40,9 +40,16 @@ def scripted_catalog(folder: Path) -> Path:
 
 
 class WorkerProcess:
-    """Keeps one worker running until :meth:`stop`."""
+    """Keeps one worker running until :meth:`stop`.
 
-    def __init__(self, settings: Settings, **more: str) -> None:
+    Args:
+        settings: Of its home.
+        program: The module to run.
+        more: Environment variables.
+    """
+
+    def __init__(self, settings: Settings, *, program: str = "app.actors.main", **more: str) -> None:
+        self._program = program
         self._environment = (
             os.environ
             | more
@@ -99,7 +106,7 @@ class WorkerProcess:
     def _keep_running(self) -> None:
         while not self._stopping:
             with self._log.open("ab") as out:
-                self._process = subprocess.Popen([sys.executable, "-m", "app.actors.main"], env=self._environment, stdout=out, stderr=out)
+                self._process = subprocess.Popen([sys.executable, "-m", self._program], env=self._environment, stdout=out, stderr=out)
             self.starts += 1
             self._started.set()
             self._process.wait()
