@@ -84,8 +84,7 @@ class ChainMachine(RuleBasedStateMachine):
     @rule(which=WHICH, keep=st.booleans())
     def begin_a_chain(self, which: int, *, keep: bool) -> None:
         self.submit(waited=False)
-        self.claim(which)
-        self.plan(which, 4, 2, keep=keep)
+        self.plan_for(self.claim(which), 4, 2, keep=keep)
 
     @rule(which=WHICH, times=st.integers(2, 5))
     def go_on(self, which: int, times: int) -> None:
@@ -94,7 +93,9 @@ class ChainMachine(RuleBasedStateMachine):
 
     @rule(which=WHICH, count=st.integers(1, 4), window=st.integers(1, 2), keep=st.booleans())
     def plan(self, which: int, count: int, window: int, *, keep: bool) -> None:
-        claim = self.a_claim(which)
+        self.plan_for(self.a_claim(which), count, window, keep=keep)
+
+    def plan_for(self, claim: Claimed | None, count: int, window: int, *, keep: bool) -> None:
         if claim and claim.id.count(".") < 2 and int(self.fields(claim.id).get("children", 0)) < 6:
             child = Child(kind=JobKind.CHAT, model="m", request=REQUEST, units=2)
             plan = Plan(children=(child,) * count, window=window, on_failure="keep" if keep else "fail")
@@ -125,6 +126,18 @@ class ChainMachine(RuleBasedStateMachine):
     def cancel(self, which: int) -> None:
         if job := self.pick(which, *_LIVE):
             self.store.cancel(job)
+
+    @rule(which=WHICH)
+    def cancel_a_child(self, which: int) -> None:
+        children = [job for job, of in self.jobs().items() if "parent" in of and of["state"] not in TERMINAL]
+        if children:
+            self.store.cancel(children[-1 - which % len(children)])
+
+    @rule(which=WHICH)
+    def plan_after_a_step(self, which: int) -> None:
+        self.settle()
+        steps = [claim for claim in self.held.values() if claim.step]
+        self.plan_for(steps[which % len(steps)] if steps else None, 2, 1, keep=True)
 
     @rule(which=WHICH)
     def hang_up(self, which: int) -> None:

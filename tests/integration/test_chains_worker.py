@@ -191,7 +191,7 @@ def test_what_was_recorded_and_never_announced_goes_on(settings: Settings, store
 
 def test_a_child_that_fails_fails_its_parent_and_stops_the_others(settings: Settings, store: JobStore, worker: WorkerProcess) -> None:
     new = chain(["say 3", "say 100000", "refuse", "say 4"], window=3)
-    after = [job("say 2") for _ in range(8)]
+    after = [job("say 2", Lane.INTERACTIVE) for _ in range(8)]
 
     async def scenario(gateway: JobGateway) -> None:
         await gateway.submit(new)
@@ -226,8 +226,9 @@ def test_a_plan_may_keep_failures_for_its_join(settings: Settings, store: JobSto
 def test_cancelling_a_parent_stops_its_children_within_a_step(
     settings: Settings, store: JobStore, worker: WorkerProcess, *, hang_up: bool
 ) -> None:
-    new = chain(["say 100000"] * 9, window=8).model_copy(update={"waited": hang_up})
-    after = job("say 2")
+    # All slots: batch work would leave some to people.
+    new = chain(["say 100000"] * 9, window=8).model_copy(update={"waited": hang_up, "lane": Lane.INTERACTIVE})
+    after = job("say 2", Lane.INTERACTIVE)
 
     async def begun(gateway: JobGateway) -> None:
         for number in range(8):
