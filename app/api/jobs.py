@@ -53,7 +53,7 @@ class JobSubmission(BaseModel):
 
 
 class JobPage(BaseModel):
-    """Jobs, newest first, without their outputs. The next page is ``after=last_id``."""
+    """Jobs, newest first, or a parent's children in their order; without their outputs. The next page is ``after=last_id``."""
 
     object: Literal["list"] = "list"
     data: list[Job]
@@ -103,12 +103,13 @@ async def list_jobs(
     kind: JobKind | None = None,
     model: Annotated[str | None, Query(max_length=256)] = None,
     lane: Lane | None = None,
+    parent: Annotated[str | None, Query(max_length=64, description="List the children of this job instead, in their order.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: Annotated[str | None, Query(max_length=64)] = None,
 ) -> JobPage:
-    """Return a page of jobs, newest first."""
+    """Return a page of jobs, newest first. Jobs that are done for another one are listed by their parent alone."""
     model_id = _model_id(model, services.catalog) if model else None
-    jobs = await services.gateway.list_jobs(state=state, kind=kind, model=model_id, lane=lane, limit=limit + 1, after=after)
+    jobs = await services.gateway.list_jobs(state=state, kind=kind, model=model_id, lane=lane, parent=parent, limit=limit + 1, after=after)
     page = jobs[:limit]
     return JobPage(
         data=page,
@@ -144,7 +145,7 @@ async def show_output(job_id: str, services: ServicesDep) -> Response:
 
 @router.post("/{job_id}/cancel", responses=errors("job_not_found"))
 async def cancel_job(job_id: str, services: ServicesDep) -> Job:
-    """Cancel a job. One that has ended stays as it is, so this may be repeated."""
+    """Cancel a job, and its children with it. One that has ended stays as it is, so this may be repeated."""
     return await services.gateway.cancel(job_id)
 
 
@@ -166,7 +167,7 @@ async def retry_job(request: Request, job_id: str, services: ServicesDep) -> Res
     responses=errors("invalid_request", "job_not_found", *STORE_ERRORS)
     | {
         200: event_stream(
-            as_json("StreamEntry", "Problem"), event={"enum": ["state", "tokens", "progress", "error"]}, id={"type": "string"}
+            as_json("StreamEntry", "Problem"), event={"enum": ["state", "tokens", "progress", "child", "error"]}, id={"type": "string"}
         ),
         204: {"description": "Last-Event-ID is the end of a job that has ended: nothing more will come."},
     },

@@ -63,7 +63,7 @@ class _Standing:
 
     def heard(self, entry: StreamEntry) -> None:
         """Take note of what came of the job."""
-        self._waits = entry.type == "state"  # which may be its return into the queue
+        self._waits = entry.type in {"state", "child"}  # it may be back in its queue; others of its children may wait
         if not self._waits:
             self._spoke_s = time.monotonic()
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import secrets
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+_CHILDREN_NAMED = 4
+
 app = typer.Typer(help="See, follow, cancel and retry jobs. Works while the API is down.", no_args_is_help=True)
 
 JobId = Annotated[str, typer.Argument(help="Id of the job.", metavar="JOB", autocompletion=job_ids)]
@@ -40,16 +43,22 @@ def list_jobs(
         str | None, typer.Option(help="Only jobs of this model: any name of it, or a role.", autocompletion=model_names)
     ] = None,
     lane: Annotated[Lane | None, typer.Option(help="Only jobs of this lane.")] = None,
+    parent: Annotated[
+        str | None, typer.Option(help="The children of this job instead, in their order.", metavar="JOB", autocompletion=job_ids)
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
     after: Annotated[str | None, typer.Option(help="Only jobs submitted before this one: the last of the page before.")] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first. Jobs that are done for another one are listed by --parent alone."""
+    from app.jobs.chains import Chains
+
     settings = terminal.settings()
     model_id = _model_id(settings, model) if model else None
     with job_store(settings) as store:
-        jobs = store.list_jobs(state=state, kind=kind, model=model_id, lane=lane, limit=limit, after=after)
+        look = store.list_jobs if parent is None else partial(Chains(store).list_children, parent)
+        jobs = look(state=state, kind=kind, model=model_id, lane=lane, limit=limit, after=after)
     if as_json:
         terminal.print_json([job.model_dump(mode="json") for job in jobs])
         return
@@ -85,7 +94,7 @@ def show(job_id: JobId, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def cancel(job_id: LivingJob, *, as_json: AsJson = False) -> None:
-    """Cancel a job, whatever it is doing. One that has ended stays as it is."""
+    """Cancel a job, whatever it is doing, and its children with it. One that has ended stays as it is."""
     with job_store(terminal.settings()) as store:
         job = store.cancel(job_id)
     if as_json:
@@ -171,11 +180,17 @@ def _facts(job: Job) -> list[tuple[str, str]]:
         ("took", _took(job)),
         ("retry of", job.retry_of),
         ("parent", job.parent),
-        ("children", ", ".join(job.children)),
+        ("children", _children(job)),
         ("error", f"{job.error.code}: {job.error.message}" if job.error else None),
         ("usage", json.dumps(job.usage) if job.usage else None),
     ]
     return [(name, str(value)) for name, value in facts if value not in {None, ""}]
+
+
+def _children(job: Job) -> str:
+    if job.child_count <= _CHILDREN_NAMED:
+        return ", ".join(job.children)
+    return f"{job.child_count}, {job.children[0]} to .{job.child_count - 1}; `mlx-local jobs list --parent {job.id}` lists them"
 
 
 def _local(moment: datetime | None) -> str:

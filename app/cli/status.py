@@ -52,6 +52,7 @@ def _facts(settings: Settings) -> dict[str, Any]:
         with job_store(settings) as store:
             facts["store"] = {
                 "jobs": {state.value: count for state, count in store.count_by_state().items()},
+                "children": {state.value: count for state, count in store.count_by_state(children=True).items()},
                 "queues": {name: length for name, length in store.queues().items() if length},
                 "waiting": _waiting(store),
                 "workers": [worker.model_dump(mode="json") for worker in store.workers()],
@@ -93,6 +94,9 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
         return
     _print_models(facts["store"])
     say("Jobs       " + ", ".join(f"{count} {state}" for state, count in facts["store"]["jobs"].items()))
+    parts = {state: count for state, count in facts["store"]["children"].items() if count and state in {"queued", "running"}}
+    if parts:
+        say("           of whose parts " + ", ".join(f"{count} {state}" for state, count in parts.items()))
     for queue in facts["store"]["waiting"]:
         say(f"  {_queued(queue)}")
     for worker in facts["store"]["workers"]:
