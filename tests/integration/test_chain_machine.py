@@ -217,26 +217,27 @@ class ChainMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Whatever has happened, workers bring it to its end."""
         self.settle()
-        for claim in list(self.held.values()):
-            self.store.release(claim.id, claim.token, charge=False)
+        for held in list(self.held.values()):
+            self.store.release(held.id, held.token, charge=False)
         while wanting := [job for job in self.jobs() if self.store.to_announce(job)]:
             for job in wanting:
                 if pending := self.store.to_announce(job):
-                    claim = self.store.claim(job, pending.announce, worker="home-w", token="end")
-                    assert isinstance(claim, Claimed)
+                    assert isinstance(self.store.claim(job, pending.announce, worker="home-w", token="end"), Claimed)
                     assert self.store.commit(job, "end", JobState.SUCCEEDED, output=b"1")
         for job, of in self.jobs().items():
             assert of["state"] in TERMINAL, f"{job} never ends"
         self.parents_and_children_agree()
-        for job in self.store.list_jobs(limit=1000):
-            self.store.forget(job.id)
+        for ended in self.store.list_jobs(limit=1000):
+            self.store.forget(ended.id)
         assert self.jobs() == {}
         left = [key for key in self.store.client.scan_iter(f"{keys.PREFIX}*") if ".0" in key or "jobs:" in key or "children:" in key]
         assert left == []
 
 
 def test_chains_hold_under_any_order_of_moves(store: JobStore) -> None:
-    run_state_machine_as_test(
-        lambda: ChainMachine(store),
-        settings=settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
-    )
+    class Machine(ChainMachine):
+        def __init__(self) -> None:
+            super().__init__(store)
+
+    steps = settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(Machine, settings=steps)
