@@ -87,7 +87,6 @@ class InferenceWorker:
             acknowledged=self._acknowledged,
         )
         self._announcer = Announcer(self._broker, self._store)
-        self._store.moves.announce = self._announcer.announce
         self._presence = Presence(self._store, self.id)
         self._runs = Runs()
         self._crumbs = [Breadcrumb(settings.run_dir / name) for name in ("worker.crumb", "worker.preparing.crumb")]
@@ -119,12 +118,17 @@ class InferenceWorker:
             wishing=Wishing(gates),
         )
         self._conductor = Conductor(lookout, self._residency, gates, self._presence, self._hand_back)
-        self._runner.errands[JobKind.DOWNLOAD] = self._downloads
-        self._runner.steps.kinds |= steps or {}
+        self._introduce(steps or {})
         declare_actor(self._broker, self._runner.run)
         self._dramatiq = dramatiq.Worker(self._broker, worker_timeout=_IDLE_TIMEOUT_MS, worker_threads=_threads_for(self._catalog))
         self._strays = rescue.Strays(self._store, self._announcer, self.id, self._runs.claims)
         self._control = Control(connect(settings, retries=0), self._broker, self._cancel, self._arrived, self._poke, self._chores())
+
+    def _introduce(self, steps: Mapping[JobKind, Steps]) -> None:
+        """Tell parts of others that are built after them."""
+        self._store.moves.announce = self._announcer.announce
+        self._runner.errands[JobKind.DOWNLOAD] = self._downloads
+        self._runner.steps.kinds |= steps
 
     def start(self) -> None:
         """Rescue, then consume."""
