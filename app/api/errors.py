@@ -49,6 +49,7 @@ STATUS: Mapping[str, int] = {
     "model_too_large": 400,
     "request_too_large": 400,
     "unsupported_task": 400,
+    "unreadable_audio": 400,
     "invalid_api_key": 401,
     "foreign_host": 403,
     "model_not_found": 404,
