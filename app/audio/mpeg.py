@@ -17,6 +17,7 @@ _LAYER_3 = 1
 _MPEG_1 = 3
 _MPEG_RESERVED = 1
 _MONO = 3
+_TAG_BYTES = 16  # as much as is read of it: name, flags, frames, bytes
 _BYTES_FIELD = 2
 _FRAMES_FIELD = 1
 
@@ -49,7 +50,7 @@ def stated_mp3_bytes(file: BinaryIO, start: int) -> int | None:
         return None
     side_info_bytes = (17 if header.mono else 32) if header.mpeg_1 else (9 if header.mono else 17)
     tag = frame[4 + side_info_bytes :]
-    if tag[:4] not in (b"Xing", b"Info") or not tag[7] & _BYTES_FIELD:
+    if len(tag) < _TAG_BYTES or tag[:4] not in (b"Xing", b"Info") or not tag[7] & _BYTES_FIELD:
         return None
     at = 12 if tag[7] & _FRAMES_FIELD else 8
     return int.from_bytes(tag[at : at + 4], "big") or None
