@@ -24,14 +24,23 @@ from typing import IO, Any, NamedTuple
 
 import psutil
 
-from app.errors import UnreadableAudio
+from app.errors import InferenceError
 
-__all__ = ["Decoded", "DecodingStopped", "Probed", "decode", "probe"]
+__all__ = ["Decoded", "DecodingStopped", "Probed", "UnreadableAudio", "decode", "probe"]
 
 _LOOK_EVERY_S = 0.05
 _MOST_BYTES = 768 * 1024**2  # the child's memory: about 90 MiB are Python, numpy and ffmpeg, a long mp4's table of frames may be 100
 _STALL_S = 60.0
 _PROBE_S = 20.0
+
+
+class UnreadableAudio(InferenceError):
+    """A file is no recording that can be used, or not whole."""
+
+    code = "unreadable_audio"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, param="file")
 
 
 class DecodingStopped(Exception):

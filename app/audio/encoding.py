@@ -15,9 +15,7 @@ import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-import numpy as np
-
-from app.audio.tempo import SPEEDS, Tempo
+from app.audio.tempo import SPEEDS, Tempo, frame_of, sound_of
 from app.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -178,7 +176,7 @@ class _Pcm:
     def write(self, pcm: bytes) -> bytes:
         if self._resampler is None or not pcm:
             return pcm
-        return self._out(_frame(pcm, self._rate_hz))
+        return self._out(frame_of(pcm, self._rate_hz))
 
     def finish(self) -> bytes:
         return self._out(None)
@@ -186,7 +184,7 @@ class _Pcm:
     def _out(self, frame: AudioFrame | None) -> bytes:
         if self._resampler is None:
             return b""
-        return b"".join(piece.to_ndarray().tobytes() for piece in self._resampler.resample(frame))
+        return b"".join(sound_of(piece) for piece in self._resampler.resample(frame))
 
     def close(self) -> None:
         """Nothing is held."""
@@ -239,12 +237,12 @@ class _Coded:
 
     def write(self, pcm: bytes) -> bytes:
         if pcm:
-            self._encode(_frame(pcm, self._rate_hz))
+            self._encode(frame_of(pcm, self._rate_hz))
         return self._sink.take()
 
     def finish(self) -> bytes:
         if not self._began:  # a file of no sound is still a file
-            self._encode(_frame(bytes(2), self._rate_hz))
+            self._encode(frame_of(bytes(2), self._rate_hz))
         self._encode(None)
         self._container.mux(self._stream.encode(None))
         self.close()
@@ -270,14 +268,6 @@ def _resampler(kind: str, rate_hz: int, frame_samples: int | None = None) -> Aud
     from av.audio.resampler import AudioResampler
 
     return AudioResampler(kind, "mono", rate_hz, frame_size=frame_samples)
-
-
-def _frame(pcm: bytes, rate_hz: int) -> AudioFrame:
-    import av
-
-    frame = av.AudioFrame.from_ndarray(np.frombuffer(pcm, "<i2")[np.newaxis], format="s16", layout="mono")
-    frame.sample_rate = rate_hz
-    return frame
 
 
 def _wav_header(rate_hz: int, size_bytes: int | None) -> bytes:

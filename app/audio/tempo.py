@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
     from av.filter import Graph
 
-__all__ = ["SPEEDS", "Tempo"]
+__all__ = ["SPEEDS", "Tempo", "frame_of", "sound_of"]
 
 SPEEDS = (0.25, 4.0)
 """The lowest and the highest speed."""
@@ -34,11 +33,7 @@ class Tempo:
         if self._graph is None:
             yield pcm
         elif pcm:
-            import av
-
-            frame = av.AudioFrame.from_ndarray(np.frombuffer(pcm, "<i2")[np.newaxis], format="s16", layout="mono")
-            frame.sample_rate = self._rate_hz
-            self._graph.push(frame)
+            self._graph.push(frame_of(pcm, self._rate_hz))
             self._fed = True
             yield from self._ready()
 
@@ -59,7 +54,22 @@ class Tempo:
             except (av.BlockingIOError, av.EOFError):
                 return
             assert isinstance(frame, AudioFrame)  # noqa: S101 - likewise: nothing else was pushed
-            yield frame.to_ndarray().tobytes()
+            yield sound_of(frame)
+
+
+def frame_of(pcm: bytes, rate_hz: int) -> AudioFrame:
+    """Return a frame of *pcm*, which is some whole samples. Without numpy: the API has none."""
+    import av
+
+    frame = av.AudioFrame("s16", "mono", len(pcm) // 2)
+    frame.planes[0].update(pcm)
+    frame.sample_rate = rate_hz
+    return frame
+
+
+def sound_of(frame: AudioFrame) -> bytes:
+    """Return the int16 samples of a mono *frame*; what else its buffer has is filling."""
+    return bytes(frame.planes[0])[: frame.samples * 2]
 
 
 def _graph(rate_hz: int, speed: float) -> Graph:

@@ -8,7 +8,7 @@ here knows HTTP: one table in ``app.api`` turns codes into statuses.
 
 from __future__ import annotations
 
-from app.errors.base import Failure, InferenceError, InvalidRequest, InvalidSetting, UnreadableAudio
+from app.errors.base import Failure, InferenceError, InvalidRequest, InvalidSetting
 from app.errors.jobs import (
     DeadlineExceeded,
     DrainTimeout,
@@ -64,7 +64,6 @@ __all__ = [
     "QueueFull",
     "StoreUnavailable",
     "UnknownModel",
-    "UnreadableAudio",
     "UnsupportedTask",
     "WishFailed",
     "WorkerCrashed",

@@ -11,7 +11,6 @@ __all__ = [
     "InferenceError",
     "InvalidRequest",
     "InvalidSetting",
-    "UnreadableAudio",
 ]
 
 
@@ -54,12 +53,3 @@ class InvalidRequest(InferenceError):
     """A request is malformed or asks for what no model could do."""
 
     code = "invalid_request"
-
-
-class UnreadableAudio(InferenceError):
-    """A file is no recording that can be used, or not whole."""
-
-    code = "unreadable_audio"
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason, param="file")

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.audio.completeness import ends_early, is_partial_frame
-from app.audio.decoding import decode
-from app.errors import UnreadableAudio
+from app.audio.decoding import UnreadableAudio, decode
 from tests.recordings import KINDS, record, speechlike
 
 _BEGINNINGS = (b"RIFF\x24\0\0\0WAVEfmt ", b"RF64\xff\xff\xff\xffWAVEds64", b"FORM\0\0\0\0AIFF", b"OggS\0\2", b"\x1a\x45\xdf\xa3")

@@ -13,9 +13,8 @@ import pytest
 
 from app.audio import decoder, decoding
 from app.audio.containers import Refused
-from app.audio.decoding import Decoded, DecodingStopped, decode, probe
+from app.audio.decoding import Decoded, DecodingStopped, UnreadableAudio, decode, probe
 from app.audio.pcm import RATE_HZ, duration_s
-from app.errors import UnreadableAudio
 from tests.recordings import KINDS, Sound, beside_video, read_pcm, record, speechlike, tone
 
 
