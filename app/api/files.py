@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
-from pathlib import PurePath
 from typing import Annotated, Literal, cast, get_args
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect
 
 from app.api.content import Content
 from app.api.describe import STORE_ERRORS, errors, ref, takes
-from app.api.errors import BodyTooLarge, ClientHungUp, UnsupportedMediaType
+from app.api.forms import file_of, name_of, pieces_of, read_form
 from app.api.services import ServicesDep
 from app.errors import InvalidRequest
 from app.jobs.files import Purpose, UploadedFile
-from app.settings import Settings
 
 __all__ = ["FileDeleted", "FilePage", "router"]
 
 router = APIRouter(prefix="/v1/files", responses=errors(*STORE_ERRORS))
 
-_PIECE_BYTES = 1024**2
-_FORM_BYTES = 64 * 1024  # of the form around the file
-_MAX_NAME = 255
 _BYTES = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
 
 
@@ -56,49 +48,17 @@ class FileDeleted(BaseModel):
 async def create_file(request: Request, services: ServicesDep) -> UploadedFile:
     """Keep an upload: a form with ``file`` and ``purpose``."""
     await services.gateway.check_room()
-    form = await _read_form(request, services.settings)
+    form = await read_form(request, services.settings)
     try:
         upload, purpose = _checked(form)
-        name = PurePath((upload.filename or "upload").replace("\\", "/")).name[-_MAX_NAME:] or "upload"
         size = upload.size or 0
-        return await services.gateway.files(lambda files: files.create(name, purpose, _pieces(upload), size))
+        return await services.gateway.files(lambda files: files.create(name_of(upload), purpose, pieces_of(upload), size))
     finally:
         await form.close()
 
 
-async def _read_form(request: Request, settings: Settings) -> FormData:
-    """Read the form; its file is on disk once it is larger than a megabyte."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "multipart/form-data":
-        message = f"This route takes a form (Content-Type: multipart/form-data), not {media_type[:80] or 'a body without a type'}."
-        raise UnsupportedMediaType(message)
-    arriving = _bounded(request, settings.max_upload + _FORM_BYTES)
-    try:
-        return await MultiPartParser(request.headers, arriving, max_files=1, max_fields=8).parse()
-    except ClientDisconnect:
-        raise ClientHungUp from None
-    except (MultiPartException, KeyError) as error:  # KeyError: a form without a boundary
-        message = f"The form cannot be read: {str(error).rstrip('.')}."
-        raise InvalidRequest(message) from None
-
-
-async def _bounded(request: Request, limit_bytes: int) -> AsyncGenerator[bytes]:
-    arrived = 0
-    async for chunk in request.stream():
-        arrived += len(chunk)
-        if arrived > limit_bytes:
-            raise BodyTooLarge(limit_bytes)
-        yield chunk
-
-
 def _checked(form: FormData) -> tuple[UploadFile, Purpose]:
-    upload, purpose = form.get("file"), form.get("purpose")
-    if not isinstance(upload, UploadFile):
-        message = "The form has no `file`; send one, with its content."
-        raise InvalidRequest(message, param="file")
-    if not upload.size:
-        message = "The file is empty."
-        raise InvalidRequest(message, param="file")
+    upload, purpose = file_of(form), form.get("purpose")
     if purpose not in get_args(Purpose):
         message = f"`purpose` must be one of {', '.join(get_args(Purpose))}."
         raise InvalidRequest(message, param="purpose")
@@ -107,11 +67,6 @@ def _checked(form: FormData) -> tuple[UploadFile, Purpose]:
         message = "expires_after is not supported by this version; files stay until they are deleted."
         raise InvalidRequest(message, param="expires_after")
     return upload, cast("Purpose", purpose)
-
-
-def _pieces(upload: UploadFile) -> Iterator[bytes]:
-    while piece := upload.file.read(_PIECE_BYTES):
-        yield piece
 
 
 @router.get("", responses=errors("invalid_request", "file_not_found"))

@@ -28,16 +28,22 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from app.settings import parse_duration
 
 __all__ = [
+    "KEEP_ALIVE_WORDS",
+    "Body",
     "ChatMessage",
     "ChatRequest",
     "CompletionRequest",
     "DownloadRequest",
     "EmbeddingRequest",
+    "KeepAlive",
     "LoadRequest",
+    "ModelName",
+    "Seed",
     "StreamOptions",
     "TextPart",
     "keep_seconds",
     "prompts_of",
+    "refusal",
 ]
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -69,25 +75,27 @@ KeepAlive = Annotated[
         }
     ),
 ]
-_KEEP_ALIVE = "How long the model stays in memory after this: seconds or `10m`; 0: it leaves when nothing uses it; -1: it stays."
+KEEP_ALIVE_WORDS = "How long the model stays in memory after this: seconds or `10m`; 0: it leaves when nothing uses it; -1: it stays."
 
 _MOST_CHOICES = 128  # of one completion: prompts times n
 
 _LATER_PARTS = {"image_url": "a picture", "input_audio": "audio", "file": "a file"}
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """What every body has in common."""
+
     # protected_namespaces: OpenAI's field is called "model".
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
-def _unsupported(*, param: str, message: str) -> PydanticCustomError:
+def refusal(*, param: str, message: str) -> PydanticCustomError:
     """Return the error for what OpenAI knows and this version cannot do."""
     kind = "unsupported_parameter"
     return PydanticCustomError(kind, "{reason}", {"param": param, "reason": message})
 
 
-class TextPart(_Body):
+class TextPart(Body):
     """One text part of a message."""
 
     type: Literal["text"]
@@ -97,11 +105,11 @@ class TextPart(_Body):
     @classmethod
     def _refuse_other_media(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever came
         if isinstance(data, dict) and isinstance(data.get("type"), str) and (what := _LATER_PARTS.get(data["type"])):
-            raise _unsupported(param="type", message=f"is {what}, which this version does not take; it must be 'text'")
+            raise refusal(param="type", message=f"is {what}, which this version does not take; it must be 'text'")
         return data
 
 
-class ChatMessage(_Body):
+class ChatMessage(Body):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -113,12 +121,12 @@ class ChatMessage(_Body):
     def _refuse_tools(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever came
         if isinstance(data, dict):
             if data.get("role") in ("tool", "function"):
-                raise _unsupported(
+                raise refusal(
                     param="role", message=f"{data['role']!r} is for tools, which this version does not support; leave such messages out"
                 )
             for name in ("tool_calls", "function_call"):
                 if data.get(name):
-                    raise _unsupported(param=name, message="is not supported by this version; leave it out")
+                    raise refusal(param=name, message="is not supported by this version; leave it out")
         return data
 
     @property
@@ -127,7 +135,7 @@ class ChatMessage(_Body):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
-class StreamOptions(_Body):
+class StreamOptions(Body):
     """Options of a streamed answer."""
 
     include_usage: bool = False
@@ -136,7 +144,7 @@ class StreamOptions(_Body):
     )
 
 
-class _Generation(_Body):
+class _Generation(Body):
     """What every request for text may say, whatever its prompt is made of."""
 
     # field -> values that ask for nothing
@@ -161,7 +169,7 @@ class _Generation(_Body):
     stream_options: StreamOptions | None = None
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
     user: str | None = None
-    keep_alive: KeepAlive | None = Field(None, description=_KEEP_ALIVE)
+    keep_alive: KeepAlive | None = Field(None, description=KEEP_ALIVE_WORDS)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -178,7 +186,7 @@ class _Generation(_Body):
         if isinstance(data, dict):
             for name, harmless in cls.unsupported.items():
                 if name in data and data[name] not in harmless:
-                    raise _unsupported(param=name, message="is not supported by this version; leave it out")
+                    raise refusal(param=name, message="is not supported by this version; leave it out")
         return data
 
 
@@ -202,7 +210,7 @@ class ChatRequest(_Generation):
     @model_validator(mode="after")
     def _check_logprobs(self) -> Self:
         if self.top_logprobs and not self.logprobs:
-            raise _unsupported(param="top_logprobs", message="needs logprobs to be true")
+            raise refusal(param="top_logprobs", message="needs logprobs to be true")
         return self
 
 
@@ -225,11 +233,11 @@ class CompletionRequest(_Generation):
     def _check_choices(self) -> Self:
         n = self.n or 1
         if self.best_of not in {None, n}:
-            raise _unsupported(param="best_of", message="must equal n: every answer that is drawn is returned")
+            raise refusal(param="best_of", message="must equal n: every answer that is drawn is returned")
         if len(prompts_of(self.prompt)) * n > _MOST_CHOICES:
-            raise _unsupported(param="n", message=f"times the number of prompts must be at most {_MOST_CHOICES}")
+            raise refusal(param="n", message=f"times the number of prompts must be at most {_MOST_CHOICES}")
         if self.echo and self.logprobs is not None:
-            raise _unsupported(param="logprobs", message="cannot be had with echo: those of a prompt are not computed")
+            raise refusal(param="logprobs", message="cannot be had with echo: those of a prompt are not computed")
         return self
 
 
@@ -238,7 +246,7 @@ def prompts_of(value: Any) -> list[str | list[int]]:  # noqa: ANN401 - one of fo
     return [value] if isinstance(value, str) or isinstance(value[0], int) else list(value)
 
 
-class EmbeddingRequest(_Body):
+class EmbeddingRequest(Body):
     """Body of ``POST /v1/embeddings``."""
 
     model: ModelName | None = Field(None, examples=["embedding"])
@@ -254,16 +262,16 @@ class EmbeddingRequest(_Body):
         None, description="Cut longer inputs to this many tokens, -1: to the model's context. Unset: a longer input is an error."
     )
     user: str | None = None
-    keep_alive: KeepAlive | None = Field(None, description=_KEEP_ALIVE)
+    keep_alive: KeepAlive | None = Field(None, description=KEEP_ALIVE_WORDS)
 
 
-class DownloadRequest(_Body):
+class DownloadRequest(Body):
     """What a job of kind ``download`` is asked for."""
 
     model: ModelName = Field(description="Any name of the catalog, or the name of a repository on the hub.")
 
 
-class LoadRequest(_Body):
+class LoadRequest(Body):
     """What may be said of a model that is to be in memory."""
 
     keep_alive: KeepAlive | None = Field(
