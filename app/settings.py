@@ -108,6 +108,7 @@ class Settings(BaseSettings):
     api_key: Key | None = Field(None, description="Key that every request must carry as a bearer token.")
     max_wait: Duration = Field(timedelta(seconds=60), description="Bound on an interactive request's wait for its model's turn.")
     batch_max_wait: Duration = Field(timedelta(minutes=30), description="The same for batch work.")
+    max_recording: Duration = Field(timedelta(hours=24), description="Longest recording that is transcribed.")
     max_body: Annotated[ByteSize, Field(ge=1)] = Field(ByteSize(64 * 1024**2), description="Largest request body of the JSON routes.")
     max_upload: ByteSize = Field(ByteSize(2 * 1024**3), description="Largest file that may be uploaded.")
     max_queued: Annotated[int, Field(ge=1)] = Field(100_000, description="Jobs that may be queued before a submission is refused.")

@@ -28,11 +28,12 @@ STEPS_AT_ONCE = 4  # they need no model, but each has a thread
 class Steps(Protocol):
     """The steps of one kind. Called by many threads at once, never on the GPU's."""
 
-    def plan(self, run: Run) -> Plan | None:
-        """Return what children a claimed job is to have; None: none, it goes on as an ordinary job.
+    def plan(self, run: Run) -> Plan | Joined | None:
+        """Return what children a claimed job is to have; None: none, it goes on as an ordinary job. Or what there is to say at once.
 
         It is asked of every job of the kind, children too: ``run.claim.parent`` says whose. No model is leased; one that is
-        needed is leased here and let go of. It may look at ``run.ended``, and leave at once where the run is ended.
+        needed is leased here and let go of; what may take the process down is named here (a plan may wait for long, and a
+        worker's death meanwhile is no fault of the job). It may look at ``run.ended``, and leave at once where the run is ended.
 
         Raises:
             InferenceError: The job fails with it.
@@ -75,8 +76,13 @@ class ChainSteps:
         if steps is None:
             unknown = f"This worker does not know the step {claim.step!r} of jobs of kind {claim.kind!r}."
             return Failed(run.work_id, EngineFailed(unknown)) if claim.step else None
-        with self._preparing.naming(run.work_id):
-            next_ = steps.join(run, self._chains.children(claim.id)) if claim.step else steps.plan(run)
+        if claim.step:
+            with self._preparing.naming(run.work_id):
+                return self._next(steps.join(run, self._chains.children(claim.id)))
+        return self._next(steps.plan(run))
+
+    @staticmethod
+    def _next(next_: Plan | Joined | None) -> Ending | None:
         return Planned(next_) if isinstance(next_, Plan) else next_
 
     def record(self, run: Run, planned: Planned) -> bool:

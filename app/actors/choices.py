@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.engines.protocols import Frontend, TextWork, Work
 from app.jobs.record import JobKind
@@ -30,11 +30,12 @@ def answers_to_each(claim: Claimed) -> int:
     return int(claim.request.get("n") or 1) if claim.kind in {JobKind.CHAT, JobKind.COMPLETION} else 1
 
 
-def works_of(claim: Claimed, frontend: Frontend, published: Mapping[int, Published]) -> Iterator[Work]:
+def works_of(claim: Claimed, request: Mapping[str, Any], frontend: Frontend, published: Mapping[int, Published]) -> Iterator[Work]:
     """Prepare the work of every choice, in order: all answers to the first prompt, then all to the next.
 
     Args:
         claim: The job.
+        request: What it asks of the model.
         frontend: Of its model.
         published: What earlier attempts have published, by choice.
 
@@ -42,14 +43,14 @@ def works_of(claim: Claimed, frontend: Frontend, published: Mapping[int, Publish
         InferenceError: What :meth:`Frontend.prepare` raises.
     """
     n = answers_to_each(claim)
-    requests = [claim.request]
+    requests = [request]
     if claim.kind is JobKind.COMPLETION:
-        requests = [{**claim.request, "prompt": prompt} for prompt in prompts_of(claim.request["prompt"])]
-    for number, request in enumerate(requests):
+        requests = [{**request, "prompt": prompt} for prompt in prompts_of(request["prompt"])]
+    for number, one in enumerate(requests):
         first = number * n
         ids = published[first].ids if first in published else ()
         name = work_id(claim.id, claim.attempt, first)
-        work = frontend.prepare(name, claim.kind, request, seed=claim.seed, published=ids, alone=claim.suspect)
+        work = frontend.prepare(name, claim.kind, one, seed=claim.seed, published=ids, alone=claim.suspect)
         yield work if first == 0 else _another(work, first)
         for choice in range(first + 1, first + n):
             if isinstance(work, TextWork):

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from app.actors.chains import ChainSteps
 from app.actors.choices import works_of
-from app.actors.outputs import chat_completion, download_report, embedding_list, text_completion
-from app.actors.runs import Choice, Downloaded, Ending, Errand, Joined, Planned, Run, Runs, Withdrawn
-from app.engines.protocols import Embedded, Failed, Finished, TextWork, Tokens, Work
+from app.actors.made import made_of
+from app.actors.runs import Choice, Ending, Errand, Planned, Run, Runs, Withdrawn
+from app.engines.protocols import Failed, TextWork, Tokens, Work
 from app.errors import Failure, InferenceError, StoreUnavailable
 from app.jobs.claims import Unclaimed
+from app.jobs.published import read_published
 from app.jobs.record import JobKind, JobState
 from app.jobs.requests import keep_seconds
 from app.log import get_logger
@@ -114,9 +115,9 @@ class Runner:
     def _work_on(self, run: Run, frontend: Frontend) -> Ending:
         """Hand a run over to its engine, which stays for as long as this takes, and wait for its end."""
         claim = run.claim
-        published = self._insist(lambda: self._store.published(claim.id)) if claim.attempt > 1 else {}
+        published = self._insist(lambda: read_published(self._store, claim.id)) if claim.attempt > 1 else {}
         with self._preparing.naming(run.work_id):
-            run.choices = [_choice(work, published.get(n)) for n, work in enumerate(works_of(claim, frontend, published))]
+            run.choices = [_choice(work, published.get(n)) for n, work in enumerate(works_of(claim, run.request, frontend, published))]
         for choice in run.choices:
             if isinstance(choice.work, TextWork) and choice.work.echo and not choice.text:
                 self._gpu.tell(Tokens(choice.work.id, (), choice.work.echo))
@@ -152,22 +153,15 @@ class Runner:
             log.info("job.planned", job=claim.id, kind=claim.kind, model=claim.model, children=len(ending.plan.children), stands=stands)
             return
         try:
-            match ending:
-                case Finished():
-                    make = chat_completion if claim.kind is JobKind.CHAT else text_completion
-                    output, usage = make(claim, int(time.time()), run.choices)
-                case Embedded():
-                    output, usage = embedding_list(claim, ending)
-                case Downloaded():
-                    output, usage = download_report(ending), {}
-                case Joined():
-                    output, usage = ending.output, ending.usage
-                case Failed():
-                    raise ending.error
+            made = self._insist(lambda: made_of(self._store, run, ending))
         except InferenceError as error:
             self._commit_failure(run, error.as_fact())
             return
-        stands = self._insist(lambda: self._store.commit(claim.id, claim.token, JobState.SUCCEEDED, output=output, usage=usage))
+        stands = self._insist(
+            lambda: self._store.commit(
+                claim.id, claim.token, JobState.SUCCEEDED, output=made.output, usage=made.usage, media_type=made.media_type
+            )
+        )
         log.info("job.succeeded", job=claim.id, kind=claim.kind, model=claim.model, attempt=claim.attempt, stands=stands)
 
     def _commit_failure(self, run: Run, failure: Failure) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
+from app.engines.hearing import Heard, Spans
 from app.engines.protocols import Embedded, Failed, Finished, Work
+from app.engines.speaking import Spoken
 from app.jobs.chains import Plan
 from app.jobs.claims import Claimed
 from app.jobs.logprobs import TokenLogprob
@@ -48,11 +50,12 @@ class Planned:
 class Joined:
     """A parent's children have ended, and this is what was made of what they made."""
 
-    output: bytes  # JSON
+    output: bytes
     usage: dict[str, Any] = field(default_factory=dict)  # the sum of theirs, where that says something
+    media_type: str = "application/json"
 
 
-Ending = Finished | Embedded | Downloaded | Joined | Planned | Failed | Withdrawn
+Ending = Finished | Embedded | Heard | Spoken | Downloaded | Joined | Planned | Failed | Withdrawn
 
 
 @dataclass(slots=True)
@@ -73,6 +76,13 @@ class Run:
     claim: Claimed
     ended: Future[Ending] = field(default_factory=Future)
     choices: list[Choice] = field(default_factory=list)  # complete before any of their work is begun
+    request: Mapping[str, Any] = field(default_factory=dict)  # what the frontend prepares: the claim's, or what a step made of it
+    said: dict[int, int] = field(default_factory=dict)  # sentence -> bytes of it that this attempt has published
+    spans: Future[Spans] = field(default_factory=Future)  # where somebody speaks, of a recording
+
+    def __post_init__(self) -> None:
+        """Begin with what was asked."""
+        self.request = self.request or self.claim.request
 
     @property
     def work_id(self) -> str:
@@ -84,7 +94,7 @@ class Run:
         with contextlib.suppress(InvalidStateError):
             self.ended.set_result(ending)
 
-    def settle(self, number: int, ending: Finished | Embedded | Failed) -> None:
+    def settle(self, number: int, ending: Finished | Embedded | Heard | Spoken | Failed) -> None:
         """Say how choice *number* ended: the last one's end is the run's, and so is any failure."""
         if isinstance(ending, Finished):
             self.choices[number].finished = ending

@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from app.actors.runs import Run, Runs
+from app.engines.hearing import Heard, Spans
 from app.engines.protocols import Embedded, Event, Failed, Finished, Tokens
+from app.engines.speaking import Sound, Spoken
 from app.errors import StoreUnavailable
 from app.jobs.logprobs import TokenLogprob
-from app.jobs.streams import Piece
+from app.jobs.streams import Piece, SoundPiece
 from app.log import get_logger
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ class _New:
 @dataclass(slots=True)
 class _Batch:
     tokens: dict[str, _New] = field(default_factory=dict)  # by work id
-    endings: list[Finished | Embedded | Failed] = field(default_factory=list)
+    sounds: list[Sound] = field(default_factory=list)
+    endings: list[Finished | Embedded | Heard | Spoken | Failed] = field(default_factory=list)
 
 
 class EventSink:
@@ -121,13 +124,21 @@ class EventSink:
                 run, number = known
                 urgent |= not run.choices[number].begun
                 run.choices[number].begun = True
-            elif isinstance(event, Finished | Embedded | Failed):
+            elif isinstance(event, Spans):
+                if known := self._runs.get(event.id):
+                    known[0].spans.set_result(event)
+            elif isinstance(event, Sound):
+                batch.sounds.append(event)
+                urgent = True
+            elif isinstance(event, Finished | Embedded | Heard | Spoken | Failed):
                 batch.endings.append(event)
                 urgent = True
         return urgent
 
     def _flush(self, batch: _Batch) -> bool:
         if batch.tokens and not self._publish(batch):
+            return False
+        if batch.sounds and not self._publish_sound(batch):
             return False
         for ending in batch.endings:
             if known := self._runs.get(ending.id):
@@ -150,4 +161,28 @@ class EventSink:
             if run.claim.id in stale:
                 self._lost(run)
         batch.tokens.clear()
+        return True
+
+    def _publish_sound(self, batch: _Batch) -> bool:
+        runs: list[Run] = []
+        pieces: list[tuple[str, str, SoundPiece]] = []
+        said: dict[tuple[str, int], int] = {}  # of this batch: it may have to be published again
+        for sound in batch.sounds:
+            if known := self._runs.get(sound.id):
+                run, _ = known
+                offset = said.get((sound.id, sound.sentence), run.said.get(sound.sentence, 0))
+                said[sound.id, sound.sentence] = offset + len(sound.pcm)
+                piece = SoundPiece(sentence=sound.sentence, offset=offset, rate=sound.rate, last=sound.last, pcm=sound.pcm)
+                runs.append(run)
+                pieces.append((run.claim.id, run.claim.token, piece))
+        try:
+            stale = self._store.publish_sound(pieces)
+        except StoreUnavailable:
+            log.warning("sink.buffering", jobs=len(runs))
+            return False
+        for run, (job_id, _, piece) in zip(runs, pieces, strict=True):
+            run.said[piece.sentence] = piece.offset + len(piece.pcm)
+            if job_id in stale:
+                self._lost(run)
+        batch.sounds.clear()
         return True

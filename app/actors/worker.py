@@ -26,6 +26,7 @@ from app.actors.presence import Presence
 from app.actors.runner import Runner
 from app.actors.runs import Run, Runs, Withdrawn
 from app.actors.sink import EventSink
+from app.actors.transcription import TranscriptionSteps
 from app.engines.registry import serves
 from app.errors import InvalidSetting
 from app.jobs import keys, reconcile, rescue
@@ -91,14 +92,14 @@ class InferenceWorker:
         self._runs = Runs()
         self._crumbs = [Breadcrumb(settings.run_dir / name) for name in ("worker.crumb", "worker.preparing.crumb")]
         self._deaths = LoadDeaths(settings.run_dir / "load-deaths.json")
-        preparing = Preparing(self._crumbs[1])
+        self._preparing = Preparing(self._crumbs[1])
         self._sink = EventSink(self._store, self._runs, self._lose)
         machine = detect()
         budget = budget_bytes(settings.memory_budget, machine, ask_device())
         self._gpu = GpuThread(self._sink.emit, self._forget_model, self._crumbs[0], MemoryBooks(budget), self._poke)
         self._circuits = Circuits()
-        self._residency = Residency(self._gpu, settings, preparing, self._deaths, self._circuits, self._poke)
-        self._runner = Runner(self.id, self._store, self._announcer, self._catalog, self._residency, self._gpu, self._runs, preparing)
+        self._residency = Residency(self._gpu, settings, self._preparing, self._deaths, self._circuits, self._poke)
+        self._runner = Runner(self.id, self._store, self._announcer, self._catalog, self._residency, self._gpu, self._runs, self._preparing)
         self._downloads = Downloads(
             settings, self._store, self._announcer, self._current_catalog, self._presence.report_download, self._has_arrived
         )
@@ -128,7 +129,9 @@ class InferenceWorker:
         """Tell parts of others that are built after them."""
         self._store.moves.announce = self._announcer.announce
         self._runner.errands[JobKind.DOWNLOAD] = self._downloads
-        self._runner.steps.kinds |= steps
+        longest_s = self._settings.max_recording.total_seconds()
+        hearing = TranscriptionSteps(self._store.spool, self._current_catalog, self._residency, self._gpu, self._preparing, longest_s)
+        self._runner.steps.kinds |= {JobKind.TRANSCRIPTION: hearing, JobKind.TRANSLATION: hearing, **steps}
 
     def start(self) -> None:
         """Rescue, then consume."""

@@ -18,8 +18,11 @@ __all__ = [
     "EmbeddingList",
     "OpenAIError",
     "Problem",
+    "SpeechEvent",
     "TextCompletion",
     "TextCompletionChunk",
+    "TranscriptEvent",
+    "Transcription",
 ]
 
 FinishReason = Literal["stop", "length"]
@@ -227,3 +230,71 @@ class Problem(BaseModel):
     code: str = Field(description="Stable; the response's description lists them.")
     param: str | None = Field(None, description="The parameter at fault.")
     missing: list[str] | None = Field(None, description="Of /ready: a code for everything that is missing.")
+
+
+class HeardSeconds(BaseModel):
+    """What a transcription is counted by."""
+
+    type: Literal["duration"]
+    seconds: int
+
+
+class HeardSegment(BaseModel):
+    """A stretch of a transcript. Numbers that a model does not say are 0."""
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: list[int]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+
+
+class HeardWord(BaseModel):
+    """A word and when it is spoken, in seconds."""
+
+    word: str
+    start: float
+    end: float
+
+
+class Transcription(BaseModel):
+    """``json`` and ``verbose_json``; all but the first two fields are of the latter alone."""
+
+    text: str
+    usage: HeardSeconds
+    task: Literal["transcribe", "translate"] | None = None
+    language: str | None = Field(None, description="What was spoken, in English; empty where nobody speaks.")
+    duration: float | None = Field(None, description="Of the recording, in seconds.")
+    segments: list[HeardSegment] | None = None
+    words: list[HeardWord] | None = None
+    warnings: list[str] | None = Field(None, description="Places where the text may be wrong, and why; left out where there are none.")
+
+
+class TranscriptEvent(BaseModel):
+    """An event of a streamed transcript."""
+
+    type: Literal["transcript.text.delta", "transcript.text.done"]
+    delta: str | None = None
+    text: str | None = None
+    usage: HeardSeconds | None = None
+
+
+class SpeechTokens(BaseModel):
+    """What a speech is counted by."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+class SpeechEvent(BaseModel):
+    """An event of streamed speech."""
+
+    type: Literal["speech.audio.delta", "speech.audio.done"]
+    audio: str | None = Field(None, description="A piece of the encoded sound, in base64.")
+    usage: SpeechTokens | None = None

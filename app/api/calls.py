@@ -25,7 +25,9 @@ from app.api.prefer import Preference, parse_prefer
 from app.api.services import Services
 from app.api.validation import validated
 from app.errors import InferenceError, InvalidRequest, JobCanceled, JobFailed, JobNotFinished
+from app.jobs.audio_requests import SpeechRequest, TranscriptionRequest, TranslationRequest
 from app.jobs.gateway import JobGateway, Waiter
+from app.jobs.reading import Output
 from app.jobs.record import Job, JobKind, JobState, Lane
 from app.jobs.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from app.jobs.submission import Idempotency, NewJob
@@ -37,6 +39,9 @@ KINDS: Mapping[JobKind, tuple[type[BaseModel], Task]] = {
     JobKind.CHAT: (ChatRequest, Task.CHAT),
     JobKind.COMPLETION: (CompletionRequest, Task.CHAT),
     JobKind.EMBEDDING: (EmbeddingRequest, Task.EMBEDDING),
+    JobKind.TRANSCRIPTION: (TranscriptionRequest, Task.ASR),
+    JobKind.TRANSLATION: (TranslationRequest, Task.ASR),
+    JobKind.SPEECH: (SpeechRequest, Task.TTS),
 }
 """What checks the request of each kind, and what its model must be able to do."""
 
@@ -146,7 +151,7 @@ async def answer(request: Request, call: Call, services: Services) -> Response:
             await services.gateway.keep(job_id, waiter)
             return await accepted(services.gateway, job_id, call.preference)
     output = await output_of(services.gateway, job_id)
-    return Response(output, media_type="application/json", headers=call.preference.applied)
+    return Response(output.content, media_type=output.media_type, headers=call.preference.applied)
 
 
 async def _ended(waiter: Waiter, wait_s: float | None) -> bool:
@@ -165,8 +170,8 @@ async def accepted(gateway: JobGateway, job_id: str, preference: Preference | No
     return JSONResponse(job.model_dump(mode="json"), 202, headers | (preference.applied if preference else {}))
 
 
-async def output_of(gateway: JobGateway, job_id: str) -> bytes:
-    """Return the JSON output of a job that has ended.
+async def output_of(gateway: JobGateway, job_id: str) -> Output:
+    """Return the output of a job that has ended.
 
     Raises:
         JobFailed: With the job's own failure.

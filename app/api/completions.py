@@ -76,7 +76,7 @@ async def _chunks(services: Services, call: Call, job_id: str, waiter: Waiter) -
                     for frame in make.begin(entry.choice):
                         yield frame
                 yield make.content(entry.choice, entry.text, entry.logprobs if call.wants_logprobs else None)
-    completion = from_json(await output_of(services.gateway, job_id))
+    completion = from_json((await output_of(services.gateway, job_id)).content)
     for choice in completion["choices"]:
         if choice["index"] not in begun:
             for frame in make.begin(choice["index"]):

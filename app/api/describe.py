@@ -24,6 +24,7 @@ __all__ = [
     "errors",
     "event_stream",
     "ref",
+    "sounds",
     "takes",
 ]
 
@@ -33,7 +34,7 @@ STORE_ERRORS = ("store_unavailable", "newer_schema")
 """Of whatever needs the job store."""
 
 JOB_ERRORS = (
-    *("invalid_request", "context_length_exceeded", "model_too_large", "unsupported_task"),
+    *("invalid_request", "context_length_exceeded", "model_too_large", "unsupported_task", "unreadable_audio"),
     *("job_canceled", "deadline_exceeded"),
     *("engine_error", "model_load_failed", "worker_crashed", "download_failed"),
 )
@@ -111,13 +112,26 @@ RECEIPT: Responses = {
 }
 
 
-def called(answer: type[BaseModel], *, chunk: str | None = None) -> Responses:
+def called(answer: type[BaseModel], *others: str, chunk: str | None = None) -> Responses:
     """Return the responses of an inference route.
 
     Args:
-        answer: The whole answer.
+        answer: The whole answer, as JSON.
+        others: Media types that it may be instead.
         chunk: Schema of what it is streamed in, where it can be.
     """
     stream = event_stream(as_json(chunk, "OpenAIError"), {"const": "[DONE]"}) if chunk else {}
+    for media_type in others:
+        stream.setdefault("content", {})[media_type] = {"schema": {"type": "string"}}
     headers = {name: ref(name, "headers") for name in ("X-Job-Id", "Preference-Applied")}
     return {200: {"model": answer, "headers": headers} | stream} | RECEIPT | errors(*_CALL_ERRORS)
+
+
+def sounds(chunk: str) -> Responses:
+    """Return the responses of a route that answers with sound, which may also come as events of schema *chunk*."""
+    types = ("audio/mpeg", "audio/ogg", "audio/aac", "audio/flac", "audio/wav", "audio/pcm")
+    stream = event_stream(as_json(chunk, "OpenAIError"), {"const": "[DONE]"})
+    for media_type in types:
+        stream["content"][media_type] = {"schema": {"type": "string", "contentMediaType": media_type}}
+    headers = {name: ref(name, "headers") for name in ("X-Job-Id",)}
+    return {200: {"description": "The sound.", "headers": headers} | stream} | RECEIPT | errors(*_CALL_ERRORS)

@@ -33,7 +33,7 @@ __all__ = ["JobPage", "JobSubmission", "router"]
 
 router = APIRouter(prefix="/v1/jobs", responses=errors(*STORE_ERRORS))
 
-_LATER_KINDS = frozenset({"ocr", "transcription", "translation", "speech", "rerank", "transcript"})
+_LATER_KINDS = frozenset({"ocr", "rerank", "transcript"})
 _STREAM_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 
 LastEventId = Annotated[
@@ -140,7 +140,8 @@ async def show_job(job_id: str, services: ServicesDep) -> Job:
 )
 async def show_output(job_id: str, services: ServicesDep) -> Response:
     """Return a job's output: the body that the OpenAI route would have answered with, or what was downloaded."""
-    return Response(await output_of(services.gateway, job_id), media_type="application/json")
+    output = await output_of(services.gateway, job_id)
+    return Response(output.content, media_type=output.media_type)
 
 
 @router.post("/{job_id}/cancel", responses=errors("job_not_found"))

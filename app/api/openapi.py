@@ -16,11 +16,12 @@ from pydantic import BaseModel, Field, create_model
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from app.api.access import KEYLESS
-from app.api.answers import ChatCompletionChunk, OpenAIError, Problem, TextCompletionChunk
+from app.api.answers import ChatCompletionChunk, OpenAIError, Problem, SpeechEvent, TextCompletionChunk, TranscriptEvent
 from app.api.calls import KINDS
 from app.api.describe import errors, ref
 from app.api.errors import speaks_openai
 from app.api.jobs import JobSubmission
+from app.jobs.audio_requests import TranscriptionRequest, TranslationRequest
 from app.jobs.files import Purpose
 from app.jobs.requests import LoadRequest
 from app.jobs.streams import StreamEntry
@@ -69,6 +70,18 @@ class UploadForm(BaseModel):
 
     file: Annotated[bytes, Field(min_length=1)]
     purpose: Purpose
+
+
+class TranscriptionForm(TranscriptionRequest):
+    """A recording, and what is asked of it."""
+
+    file: Annotated[bytes, Field(min_length=1)]
+
+
+class TranslationForm(TranslationRequest):
+    """A recording, and what is asked of it."""
+
+    file: Annotated[bytes, Field(min_length=1)]
 
 
 def install_document(app: FastAPI, *, with_key: bool) -> None:
@@ -150,8 +163,17 @@ def _without_fastapis_errors(schemas: Mapping[str, Any]) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     """Return the schemas that no signature names, and what they consist of."""
-    asked: list[type[BaseModel]] = [*(model for model, _ in KINDS.values()), *_submissions(), LoadRequest, UploadForm]
-    told: list[type[BaseModel]] = [ChatCompletionChunk, TextCompletionChunk, OpenAIError, Problem, StreamEntry]
+    asked: list[type[BaseModel]] = [*(model for model, _ in KINDS.values()), *_submissions(), LoadRequest]
+    asked += [UploadForm, TranscriptionForm, TranslationForm]
+    told: list[type[BaseModel]] = [
+        ChatCompletionChunk,
+        TextCompletionChunk,
+        TranscriptEvent,
+        SpeechEvent,
+        OpenAIError,
+        Problem,
+        StreamEntry,
+    ]
     modes: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in asked]
     modes += [(model, "serialization") for model in told]
     _, found = models_json_schema(modes, ref_template="#/components/schemas/{model}")

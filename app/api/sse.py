@@ -15,7 +15,7 @@ from app.api.errors import ClientHungUp
 from app.api.hang_up import while_wanted
 from app.errors import InferenceError
 
-__all__ = ["KEEP_ALIVE", "EventStream", "with_pauses"]
+__all__ = ["KEEP_ALIVE", "EventStream", "FlowingBody", "with_pauses"]
 
 T = TypeVar("T")
 
@@ -96,7 +96,8 @@ class EventStream(Response):
         except InferenceError as error:
             if not self._started:
                 raise
-            await send({"type": "http.response.body", "body": self._error_frame(error), "more_body": True})
+            if not await self._end_broken(error, send):
+                return
         await self._start(send)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -105,7 +106,28 @@ class EventStream(Response):
             await self._start(send)
             await send({"type": "http.response.body", "body": frame, "more_body": True})
 
+    async def _end_broken(self, error: InferenceError, send: Send) -> bool:
+        """Say that the stream broke off; return whether its body is complete with that."""
+        await send({"type": "http.response.body", "body": self._error_frame(error), "more_body": True})
+        return True
+
     async def _start(self, send: Send) -> None:
         if not self._started:
             self._started = True
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+
+
+class FlowingBody(EventStream):
+    """Sends any body as it comes. Where it breaks off the connection does, too: nothing in it could say so."""
+
+    def __init__(self, source: AbstractAsyncContextManager[AsyncIterator[bytes]], stopping: asyncio.Event, media_type: str) -> None:
+        super().__init__(source, stopping, _no_frame)
+        self.headers["content-type"] = media_type
+
+    async def _end_broken(self, error: InferenceError, send: Send) -> bool:  # noqa: ARG002 - as its parent has it
+        """Leave the body incomplete, so that the client's library notices."""
+        return False
+
+
+def _no_frame(error: InferenceError) -> bytes:
+    raise error

@@ -7,7 +7,7 @@ import json
 import secrets
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,11 +15,13 @@ from app.cli import terminal
 from app.cli.completion import ended_jobs, job_ids, living_jobs, model_names
 from app.cli.store_access import job_store
 from app.errors import NoModelForRole, StoreUnavailable, UnknownModel
+from app.jobs.reading import JSON_TYPE
 from app.jobs.record import Job, JobKind, JobState, Lane
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from app.jobs.reading import Output
     from app.jobs.store import JobStore
     from app.settings import Settings
 
@@ -82,14 +84,27 @@ def show(job_id: JobId, *, as_json: AsJson = False) -> None:
         job = store.get(job_id)
         output = store.output(job_id) if job.state is JobState.SUCCEEDED else None
     if as_json:
-        record = job.model_dump(mode="json") | {"output": json.loads(output) if output is not None else None}
+        record = job.model_dump(mode="json") | {"output": _shown(output) if output is not None else None}
         terminal.print_json(record)
         return
     for name, value in _facts(job):
         sys.stdout.write(f"{name:<12} {value}\n")
     if output is not None:
         sys.stdout.write("\n")
-        terminal.print_json(json.loads(output))
+        shown = _shown(output)
+        if isinstance(shown, str):
+            sys.stdout.write(f"{shown.rstrip()}\n")
+        else:
+            terminal.print_json(shown)
+
+
+def _shown(output: Output) -> Any:  # noqa: ANN401 - any JSON
+    """Return what can be printed of an output: JSON, text, or how much there is of anything else."""
+    if output.media_type == JSON_TYPE:
+        return json.loads(output.content)
+    if output.media_type.startswith(("text/", "application/x-subrip")):
+        return output.content.decode()
+    return f"{len(output.content)} bytes of {output.media_type}"
 
 
 @app.command()

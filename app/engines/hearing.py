@@ -96,6 +96,7 @@ class Heard:
 class Hears(Protocol):
     """What a frontend of a model that hears says of it, besides being a frontend."""
 
+    finds_speech: bool  # whether its engine knows speech from noise; else somebody else has to say where it is
     longest_chunk_s: float  # a longer one is heard too, but not at once
     languages: tuple[str, ...]  # ISO codes that may be asked for
     words: bool  # whether it can say when each word is spoken

@@ -47,6 +47,7 @@ class HearingFrontend:
         self._checkpoint = checkpoint
         self._vad = vad
         self._detector = detector
+        self.finds_speech = vad is not None
         self._ears: Ears = ears_of(spec.id, checkpoint)
         self.context = self._ears.context
         self.slots = spec.slots or _SLOTS

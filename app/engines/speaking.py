@@ -28,6 +28,7 @@ class SpeechWork:
     reference_rate: int = 16_000
     reference_text: str | None = None  # what is said in the reference
     prompt_tokens: int = 0  # the most that a sentence's prompt may have, instructions and reference included
+    text_tokens: int = 0  # of all sentences
     temperature: float | None = None  # this and the next three: None is the model's own
     top_k: int | None = None
     top_p: float | None = None

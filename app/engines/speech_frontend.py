@@ -113,6 +113,7 @@ class SpeechFrontend:
             reference_rate=reference[1] if reference else 0,
             reference_text=reference[2] if reference else None,
             prompt_tokens=self._prompt_tokens(sentences, instructions, reference),
+            text_tokens=sum(len(self._tokenizing.encode(sentence)) for sentence in sentences),
             first=max(published, default=-1) + 1,
             alone=alone,
             **drawn,

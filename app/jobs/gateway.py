@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -26,7 +26,7 @@ from app.jobs.feed import JobFeed, Subscription
 from app.jobs.files import FileStore
 from app.jobs.glances import Glances
 from app.jobs.keys import queue_of
-from app.jobs.reading import WorkerInfo
+from app.jobs.reading import Output, WorkerInfo
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
 from app.jobs.room import Room
 from app.jobs.spool import Spool
@@ -225,8 +225,8 @@ class JobGateway:
         """Return a job; :class:`JobNotFound` when there is none."""
         return await self._call(lambda: self._store.get(job_id))
 
-    async def output(self, job_id: str) -> bytes:
-        """Return a job's JSON output; :class:`JobNotFinished` when there is none."""
+    async def output(self, job_id: str) -> Output:
+        """Return a job's output; :class:`JobNotFinished` when there is none."""
         return await self._call(lambda: self._store.output(job_id))
 
     async def list_jobs(
@@ -247,6 +247,14 @@ class JobGateway:
     async def cancel(self, job_id: str) -> Job:
         """Cancel a job; one that has ended stays as it is."""
         return await self._call(lambda: self._store.cancel(job_id))
+
+    async def hold(self, pieces: Iterable[bytes], *, holder: str) -> str:
+        """Keep content in the spool for a job that is about to be submitted; return its hash."""
+        return await self._call(lambda: self._store.spool.put_pieces(pieces, holder=holder))
+
+    async def drop(self, *, holder: str) -> None:
+        """Let go of what was held for a job that is not submitted after all."""
+        await self._call(lambda: self._store.spool.drop(holder))
 
     async def files(self, work: Callable[[FileStore], T]) -> T:
         """Return what *work* finds or does among the uploaded files."""

@@ -16,12 +16,14 @@ from app.jobs import keys
 from app.jobs.connection import store_errors
 from app.jobs.decoding import FIELDS, ModelState, Scene, decode, explain, explain_parent
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
-from app.jobs.streams import Published, StreamEntry, read_streams
+from app.jobs.streams import StreamEntry, read_streams
 
 if TYPE_CHECKING:
     from app.jobs.spool import Spool
 
-__all__ = ["JobReader", "QueueHead", "WorkerInfo"]
+__all__ = ["JSON_TYPE", "JobReader", "Output", "QueueHead", "WorkerInfo"]
+
+JSON_TYPE = "application/json"
 
 
 class WorkerInfo(BaseModel, frozen=True):
@@ -35,6 +37,13 @@ class WorkerInfo(BaseModel, frozen=True):
     budget_bytes: int | None = None  # what its models may use together
     used_bytes: int | None = None  # what they use, and what a load has reserved
     memory_short: bool = False  # other programs leave so little that nothing new begins
+
+
+class Output(NamedTuple):
+    """What came of a job."""
+
+    content: bytes
+    media_type: str
 
 
 class QueueHead(NamedTuple):
@@ -67,20 +76,21 @@ class JobReader:
         """Return those of the jobs that exist, outputs left out: a few round trips, however many they are."""
         return {job.id: job.model_copy(update={"output": None}) for job in self._decode_many(ids) if job is not None}
 
-    def output(self, job_id: str) -> bytes:
-        """Return the JSON output of a job that succeeded.
+    def output(self, job_id: str) -> Output:
+        """Return the output of a job that succeeded.
 
         Raises:
             JobNotFound: There is no such job.
             JobNotFinished: It has no output, yet or ever; the record says why.
         """
         with store_errors():
-            state, output, blob = cast("list[str | None]", self.client.hmget(keys.job(job_id), ["state", "output", "blob"]))
+            names = ("state", "output", "blob", "media_type")
+            state, output, blob, media_type = cast("list[str | None]", self.client.hmget(keys.job(job_id), names))
         if state is None:
             raise JobNotFound(job_id)
         if state != JobState.SUCCEEDED:
             raise JobNotFinished(job_id, state)
-        return self.spool.get(blob) if blob else (output or "null").encode()
+        return Output(self.spool.get(blob) if blob else (output or "null").encode(), media_type or JSON_TYPE)
 
     def list_jobs(
         self,
@@ -191,17 +201,6 @@ class JobReader:
     def stream(self, cursors: Mapping[str, str], *, count: int = 1000, wait_s: float = 0.0) -> dict[str, list[StreamEntry]]:
         """Return the entries of each job's stream after its cursor, in one round trip; wait for the first one at most *wait_s*."""
         return read_streams(self.client, cursors, count=count, wait_s=wait_s)
-
-    def published(self, job_id: str) -> dict[int, Published]:
-        """Return what earlier attempts at a job have published, by choice; a choice of which nothing was is not there."""
-        found: dict[int, Published] = {}
-        for entry in self.stream({job_id: "0-0"}, count=1_000_000).get(job_id, []):
-            if entry.type == "tokens":
-                known = found.setdefault(entry.choice, Published([], [], []))
-                known.ids.extend(entry.ids)
-                known.texts.append(entry.text)
-                known.logprobs.extend(entry.logprobs)
-        return found
 
     def held(self) -> list[tuple[str, str, str, int]]:
         """Return every claimed job in order of submission, children too: its id, worker, claim token and attempt."""

@@ -13,7 +13,7 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 __all__ = ["Spool"]
@@ -32,20 +32,28 @@ class Spool:
 
     def put_pieces(self, pieces: Iterable[bytes], *, holder: str) -> str:
         """Store the content that *pieces* make up, which may be larger than memory; otherwise as :meth:`put`."""
-        digest = hashlib.sha256()
+
+        def write(target: Path) -> None:
+            with target.open("wb") as file:
+                file.writelines(pieces)
+
+        return self.put_written(write, holder=holder)
+
+    def put_written(self, write: Callable[[Path], object], *, holder: str) -> str:
+        """Store what *write* puts into the file that it is given; otherwise as :meth:`put`. What it raises is passed on."""
         for folder in (self._blobs, self._held):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._blobs, prefix=".writing-", delete=False) as file:
-            written = Path(file.name)
-            try:
-                for piece in pieces:
-                    digest.update(piece)
-                    file.write(piece)
-                file.flush()
+        descriptor, name = tempfile.mkstemp(dir=self._blobs, prefix=".writing-")
+        os.close(descriptor)
+        written = Path(name)
+        try:
+            write(written)
+            with written.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
                 os.fsync(file.fileno())
-                return self._keep(written, digest.hexdigest(), holder)
-            finally:
-                written.unlink(missing_ok=True)
+            return self._keep(written, digest, holder)
+        finally:
+            written.unlink(missing_ok=True)
 
     def _keep(self, written: Path, name: str, holder: str) -> str:
         """Give *written* its name, unless that blob is there, and a link for *holder*."""

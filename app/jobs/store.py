@@ -8,6 +8,7 @@ raised. Reading is in :mod:`app.jobs.reading`, the key names in
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,9 +30,9 @@ from app.jobs import keys
 from app.jobs.claims import Claimed, Released, Unannounced, Unclaimed
 from app.jobs.connection import store_errors
 from app.jobs.moves import Moves
-from app.jobs.reading import JobReader
+from app.jobs.reading import JSON_TYPE, JobReader
 from app.jobs.record import TERMINAL, Job, JobState, Progress
-from app.jobs.streams import Piece
+from app.jobs.streams import Piece, SoundPiece
 from app.jobs.submission import NewJob, Submitted
 
 if TYPE_CHECKING:
@@ -166,6 +167,16 @@ class JobStore(JobReader):
             self.moves.queue(pipe, "publish", {"id": piece.job_id, "token": piece.token, **piece.fields()}, piece.text)
         return self._stale(pipe, [piece.job_id for piece in batch])
 
+    def publish_sound(self, pieces: Iterable[tuple[str, str, SoundPiece]]) -> list[str]:
+        """Append sound to running jobs, given as job, claim token and piece; otherwise as :meth:`publish_tokens`."""
+        batch = list(pieces)
+        pipe = self.client.pipeline(transaction=False)
+        for job_id, token, piece in batch:
+            # Base64: what reads streams reads text.
+            facts = {"id": job_id, "token": token, **piece.model_dump()}
+            self.moves.queue(pipe, "publish", facts, base64.b64encode(piece.pcm).decode())
+        return self._stale(pipe, [entry[0] for entry in batch])
+
     def publish_progress(self, claims: Iterable[tuple[str, str, Progress]]) -> list[str]:
         """Record how far running jobs are; otherwise as :meth:`publish_tokens`."""
         batch = list(claims)
@@ -184,6 +195,7 @@ class JobStore(JobReader):
         state: JobState,
         *,
         output: bytes | None = None,
+        media_type: str = JSON_TYPE,
         usage: Mapping[str, Any] | None = None,
         error: Failure | None = None,
     ) -> bool:
@@ -192,7 +204,7 @@ class JobStore(JobReader):
         Returns:
             Whether this claim's result is the one that stands.
         """
-        inline = output is not None and len(output) <= _INLINE_OUTPUT_BYTES
+        inline = output is not None and media_type == JSON_TYPE and len(output) <= _INLINE_OUTPUT_BYTES
         blob = self.spool.put(output, holder=job_id) if output is not None and not inline else None
         answer = self.moves(
             "commit",
@@ -203,6 +215,7 @@ class JobStore(JobReader):
                 "usage": json.dumps(usage) if usage else None,
                 "error": error.model_dump_json() if error else None,
                 "blob": blob,
+                "media_type": None if media_type == JSON_TYPE else media_type,
                 "keep_tok": _KEEP_TOKENS_S,
             },
             output.decode() if output is not None and inline else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -13,7 +14,7 @@ from app.jobs.connection import store_errors
 from app.jobs.logprobs import TokenLogprob, packed, unpacked
 from app.jobs.record import TERMINAL, JobState, Progress
 
-__all__ = ["ChildEnd", "Piece", "Published", "StreamEntry", "read_streams"]
+__all__ = ["ChildEnd", "Piece", "Published", "SoundPiece", "StreamEntry", "read_streams"]
 
 
 class Piece(NamedTuple):
@@ -43,6 +44,16 @@ class Published(NamedTuple):
     logprobs: list[TokenLogprob]
 
 
+class SoundPiece(BaseModel, frozen=True):
+    """A piece of what is said: a later attempt begins an unfinished sentence anew, and makes the same sound."""
+
+    sentence: int
+    offset: int = Field(description="Bytes of the sentence before this piece.")
+    rate: int = Field(description="Samples a second.")
+    last: bool = Field(description="The sentence is complete.")
+    pcm: bytes = Field(exclude=True, description="int16, little-endian, mono.")
+
+
 class ChildEnd(BaseModel, frozen=True):
     """One of a job's children has ended."""
 
@@ -54,7 +65,7 @@ class StreamEntry(BaseModel, frozen=True):
     """One entry of a job's stream."""
 
     id: str = Field(description="Redis stream id; resume after it.")
-    type: Literal["state", "tokens", "progress", "child"]
+    type: Literal["state", "tokens", "sound", "progress", "child"]
     attempt: int
     state: JobState | None = None
     ids: tuple[int, ...] = ()
@@ -63,6 +74,7 @@ class StreamEntry(BaseModel, frozen=True):
     logprobs: tuple[TokenLogprob, ...] = Field((), exclude=True, description="Of the tokens, where the request asks for them.")
     progress: Progress | None = None
     child: ChildEnd | None = None
+    sound: SoundPiece | None = None
 
     @property
     def is_end(self) -> bool:
@@ -116,6 +128,15 @@ def _entry(entry_id: str, fields: dict[str, str]) -> StreamEntry:
                 choice=int(fields.get("choice", 0)),
                 logprobs=unpacked(fields["logprobs"]) if "logprobs" in fields else (),
             )
+        case "sound":
+            sound = SoundPiece(
+                sentence=int(fields["sentence"]),
+                offset=int(fields["offset"]),
+                rate=int(fields["rate"]),
+                last=fields["last"] == "1",
+                pcm=base64.b64decode(fields["pcm"]),
+            )
+            return StreamEntry(id=entry_id, type="sound", attempt=attempt, sound=sound)
         case "progress":
             return StreamEntry(id=entry_id, type="progress", attempt=attempt, progress=_progress(fields))
         case "child":

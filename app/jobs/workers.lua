@@ -46,6 +46,10 @@ function commands.publish()
     end
     redis.call('XADD', tok_key(a.id), '*', unpack(entry))
   end
+  if a.sentence then
+    redis.call('XADD', tok_key(a.id), '*', 'type', 'sound', 'attempt', attempt, 'sentence', a.sentence, 'offset', a.offset,
+      'rate', a.rate, 'last', a.last and 1 or 0, 'pcm', raw)
+  end
   if a.done then
     redis.call('HSET', job_key(a.id), 'progress',
       cjson.encode({ done = a.done, total = a.total, unit = a.unit, rate_per_s = a.rate_per_s, eta_s = a.eta_s }))
@@ -66,6 +70,7 @@ function commands.commit()
   if a.usage then redis.call('HSET', job_key(a.id), 'usage', a.usage) end
   if a.error then redis.call('HSET', job_key(a.id), 'error', a.error) end
   if a.blob then redis.call('HSET', job_key(a.id), 'blob', a.blob) end
+  if a.media_type then redis.call('HSET', job_key(a.id), 'media_type', a.media_type) end
   if raw ~= '' then redis.call('HSET', job_key(a.id), 'output', raw) end
   redis.call('HINCRBY', job_key(a.id), 'commits', 1)
   finish(a.id, 'running', a.state, attempt)

@@ -140,7 +140,7 @@ def test_a_child_that_is_cancelled_fails_its_parent_and_what_was_made_stays(stor
     assert failed.state is JobState.FAILED
     assert failed.error is not None
     assert failed.error.message == f"Part 3 of 3 ({claimed.id}.2) was not done: it was cancelled."
-    assert store.output(f"{claimed.id}.0") == b'"kept"'
+    assert store.output(f"{claimed.id}.0").content == b'"kept"'
     again = store.retry(claimed.id, max_queued=10)
     assert (again.retry_of, again.child_count) == (claimed.id, 0)
     with pytest.raises(IllegalTransition):

@@ -16,6 +16,7 @@ from app.errors import Failure, IdempotencyConflict, JobNotFinished, JobNotFound
 from app.jobs import keys, reconcile
 from app.jobs.broker import Announcer, InferenceBroker
 from app.jobs.claims import Claimed, Unclaimed
+from app.jobs.published import read_published
 from app.jobs.record import LEGAL_MOVES, TERMINAL, JobKind, JobState, Lane
 from app.jobs.store import MAX_CHARGES, SCHEMA_VERSION, JobStore
 from app.jobs.streams import Piece
@@ -67,9 +68,9 @@ def test_only_the_claim_that_stands_may_commit_or_publish(store: JobStore) -> No
     assert not store.commit(job_id, "old", JobState.SUCCEEDED, output=b'"stale"')
     assert store.commit(job_id, "new", JobState.SUCCEEDED, output=b'"true"')
     assert store.commit(job_id, "new", JobState.SUCCEEDED, output=b'"true"')  # repeated after a lost answer
-    assert store.output(job_id) == b'"true"'
+    assert store.output(job_id).content == b'"true"'
     assert store.client.hget(keys.job(job_id), "commits") == "1"
-    assert store.published(job_id) == {0: ([2], ["true"], [])}
+    assert read_published(store, job_id) == {0: ([2], ["true"], [])}
 
 
 def test_a_message_with_another_announce_number_is_dropped(store: JobStore) -> None:
@@ -103,7 +104,7 @@ def test_large_outputs_go_to_the_spool_and_leave_with_their_job(store: JobStore)
         store.commit(job_id, "t", JobState.SUCCEEDED, output=output)
     store.forget(jobs[0])
     assert store.spool.sweep(older_than_s=-1) == 0  # the other job holds it still
-    assert store.output(jobs[1]) == output
+    assert store.output(jobs[1]).content == output
     assert store.get(jobs[1]).output is None
     store.forget(jobs[1])
     assert store.spool.sweep(older_than_s=-1) == 1

@@ -81,7 +81,7 @@ def test_a_late_commit_does_not_take_the_output_of_the_one_that_stands(store: Jo
     assert store.commit(job_id, "new", JobState.SUCCEEDED, output=LARGE)
     assert not store.commit(job_id, "old", JobState.SUCCEEDED, output=LARGE)
     store.spool.sweep(older_than_s=-1)
-    assert store.output(job_id) == LARGE
+    assert store.output(job_id).content == LARGE
 
 
 def test_a_blob_leaves_with_the_last_job_that_holds_it(store: JobStore) -> None:
@@ -91,7 +91,7 @@ def test_a_blob_leaves_with_the_last_job_that_holds_it(store: JobStore) -> None:
         store.commit(job_id, "t", JobState.SUCCEEDED, output=LARGE)
     store.forget(jobs[0])
     assert store.spool.sweep(older_than_s=-1) == 0
-    assert store.output(jobs[1]) == LARGE
+    assert store.output(jobs[1]).content == LARGE
     store.forget(jobs[1])
     assert store.spool.sweep(older_than_s=-1) == 1
 
@@ -109,7 +109,7 @@ def test_a_full_store_lets_go_of_the_old_and_not_of_what_ended_just_now(settings
     store.commit(job_id, "t", JobState.SUCCEEDED, output=b"1")
     full = settings.model_copy(update={"max_redis_bytes": 1})
     assert reconcile.expire(store, full) == 0
-    assert store.output(job_id) == b"1"
+    assert store.output(job_id).content == b"1"
     store.client.zadd(keys.ENDED_WAITED, {job_id: store.now() - timedelta(minutes=2).total_seconds()})
     assert reconcile.expire(store, full) == 1
 
