@@ -14,16 +14,15 @@ from app.api.answers import Transcription
 from app.api.calls import Call, answer, output_of, read_call, submit
 from app.api.chunks import DONE, error_frame
 from app.api.describe import CALL_HEADERS, called, takes
-from app.api.forms import file_of, name_of, pieces_of, read_form
 from app.api.hang_up import attached
+from app.api.recordings import kept_recording
 from app.api.services import Services, ServicesDep
 from app.api.sse import EventStream
 from app.api.standing import with_comments
 from app.audio.joining import joined_text
-from app.errors import InferenceError
 from app.jobs.audio_requests import form_fields
 from app.jobs.gateway import Waiter
-from app.jobs.record import JobKind, JobState, new_job_id
+from app.jobs.record import JobKind, JobState
 
 __all__ = ["read_recording", "router"]
 
@@ -56,23 +55,9 @@ async def create_translation(request: Request, services: ServicesDep) -> Respons
 
 async def read_recording(request: Request, kind: JobKind, services: Services) -> Call:
     """Keep the form's file in the spool, and turn its fields into a call."""
-    await services.gateway.check_room()
-    form = await read_form(request, services.settings)
-    try:
-        upload = file_of(form)
-        fields = form_fields((name, value) for name, value in form.multi_items() if isinstance(value, str))
-        job_id = new_job_id()
-        blob = await services.gateway.hold(pieces_of(upload), holder=job_id)
-        # The file is a part of what makes two requests the same one.
-        body: dict[str, Any] = fields | {"file": {"name": name_of(upload), "bytes": upload.size, "content": blob}}
-        try:
-            call = await read_call(request, body, kind, services)
-        except InferenceError:
-            await services.gateway.drop(holder=job_id)
-            raise
-    finally:
-        await form.close()
-    return Call(job=call.job.model_copy(update={"id": job_id, "blobs": (blob,)}), preference=call.preference)
+    async with kept_recording(request, services) as kept:
+        call = await read_call(request, form_fields(kept.fields) | {"file": kept.facts}, kind, services)
+    return Call(job=kept.of(call.job), preference=call.preference)
 
 
 @asynccontextmanager

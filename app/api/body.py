@@ -16,7 +16,7 @@ from app.api.errors import BodyTooLarge, ClientHungUp, UnsupportedMediaType
 from app.api.services import Services, ServicesDep
 from app.errors import InvalidRequest
 
-__all__ = ["JsonBody", "OptionalJsonBody", "parse_json", "read_body"]
+__all__ = ["JsonBody", "OptionalJsonBody", "json_body", "parse_json", "read_body"]
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:

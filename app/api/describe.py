@@ -59,7 +59,9 @@ def ref(name: str, part: str = "schemas") -> dict[str, Any]:
     return {"$ref": f"#/components/{part}/{name}"}
 
 
-def takes(*models: str, headers: tuple[str, ...] = (), media_type: str = "application/json", optional: bool = False) -> dict[str, Any]:
+def takes(
+    *models: str, headers: tuple[str, ...] = (), media_type: str = "application/json", optional: bool = False, form: str | None = None
+) -> dict[str, Any]:
     """Return ``openapi_extra`` of a route that reads its body and headers by hand.
 
     Args:
@@ -67,6 +69,7 @@ def takes(*models: str, headers: tuple[str, ...] = (), media_type: str = "applic
         headers: Parameters among the components.
         media_type: Of the body.
         optional: A request may have no body.
+        form: Schema of the form that may come instead.
     """
     parameters = {"parameters": [ref(name, "parameters") for name in headers]}
     if not models:
@@ -74,7 +77,8 @@ def takes(*models: str, headers: tuple[str, ...] = (), media_type: str = "applic
     schema = ref(models[0])
     if len(models) > 1:
         schema = {"oneOf": [ref(model) for model in models]}
-    return {"requestBody": {"required": not optional, "content": {media_type: {"schema": schema}}}} | parameters
+    content = {media_type: {"schema": schema}} | ({"multipart/form-data": {"schema": ref(form)}} if form else {})
+    return {"requestBody": {"required": not optional, "content": content}} | parameters
 
 
 def errors(*codes: str) -> Responses:

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.sse import format_sse_event
@@ -14,12 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from app.api.answers import ChatCompletion, DownloadReport, EmbeddingList, TextCompletion
-from app.api.body import JsonBody
+from app.api.body import json_body, parse_json
 from app.api.calls import accepted, idempotency, new_job, output_of, submit
 from app.api.deadline import deadline_of
 from app.api.describe import JOB_ERRORS, RECEIPT, STORE_ERRORS, SUBMISSION_ERRORS, as_json, errors, event_stream, takes
 from app.api.downloads import new_download
 from app.api.errors import error_body, status_of
+from app.api.recordings import HEARD, kept_recording
 from app.api.services import Services, ServicesDep
 from app.api.sse import EventStream
 from app.api.standing import with_comments
@@ -66,12 +67,25 @@ class JobPage(BaseModel):
     "",
     status_code=202,
     responses=RECEIPT | errors(*SUBMISSION_ERRORS),
-    openapi_extra=takes("ChatSubmission", "CompletionSubmission", "EmbeddingSubmission", headers=("Idempotency-Key", "Cancel-After")),
+    openapi_extra=takes(
+        "ChatSubmission",
+        "CompletionSubmission",
+        "EmbeddingSubmission",
+        "SpeechSubmission",
+        headers=("Idempotency-Key", "Cancel-After"),
+        form="RecordingSubmission",
+    ),
 )
-async def create_job(request: Request, body: JsonBody, services: ServicesDep) -> Response:
-    """Accept work that nobody waits on."""
+async def create_job(request: Request, services: ServicesDep) -> Response:
+    """Accept work that nobody waits on. What is to be heard comes in a form with its file."""
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        return await _create_heard(request, services)
+    body = await json_body(request, services)
     asked = validated(JobSubmission, body)
     kind = _kind(asked.kind)
+    if kind in HEARD:
+        message = f"A {kind} needs its recording: send a form with `file`, `kind` and `request` (JSON), or use POST /v1/audio/{kind}s."
+        raise InvalidRequest(message, param="file")
     key = idempotency(request, body)
     late = deadline_of(request, asked.deadline)
     wanted, where = body["request"], ("request",)
@@ -80,6 +94,22 @@ async def create_job(request: Request, body: JsonBody, services: ServicesDep) ->
     else:
         job = await new_job(services, kind, wanted, lane=asked.lane, waited=False, key=key, deadline=late, prefix=where)
     return await accepted(services.gateway, await submit(request, job, services.gateway))
+
+
+async def _create_heard(request: Request, services: Services) -> Response:
+    async with kept_recording(request, services) as kept:
+        fields: dict[str, Any] = dict(kept.fields)
+        fields["request"] = parse_json(str(fields.get("request") or "{}").encode())
+        asked = validated(JobSubmission, fields)
+        kind = _kind(asked.kind)
+        if kind not in HEARD:
+            message = f"Jobs of kind {kind!r} take no file; send them as JSON."
+            raise InvalidRequest(message, param="file")
+        key = idempotency(request, fields | {"file": kept.facts})
+        late = deadline_of(request, asked.deadline)
+        wanted = {**asked.request, "file": kept.facts}
+        job = await new_job(services, kind, wanted, lane=asked.lane, waited=False, key=key, deadline=late, prefix=("request",))
+        return await accepted(services.gateway, await submit(request, kept.of(job), services.gateway))
 
 
 def _kind(name: str) -> JobKind:

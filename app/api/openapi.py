@@ -8,8 +8,9 @@ scripts from the network.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI
 from pydantic import BaseModel, Field, create_model
@@ -21,8 +22,10 @@ from app.api.calls import KINDS
 from app.api.describe import errors, ref
 from app.api.errors import speaks_openai
 from app.api.jobs import JobSubmission
+from app.api.recordings import HEARD
 from app.jobs.audio_requests import TranscriptionRequest, TranslationRequest
 from app.jobs.files import Purpose
+from app.jobs.record import Lane
 from app.jobs.requests import LoadRequest
 from app.jobs.streams import StreamEntry
 
@@ -76,6 +79,16 @@ class TranscriptionForm(TranscriptionRequest):
     """A recording, and what is asked of it."""
 
     file: Annotated[bytes, Field(min_length=1)]
+
+
+class RecordingSubmission(BaseModel):
+    """A recording to be written down later."""
+
+    file: Annotated[bytes, Field(min_length=1)]
+    kind: Literal["transcription", "translation"]
+    lane: Lane = Lane.BATCH
+    deadline: datetime | None = None
+    request: Annotated[str, Field(description="JSON: what the form of the route would say.", examples=['{"language": "en"}'])] = "{}"
 
 
 class TranslationForm(TranslationRequest):
@@ -163,8 +176,9 @@ def _without_fastapis_errors(schemas: Mapping[str, Any]) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     """Return the schemas that no signature names, and what they consist of."""
-    asked: list[type[BaseModel]] = [*(model for model, _ in KINDS.values()), *_submissions(), LoadRequest]
-    asked += [UploadForm, TranscriptionForm, TranslationForm]
+    asked: list[type[BaseModel]] = [*(model for kind, (model, _) in KINDS.items() if kind not in HEARD)]
+    asked += [*_submissions(), LoadRequest]
+    asked += [UploadForm, TranscriptionForm, TranslationForm, RecordingSubmission]
     told: list[type[BaseModel]] = [
         ChatCompletionChunk,
         TextCompletionChunk,
@@ -196,4 +210,5 @@ def _submissions() -> list[type[BaseModel]]:
             request=(model, ...),
         )
         for kind, (model, _) in KINDS.items()
+        if kind not in HEARD
     ]

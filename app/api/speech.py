@@ -53,7 +53,9 @@ class VoiceList(BaseModel):
     voices: list[str] = Field(description="The ids alone, each once.")
 
 
-@router.post("/speech", responses=sounds("SpeechEvent"), openapi_extra=takes("SpeechRequest", headers=CALL_HEADERS))
+@router.post(
+    "/speech", response_class=Response, responses=sounds("SpeechEvent"), openapi_extra=takes("SpeechRequest", headers=CALL_HEADERS)
+)
 async def create_speech(request: Request, body: JsonBody, services: ServicesDep) -> Response:
     """Say a text. The sound is sent as it is made, unless a receipt is preferred."""
     call = await read_call(request, body, JobKind.SPEECH, services)

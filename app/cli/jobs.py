@@ -15,8 +15,7 @@ from app.cli import terminal
 from app.cli.completion import ended_jobs, job_ids, living_jobs, model_names
 from app.cli.store_access import job_store
 from app.errors import NoModelForRole, StoreUnavailable, UnknownModel
-from app.jobs.reading import JSON_TYPE
-from app.jobs.record import Job, JobKind, JobState, Lane
+from app.jobs.record import JSON_TYPE, Job, JobKind, JobState, Lane
 
 if TYPE_CHECKING:
     from datetime import datetime

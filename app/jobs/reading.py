@@ -15,15 +15,13 @@ from app.errors import JobNotFinished, JobNotFound
 from app.jobs import keys
 from app.jobs.connection import store_errors
 from app.jobs.decoding import FIELDS, ModelState, Scene, decode, explain, explain_parent
-from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
+from app.jobs.record import JSON_TYPE, TERMINAL, Job, JobKind, JobState, Lane
 from app.jobs.streams import StreamEntry, read_streams
 
 if TYPE_CHECKING:
     from app.jobs.spool import Spool
 
-__all__ = ["JSON_TYPE", "JobReader", "Output", "QueueHead", "WorkerInfo"]
-
-JSON_TYPE = "application/json"
+__all__ = ["JobReader", "Output", "QueueHead", "WorkerInfo"]
 
 
 class WorkerInfo(BaseModel, frozen=True):

@@ -15,7 +15,23 @@ from pydantic import BaseModel, Field
 
 from app.errors import Failure
 
-__all__ = ["LEGAL_MOVES", "TERMINAL", "Job", "JobKind", "JobState", "Lane", "Progress", "WaitingFor", "completion_id", "new_job_id"]
+__all__ = [
+    "JSON_TYPE",
+    "LEGAL_MOVES",
+    "TERMINAL",
+    "Job",
+    "JobKind",
+    "JobState",
+    "Lane",
+    "Progress",
+    "WaitingFor",
+    "completion_id",
+    "new_job_id",
+]
+
+
+JSON_TYPE = "application/json"
+"""What an output is, where its record does not say otherwise."""
 
 
 class JobState(StrEnum):

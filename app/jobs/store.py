@@ -30,8 +30,8 @@ from app.jobs import keys
 from app.jobs.claims import Claimed, Released, Unannounced, Unclaimed
 from app.jobs.connection import store_errors
 from app.jobs.moves import Moves
-from app.jobs.reading import JSON_TYPE, JobReader
-from app.jobs.record import TERMINAL, Job, JobState, Progress
+from app.jobs.reading import JobReader
+from app.jobs.record import JSON_TYPE, TERMINAL, Job, JobState, Progress
 from app.jobs.streams import Piece, SoundPiece
 from app.jobs.submission import NewJob, Submitted
 

@@ -15,6 +15,9 @@ import numpy as np
 from app.actors.choices import answers_to_each
 from app.actors.outputs import chat_completion, download_report, embedding_list, text_completion
 from app.actors.runs import Choice, Downloaded
+from app.actors.transcripts import Transcript, transcript_body
+from app.audio.encoding import CONTENT_TYPES, encode
+from app.engines.hearing import Segment, Word
 from app.engines.protocols import Embedded, Finished, Sampling, TextWork
 from app.errors import InvalidRequest
 from app.jobs.claims import Claimed
@@ -22,6 +25,7 @@ from app.jobs.decoding import ModelState
 from app.jobs.logprobs import TokenLogprob
 from app.jobs.record import JobKind, JobState
 from app.jobs.requests import prompts_of
+from app.jobs.streams import SoundPiece
 from app.jobs.wishes import Wish, Wishes
 from app.settings import Settings
 from tests.integration.fake_worker import FakeWorker
@@ -29,6 +33,7 @@ from tests.integration.fake_worker import FakeWorker
 _TEXT = "A horse is a horse"
 _DIMENSIONS = 4
 _BYTES = 1_000_000
+_RATE = 24_000
 
 
 @contextmanager
@@ -79,6 +84,12 @@ def _answer(worker: FakeWorker, job: Claimed) -> None:
     if job.kind is JobKind.EMBEDDING:
         _embed(worker, job)
         return
+    if job.kind in {JobKind.TRANSCRIPTION, JobKind.TRANSLATION}:
+        _write_down(worker, job)
+        return
+    if job.kind is JobKind.SPEECH:
+        _speak(worker, job)
+        return
     prompts = prompts_of(job.request["prompt"]) if job.kind is JobKind.COMPLETION else [""]
     asked = job.request.get("logprobs")
     logprobs = _likelihoods(job) if asked is not None and asked is not False else []
@@ -88,6 +99,23 @@ def _answer(worker: FakeWorker, job: Claimed) -> None:
     write = chat_completion if job.kind is JobKind.CHAT else text_completion
     output, usage = write(job, 1_700_000_000, choices)
     worker.store.commit(job.id, job.token, JobState.SUCCEEDED, output=output, usage=usage)
+
+
+def _write_down(worker: FakeWorker, job: Claimed) -> None:
+    segment = Segment(0.0, 1.0, _TEXT, -0.25, 0.01)
+    heard = Transcript(_TEXT, "en", (segment,), tuple(Word(0.0, 1.0, word) for word in _TEXT.split()))
+    made = transcript_body(heard, job.request, task="transcribe", duration_s=1.5)
+    worker.say(job, _TEXT)
+    worker.store.commit(job.id, job.token, JobState.SUCCEEDED, output=made.output, usage=made.usage, media_type=made.media_type)
+
+
+def _speak(worker: FakeWorker, job: Claimed) -> None:
+    sound = SoundPiece(sentence=0, offset=0, rate=_RATE, last=True, pcm=bytes(_RATE))
+    worker.store.publish_sound([(job.id, job.token, sound)])
+    form = job.request.get("response_format", "mp3")
+    usage = {"input_tokens": 3, "output_tokens": 6, "total_tokens": 9}
+    output = encode(sound.pcm, form, _RATE)
+    worker.store.commit(job.id, job.token, JobState.SUCCEEDED, output=output, usage=usage, media_type=CONTENT_TYPES[form])
 
 
 def _likelihoods(job: Claimed) -> list[TokenLogprob]:

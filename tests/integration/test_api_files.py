@@ -55,7 +55,7 @@ def test_uploads_that_cannot_be_kept_are_refused(api_settings: Settings, store: 
         with pytest.raises(openai.BadRequestError, match="empty"):
             api.openai.files.create(file=("e", b""), purpose="batch")
         with pytest.raises(openai.APIStatusError) as large:
-            api.openai.files.create(file=("l", b"x" * 100_000), purpose="batch")
+            api.openai.files.create(file=("l", b"x" * 500_000), purpose="batch")
         assert large.value.status_code == 413
         assert list(api.openai.files.list()) == []
     assert list(store.spool.holders()) == []
