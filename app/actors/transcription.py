@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from app.actors.runs import Joined, Run
 from app.actors.transcripts import Transcript, chunk_facts, read_chunk, transcript_body
-from app.audio.cutting import Chunk, Rules, Span, cut
+from app.audio.cutting import Chunk, Rules, Span, cut, grouped
 from app.audio.decoding import DecodingStopped, decode
 from app.audio.energy import loudness_of, speech_spans
 from app.audio.pcm import duration_s
 from app.engines.hearing import Heard, Hears, SpansWork
 from app.errors import EngineFailed
-from app.jobs.chains import Child, Children, Plan
+from app.jobs.chains import MAX_CHILDREN, Child, Children, Plan
 from app.jobs.record import JobKind
 from app.jobs.requests import keep_seconds
 
@@ -82,6 +82,7 @@ class TranscriptionSteps:
         chunks = cut((Span(*span) for span in spans), total_s, Rules(longest_s=longest_s), energy=loudness_of(path))
         if not chunks:
             return transcript_body(Transcript(), claim.request, task=_task(claim.kind), duration_s=total_s)
+        chunks = grouped(chunks, MAX_CHILDREN)
         asked = [self._asked(claim.request, chunk, total_s) for chunk in chunks]
         if len(chunks) == 1:
             run.request = {**asked[0], "audio": path, "whole": True}

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from app.audio.pcm import RATE_HZ
 
-__all__ = ["DEFAULT_BUCKETS_S", "DEFAULT_RULES", "Chunk", "Rules", "Span", "bucket_s", "cut"]
+__all__ = ["DEFAULT_BUCKETS_S", "DEFAULT_RULES", "Chunk", "Rules", "Span", "bucket_s", "cut", "grouped"]
 
 DEFAULT_BUCKETS_S = (2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 20.0, 25.0, 30.0)
 _SEARCH_S = 5.0  # how far back from the longest allowed a cut through speech looks for a quiet moment
@@ -227,3 +227,13 @@ def _padded(chunks: Sequence[_Piece], total: int, limits: _Limits) -> Iterator[_
         tail = min(limits.pad, after // 2, room)
         head = min(limits.pad, before // 2, room - tail)
         yield _Piece(chunk.start - head, chunk.end + tail)
+
+
+def grouped(chunks: Sequence[Chunk], most: int) -> list[Chunk]:
+    """Return *chunks*, neighbours taken together as evenly as can be where there are more than *most*.
+
+    A group is longer than the rules allow, and may have a long silence inside: for those who would rather cut it again than
+    have so many.
+    """
+    size = max(1, math.ceil(len(chunks) / most))
+    return [Chunk(group[0].start_s, group[-1].end_s) for at in range(0, len(chunks), size) if (group := chunks[at : at + size])]

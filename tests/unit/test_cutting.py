@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.audio.cutting import DEFAULT_BUCKETS_S, Chunk, Rules, Span, bucket_s, cut
+from app.audio.cutting import DEFAULT_BUCKETS_S, Chunk, Rules, Span, bucket_s, cut, grouped
 from app.audio.pcm import RATE_HZ
 
 _SHORT = Rules(longest_s=6, shortest_s=1, pad_s=0.2, silence_s=2)
@@ -124,3 +124,14 @@ def test_a_length_goes_into_the_next_bucket(length_s: float, bucket: float) -> N
 def test_a_length_beyond_all_buckets_is_refused() -> None:
     with pytest.raises(ValueError, match="longest bucket"):
         bucket_s(max(DEFAULT_BUCKETS_S) + 0.1)
+
+
+@given(st.integers(0, 40), st.integers(1, 12))
+def test_grouped_chunks_are_few_enough_and_leave_none_out(count: int, most: int) -> None:
+    chunks = [Chunk(float(number), number + 0.5) for number in range(count)]
+    groups = grouped(chunks, most)
+    assert len(groups) <= most
+    assert (groups == chunks) if count <= most else (len(groups) < count)
+    assert [(chunk.start_s, chunk.end_s) for chunk in groups[:1]] == [(0.0, groups[0].end_s)][: len(groups)]
+    assert all(one.end_s < other.start_s for one, other in itertools.pairwise(groups))
+    assert not chunks or groups[-1].end_s == chunks[-1].end_s
