@@ -11,9 +11,10 @@ import unicodedata
 from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
+from app.audio.pcm import RATE_HZ, read_span
 from app.engines.hearing import Heard, TranscriptionWork
 from app.engines.listening import Listener, Take
-from app.engines.pcm import SAMPLE_RATE, Samples, is_silent, quietest_cut, samples_of
+from app.engines.pcm import Samples, is_silent, quietest_cut
 from app.engines.protocols import Tokens
 
 __all__ = ["hear_chunk"]
@@ -31,16 +32,16 @@ class _Piece(NamedTuple):
 
 def hear_chunk(work: TranscriptionWork, listener: Listener) -> Generator[Tokens | None, None, Heard]:
     """Hear *work*'s chunk; yields text once it stands, and None after other slices."""
-    sound, at_s, language = samples_of(work.audio, work.start_s, work.end_s), work.start_s, work.language
+    sound, at_s, language = read_span(work.audio, work.start_s, work.end_s), work.start_s, work.language
     pieces: list[_Piece] = []
     while sound.size:
-        stretch, sound = _cut_off(sound, round(listener.longest_s * SAMPLE_RATE))
+        stretch, sound = _cut_off(sound, round(listener.longest_s * RATE_HZ))
         if not is_silent(stretch):
             for piece in (yield from _heard_twice(work, listener, stretch, at_s, language)):
                 language = language or piece.take.language
                 pieces.append(piece)
                 yield from _shown(work, pieces)
-        at_s += len(stretch) / SAMPLE_RATE
+        at_s += len(stretch) / RATE_HZ
     return _heard_of(work, pieces)
 
 
@@ -55,19 +56,19 @@ def _heard_twice(
 ) -> Generator[None, None, list[_Piece]]:
     """Return what was heard at once or, where that went wrong, in two."""
     whole = yield from _heard(work, listener, sound, at_s, language)
-    if not _went_wrong(whole.take) or len(sound) < _LEAST_TO_CUT_S * SAMPLE_RATE:
+    if not _went_wrong(whole.take) or len(sound) < _LEAST_TO_CUT_S * RATE_HZ:
         return [whole]
     cut = quietest_cut(sound, len(sound) // 3, len(sound) * 2 // 3)
     pieces: list[_Piece] = []
     for start, half in ((0, sound[:cut]), (cut, sound[cut:])):
         if not is_silent(half):
-            pieces.append((yield from _heard(work, listener, half, at_s + start / SAMPLE_RATE, whole.take.language)))
+            pieces.append((yield from _heard(work, listener, half, at_s + start / RATE_HZ, whole.take.language)))
     return pieces
 
 
 def _heard(work: TranscriptionWork, listener: Listener, sound: Samples, at_s: float, language: str | None) -> Generator[None, None, _Piece]:
     take = yield from listener.hear(work, sound, at_s, language)
-    return _Piece(at_s, at_s + len(sound) / SAMPLE_RATE, take)
+    return _Piece(at_s, at_s + len(sound) / RATE_HZ, take)
 
 
 def _went_wrong(take: Take) -> bool:

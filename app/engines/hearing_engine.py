@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from mlx import nn
 
+from app.audio.pcm import duration_s
 from app.engines.chunk import hear_chunk
 from app.engines.device import release_memory, trim_cache
 from app.engines.faults import LIBRARY_ERRORS, RequestTooLarge, engine_failed
@@ -23,7 +24,6 @@ from app.engines.hearing import Heard, Span, Spans, SpansWork, TranscriptionWork
 from app.engines.ledger import KvAccount
 from app.engines.listening import Listener
 from app.engines.loading import evaluate_in_slices, load_failed
-from app.engines.pcm import duration_s
 from app.engines.protocols import Event, Failed, Tokens, Work
 from app.errors import InferenceError
 

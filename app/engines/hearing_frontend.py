@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from app.audio.pcm import duration_s
 from app.engines.checkpoint import Checkpoint
 from app.engines.device import on_cpu
 from app.engines.ears import Ears, ears_of
@@ -17,7 +18,6 @@ from app.engines.hearing import TranscriptionWork
 from app.engines.hearing_engine import Detector, load_hearing_engine, whole_recording
 from app.engines.languages import code_of
 from app.engines.ledger import KvAccount
-from app.engines.pcm import duration_s
 from app.engines.protocols import Loading, Work
 from app.errors import InvalidRequest, UnsupportedTask
 from app.models.footprint import read_footprint

@@ -1,34 +1,20 @@
-"""Reading pcm files: raw little-endian int16, mono, 16 kHz. numpy alone."""
+"""Looking at the sound of a stretch of a recording: whether there is any, and where it is quietest. numpy alone."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SAMPLE_RATE", "Samples", "duration_s", "is_silent", "quietest_cut", "samples_of"]
+from app.audio.pcm import RATE_HZ
 
-SAMPLE_RATE = 16_000
-_BYTES = 2
-_FRAME = SAMPLE_RATE // 50
+__all__ = ["Samples", "is_silent", "quietest_cut"]
+
+_FRAME = RATE_HZ // 50
 _SMOOTHED_FRAMES = 10
 _SILENT_RMS = 10 ** (-70 / 20)  # of full scale: below any microphone's own noise
 
 Samples = npt.NDArray[np.float32]
-"""Sound at 16 kHz, between -1 and 1."""
-
-
-def duration_s(file: Path) -> float:
-    """Return how long the recording in *file* is."""
-    return file.stat().st_size // _BYTES / SAMPLE_RATE
-
-
-def samples_of(file: Path, start_s: float, end_s: float) -> Samples:
-    """Return the sound between two times; less of it where the file ends before."""
-    first = max(0, round(start_s * SAMPLE_RATE))
-    count = max(0, round(end_s * SAMPLE_RATE) - first)
-    return _floats(np.fromfile(file, dtype="<i2", count=count, offset=first * _BYTES))
+"""Sound at 16 kHz, between -1 and 1, as :func:`app.audio.pcm.read_span` gives it."""
 
 
 def is_silent(sound: Samples) -> bool:
@@ -50,7 +36,3 @@ def _energies(sound: Samples) -> npt.NDArray[np.float32]:
     whole = len(sound) // _FRAME * _FRAME
     frames = np.square(sound[:whole]).reshape(-1, _FRAME).mean(axis=1)
     return frames if whole == len(sound) else np.append(frames, np.float32(np.square(sound[whole:]).mean()))
-
-
-def _floats(sound: npt.NDArray[np.int16]) -> Samples:
-    return sound.astype(np.float32) / np.float32(32768)

@@ -17,11 +17,12 @@ import numpy as np
 from mlx import nn
 from mlx_audio.stt.models.qwen3_asr import ModelConfig, Qwen3ASRModel
 
+from app.audio.pcm import RATE_HZ
 from app.engines.audio_library import load_lazily
 from app.engines.hearing import Segment, TranscriptionWork
 from app.engines.languages import QWEN_LANGUAGES, code_of
 from app.engines.listening import Take, budget_tokens, drawn_of, told_beforehand
-from app.engines.pcm import SAMPLE_RATE, Samples
+from app.engines.pcm import Samples
 from app.engines.protocols import Sampling
 from app.engines.repetition import compresses_too_well, loops
 from app.engines.sampling import Draw
@@ -76,7 +77,7 @@ class Qwen3AsrListener:
 
     def hear(self, work: TranscriptionWork, sound: Samples, at_s: float, language: str | None) -> Generator[None, None, Take]:
         """Hear *sound* at once. Its text is one segment: this family marks no times."""
-        seconds = len(sound) / SAMPLE_RATE
+        seconds = len(sound) / RATE_HZ
         prompt, embedded = yield from self._read(work, sound, language)
         drawn = yield from self._draw(work, embedded, at_s, min(budget_tokens(work, seconds), self._context - len(prompt)))
         ids, said = self._text_of(drawn.ids, named=language is not None)
@@ -95,7 +96,7 @@ class Qwen3AsrListener:
 
     def _read(self, work: TranscriptionWork, sound: Samples, language: str | None) -> Generator[None, None, tuple[list[int], mx.array]]:
         """Return the prompt's ids, and the embeddings that the decoder begins with, shape (1, tokens, width)."""
-        whole = -(-len(sound) // SAMPLE_RATE) * SAMPLE_RATE
+        whole = -(-len(sound) // RATE_HZ) * RATE_HZ
         padded = np.pad(sound, (0, whole - len(sound)))
         features, mask, places = self._model._preprocess_audio(padded)  # noqa: SLF001
         yield

@@ -22,9 +22,10 @@ from mlx_audio.utils import load_weights
 from mlx_audio.vad.models import silero_vad
 from mlx_audio.vad.models.silero_vad.silero_vad import _reflect_pad_right
 
+from app.audio.pcm import RATE_HZ, duration_s
 from app.engines.hearing import Span
 from app.engines.pace import Pace
-from app.engines.pcm import SAMPLE_RATE, Samples, duration_s
+from app.engines.pcm import Samples
 
 __all__ = ["Silero"]
 
@@ -90,8 +91,8 @@ class Silero:
         config = silero_vad.ModelConfig()
         found = silero_vad.Model._probs_to_timestamps(  # noqa: SLF001
             chances,
-            audio_len=round(duration_s(audio) * SAMPLE_RATE),
-            sample_rate=SAMPLE_RATE,
+            audio_len=round(duration_s(audio) * RATE_HZ),
+            sample_rate=RATE_HZ,
             threshold=config.threshold,
             min_speech_duration_ms=config.min_speech_duration_ms,
             min_silence_duration_ms=config.min_silence_duration_ms,

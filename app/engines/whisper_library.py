@@ -24,11 +24,12 @@ from mlx_audio.stt.models.whisper.decoding import ApplyTimestampRules, DecodingO
 from mlx_audio.stt.models.whisper.timing import add_word_timestamps
 from mlx_audio.stt.models.whisper.tokenizer import LANGUAGES
 
+from app.audio.pcm import RATE_HZ
 from app.engines.audio_library import load_lazily
 from app.engines.device import on_cpu
 from app.engines.hearing import Segment, TranscriptionWork, Word
 from app.engines.listening import Take, budget_tokens, drawn_of, told_beforehand
-from app.engines.pcm import SAMPLE_RATE, Samples, is_silent
+from app.engines.pcm import Samples, is_silent
 from app.engines.protocols import Sampling
 from app.engines.repetition import compresses_too_well, loops
 from app.engines.sampling import Draw
@@ -85,7 +86,7 @@ def load_whisper(directory: Path, config: Mapping[str, Any], generation: Mapping
 class WhisperListener:
     """A :class:`~app.engines.listening.Listener` over a Whisper model."""
 
-    longest_s = N_SAMPLES / SAMPLE_RATE
+    longest_s = N_SAMPLES / RATE_HZ
 
     def __init__(self, model: Any) -> None:  # noqa: ANN401 - of mlx-audio, which has no types
         self._model = model
@@ -98,15 +99,15 @@ class WhisperListener:
         """Hear *sound*, a window of at most 30 s after the other."""
         takes: list[Take] = []
         at = 0
-        while (len(sound) - at) >= _LEAST_S * SAMPLE_RATE and not is_silent(sound[at:]):
+        while (len(sound) - at) >= _LEAST_S * RATE_HZ and not is_silent(sound[at:]):
             window = sound[at : at + N_SAMPLES]
             features = yield from self._encode(window)
             if language is None:
                 language = self._detect(features)
                 yield
-            take, done_s = yield from self._window(work, features, len(window) / SAMPLE_RATE, language, at_s + at / SAMPLE_RATE)
-            takes.append(_moved(take, at / SAMPLE_RATE))
-            at += round(done_s * SAMPLE_RATE) if done_s >= _LEAST_S else len(window)
+            take, done_s = yield from self._window(work, features, len(window) / RATE_HZ, language, at_s + at / RATE_HZ)
+            takes.append(_moved(take, at / RATE_HZ))
+            at += round(done_s * RATE_HZ) if done_s >= _LEAST_S else len(window)
         return _joined(takes, language)
 
     def _encode(self, window: Samples) -> Generator[None, None, mx.array]:

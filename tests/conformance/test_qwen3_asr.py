@@ -9,7 +9,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from app.engines.pcm import samples_of
+from app.audio.pcm import read_span
 from app.engines.qwen3_asr_library import Qwen3AsrListener
 from tests.conformance.driver import run
 from tests.conformance.hearing_subjects import Ear, result_of
@@ -63,7 +63,7 @@ def test_a_caller_cannot_speak_in_the_model_s_own_marks(ear: Ear, monkeypatch: p
 
 def test_slice_by_slice_is_the_library_s_own_answer(ear: Ear) -> None:
     engine, work = ear.open(), ear.work(0, seconds=11.0, max_tokens=20)
-    sound = samples_of(work.audio, 0.0, 11.0)
+    sound = read_span(work.audio, 0.0, 11.0)
     whole = model_of(engine).generate(sound, language="English", max_tokens=20, temperature=0.0)
     rest = engine._listener.hear(work, sound, 0.0, "en")  # noqa: SLF001 - one stretch, as the library's own call is about one
     take = result_of(rest)

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.audio.pcm import RATE_HZ
 from app.engines.chunk import hear_chunk
 from app.engines.hearing import Heard, Segment, TranscriptionWork, Word
 from app.engines.listening import Take
-from app.engines.pcm import SAMPLE_RATE, Samples
+from app.engines.pcm import Samples
 from app.engines.protocols import Tokens
 from tests.spoken import noise, silence, write_pcm
 
@@ -28,7 +29,7 @@ class ScriptedListener:
         self.heard: list[tuple[float, float, str | None]] = []
 
     def hear(self, work: TranscriptionWork, sound: Samples, at_s: float, language: str | None) -> Generator[None, None, Take]:
-        end_s = at_s + len(sound) / SAMPLE_RATE
+        end_s = at_s + len(sound) / RATE_HZ
         self.heard.append((round(at_s, 2), round(end_s, 2), language))
         yield
         return self._script(at_s, end_s)
