@@ -16,8 +16,9 @@ setup: $(INSTALLED) ## make .venv with everything, test tools too
 up: setup ## set up, then start everything; Ctrl-C stops it
 	@$(BIN)/mlx-local up
 
-# The tests run engines in their own process: with the BLAS that workers have.
-PYTEST = LD_PRELOAD="$$($(BIN)/python -m app.machine preload)" $(BIN)/pytest
+# The tests run engines in their own process: with the BLAS that workers have, one thread of it, because its threads spin while
+# they wait, and the processes that tests start want the other cores.
+PYTEST = OPENBLAS_NUM_THREADS=1 LD_PRELOAD="$$($(BIN)/python -m app.machine preload)" $(BIN)/pytest
 
 test: setup ## set up, then run the tests
 	$(PYTEST)
