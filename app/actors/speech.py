@@ -1,19 +1,58 @@
-"""What was said as the output of a speech job: all its sound, in the format that was asked for."""
+"""What a speech job is around its engine: the voice that it speaks like before, and all its sound in the format asked for after."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.actors.recordings import decoded
 from app.actors.runs import Joined, Run
 from app.audio.assembling import Assembly
+from app.audio.decoding import UnreadableAudio
 from app.audio.encoding import CONTENT_TYPES, Encoder
 from app.engines.speaking import SpeechWork, Spoken
 from app.jobs.published import published_sound
 
 if TYPE_CHECKING:
+    from app.jobs.chains import Children
+    from app.jobs.spool import Spool
     from app.jobs.store import JobStore
 
-__all__ = ["spoken_output"]
+__all__ = ["SpeechSteps", "spoken_output"]
+
+_LONGEST_REFERENCE_S = 600.0  # that is decoded at all; how much of it a voice is cloned from is the model's to say
+
+
+class SpeechSteps:
+    """The step before a speech: its reference recording becomes sound that the model can hear.
+
+    Args:
+        spool: Where the recordings are.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    def plan(self, run: Run) -> None:
+        """Decode the recording, where there is one.
+
+        Raises:
+            UnreadableAudio: It cannot be decoded.
+            CancelledError: The run is ended.
+        """
+        # A path is what the engine takes, and never what a caller says.
+        reference = None
+        for recording in run.claim.blobs:
+            try:
+                reference = self._spool.path(decoded(self._spool, run, recording, longest_s=_LONGEST_REFERENCE_S))
+            except UnreadableAudio as error:
+                error.param = "ref_audio"
+                raise
+        run.request = {**run.claim.request, "ref_audio": reference}
+
+    def join(self, run: Run, children: Children) -> Joined:
+        """Never asked: a speech plans no children."""
+        msg = f"{run.claim.id} is a speech, which has no children ({len(children)})."
+        raise TypeError(msg)
 
 
 def spoken_output(store: JobStore, run: Run, spoken: Spoken) -> Joined:

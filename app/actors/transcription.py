@@ -14,10 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.actors.recordings import decoded
 from app.actors.runs import Joined, Run
 from app.actors.transcripts import Transcript, chunk_facts, read_chunk, transcript_body
 from app.audio.cutting import Chunk, Rules, Span, cut, grouped
-from app.audio.decoding import DecodingStopped, decode
 from app.audio.energy import loudness_of, speech_spans
 from app.audio.pcm import duration_s
 from app.engines.hearing import Heard, Hears, SpansWork
@@ -75,7 +75,7 @@ class TranscriptionSteps:
             run.request = {**claim.request, "audio": self._spool.path(claim.request["audio"])}
             return None
         (recording,) = claim.blobs
-        sound = self._decoded(run, recording)
+        sound = decoded(self._spool, run, recording, longest_s=self._longest_s)
         path = self._spool.path(sound)
         total_s = duration_s(path)
         spans, longest_s = self._spans(run, path)
@@ -99,17 +99,6 @@ class TranscriptionSteps:
             for request, units in zip(asked, _seconds(chunks, total_s), strict=True)
         )
         return Plan(children=children, window=_CHUNKS_AT_ONCE, unit="seconds", total=round(total_s))
-
-    def _decoded(self, run: Run, recording: str) -> str:
-        """Return the spool's name of the recording's sound."""
-
-        def write(target: Path) -> None:
-            decode(self._spool.path(recording), target, longest_s=self._longest_s, should_stop=run.ended.done)
-
-        try:
-            return self._spool.put_written(write, holder=run.claim.id)
-        except DecodingStopped:
-            raise CancelledError from None
 
     def join(self, run: Run, children: Children) -> Joined:
         """Put the chunks' texts together."""

@@ -26,6 +26,7 @@ from app.actors.presence import Presence
 from app.actors.runner import Runner
 from app.actors.runs import Run, Runs, Withdrawn
 from app.actors.sink import EventSink
+from app.actors.speech import SpeechSteps
 from app.actors.transcription import TranscriptionSteps
 from app.engines.registry import serves
 from app.errors import InvalidSetting
@@ -131,7 +132,8 @@ class InferenceWorker:
         self._runner.errands[JobKind.DOWNLOAD] = self._downloads
         longest_s = self._settings.max_recording.total_seconds()
         hearing = TranscriptionSteps(self._store.spool, self._current_catalog, self._residency, self._gpu, self._preparing, longest_s)
-        self._runner.steps.kinds |= {JobKind.TRANSCRIPTION: hearing, JobKind.TRANSLATION: hearing, **steps}
+        speaking = SpeechSteps(self._store.spool)
+        self._runner.steps.kinds |= {JobKind.TRANSCRIPTION: hearing, JobKind.TRANSLATION: hearing, JobKind.SPEECH: speaking, **steps}
 
     def start(self) -> None:
         """Rescue, then consume."""

@@ -24,7 +24,7 @@ from app.api.hang_up import attached, while_wanted
 from app.api.prefer import Preference, parse_prefer
 from app.api.services import Services
 from app.api.validation import validated
-from app.errors import InferenceError, InvalidRequest, JobCanceled, JobFailed, JobNotFinished
+from app.errors import FileNotHere, InferenceError, InvalidRequest, JobCanceled, JobFailed, JobNotFinished
 from app.jobs.audio_requests import SpeechRequest, TranscriptionRequest, TranslationRequest
 from app.jobs.gateway import JobGateway, Waiter
 from app.jobs.reading import Output
@@ -106,7 +106,21 @@ async def new_job(
         error.param = ".".join((*prefix, "model"))
         raise
     request = checked.model_dump(mode="json", exclude_unset=True)
-    return NewJob(kind=kind, model=spec.id, lane=lane, request=request, waited=waited, idempotency=key, deadline=deadline)
+    job = NewJob(kind=kind, model=spec.id, lane=lane, request=request, waited=waited, idempotency=key, deadline=deadline)
+    return await _with_voice(services, job, prefix)
+
+
+async def _with_voice(services: Services, job: NewJob, prefix: tuple[str, ...]) -> NewJob:
+    """Let the job hold the recording that it is to speak like, where it names one."""
+    file_id = job.request.get("ref_audio")
+    if job.kind is not JobKind.SPEECH or not file_id:
+        return job
+    try:
+        blob = await services.gateway.files(lambda files: files.hold(file_id, holder=job.id))
+    except FileNotHere as error:
+        error.param = ".".join((*prefix, "ref_audio"))
+        raise
+    return job.model_copy(update={"blobs": (blob,)})
 
 
 async def read_call(request: Request, body: Any, kind: JobKind, services: Services) -> Call:  # noqa: ANN401 - any JSON

@@ -46,7 +46,7 @@ class Voice(BaseModel):
 
 
 class VoiceList(BaseModel):
-    """Voices of every model that speaks and is on this machine."""
+    """Voices of every model that speaks; of one whose files are not here, OpenAI's names alone."""
 
     object: str = "list"
     data: list[Voice]
@@ -109,7 +109,8 @@ async def _events(services: Services, job_id: str, waiter: Waiter, form: str, sp
             elif entry.sound is not None and (encoded := await voice.say(entry.sound)):
                 yield _delta(encoded)
     await output_of(services.gateway, job_id)
-    yield _delta(await voice.end())
+    if encoded := await voice.end():
+        yield _delta(encoded)
     job = await services.gateway.get(job_id)
     yield _frame({"type": "speech.audio.done", "usage": job.usage})
     yield DONE

@@ -101,6 +101,12 @@ class SpeechRequest(Body):
     language: Annotated[str, StringConstraints(min_length=1, max_length=40)] | None = Field(
         None, description="A code of ISO 639 or an English name; unset: as the text is."
     )
+    ref_audio: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = Field(
+        None, description="Of models that clone a voice: the id of an uploaded file (`POST /v1/files`) in which it speaks."
+    )
+    ref_text: Annotated[str, StringConstraints(max_length=_MAX_PROMPT_CHARACTERS)] | None = Field(
+        None, description="What is said in `ref_audio`."
+    )
     response_format: SpeechFormat = "mp3"
     speed: Annotated[float, Field(ge=0.25, le=4)] = Field(1.0, description="The pitch stays as it is.")
     stream_format: Literal["audio", "sse"] | None = None

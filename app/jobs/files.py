@@ -82,6 +82,22 @@ class FileStore:
             raise FileNotHere(file_id)
         return file, path
 
+    def hold(self, file_id: str, *, holder: str) -> str:
+        """Keep a file's content for a job as well, which may outlive the file; return its name in the spool.
+
+        Raises:
+            FileNotHere: There is no such file.
+        """
+        with store_errors():
+            blob = cast("str | None", self._client.hget(keys.file(file_id), "blob"))
+        if blob is None:
+            raise FileNotHere(file_id)
+        try:
+            self._spool.hold(blob, holder=holder)
+        except FileNotFoundError:
+            raise FileNotHere(file_id) from None
+        return blob
+
     def page(self, *, limit: int, after: str | None, newest_first: bool, purpose: str | None) -> tuple[list[UploadedFile], bool]:
         """Return files and whether more follow.
 
