@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from app.blas import BlasUnavailable, build_shim, built_shim
 if TYPE_CHECKING:  # the Makefile asks before pydantic is installed
     from app.settings import Settings
 
-__all__ = ["Machine", "auto_profile", "detect", "ensure_blas", "starter_dtype", "worker_environment"]
+__all__ = ["Machine", "auto_profile", "detect", "ensure_blas", "sound_player", "starter_dtype", "worker_environment"]
 
 _GIB = 1024**3
 # A card sold as 16 GB reports a little less; a 24 GB Mac reports exactly 24 GiB.
@@ -114,6 +115,12 @@ def ensure_blas(machine: Machine) -> str | None:
     except BlasUnavailable as reason:
         return str(reason)
     return None
+
+
+def sound_player() -> list[str] | None:
+    """Return the command that plays the wav file that is put after it; None where there is none. macOS has afplay."""
+    players = (["afplay"], ["pw-play"], ["paplay"], ["aplay", "-q"], ["ffplay", "-nodisp", "-autoexit", "-loglevel", "error"])
+    return next((player for player in players if shutil.which(player[0])), None)
 
 
 def _has_nvidia() -> bool:

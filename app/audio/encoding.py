@@ -11,9 +11,10 @@ PyAV is imported when the first encoder is made.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import IO, TYPE_CHECKING, NamedTuple, Self
 
 from app.audio.tempo import SPEEDS, Tempo, frame_of, sound_of
 from app.errors import InvalidRequest
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import OutputContainer
 
-__all__ = ["CONTENT_TYPES", "FORMATS", "Encoder", "check_encoding", "encode"]
+__all__ = ["CONTENT_TYPES", "FORMATS", "Encoder", "check_encoding", "encode", "tell_length"]
 
 CONTENT_TYPES: Mapping[str, str] = {
     "mp3": "audio/mpeg",
@@ -98,6 +99,16 @@ def encode(pcm: bytes, name: str, rate_hz: int, speed: float = 1.0) -> bytes:
     if name != "wav":
         return body
     return _wav_header(rate_hz, len(body) - _WAV_HEADER_BYTES) + body[_WAV_HEADER_BYTES:]
+
+
+def tell_length(file: IO[bytes]) -> None:
+    """Write its true length into the header of a streamed wav *file*, which is whole and open for writing."""
+    size_bytes = file.seek(0, os.SEEK_END)
+    if size_bytes >= _WAV_HEADER_BYTES:
+        for place, value in ((4, size_bytes - 8), (_WAV_HEADER_BYTES - 4, size_bytes - _WAV_HEADER_BYTES)):
+            file.seek(place)
+            file.write(struct.pack("<I", value))
+        file.seek(0, os.SEEK_END)
 
 
 class Encoder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import httpx
 
@@ -15,7 +15,7 @@ from app.cli.terminal import NOT_RUNNING, CommandError
 if TYPE_CHECKING:
     from app.settings import Settings
 
-__all__ = ["delete", "post", "stream"]
+__all__ = ["delete", "fetch", "get", "post", "send_file", "stream"]
 
 _CONNECT_S = 5.0
 
@@ -29,17 +29,36 @@ def post(settings: Settings, path: str, body: Mapping[str, Any]) -> dict[str, An
     return _ask(settings, "POST", path, body)
 
 
+def get(settings: Settings, path: str) -> dict[str, Any]:
+    """Return the JSON object that is at *path*; otherwise as :func:`post`."""
+    return _ask(settings, "GET", path)
+
+
 def delete(settings: Settings, path: str) -> dict[str, Any]:
     """Have what is at *path* deleted; otherwise as :func:`post`."""
     return _ask(settings, "DELETE", path)
 
 
-def _ask(settings: Settings, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def send_file(settings: Settings, path: str, fields: Mapping[str, str], name: str, content: IO[bytes]) -> dict[str, Any]:
+    """Send a form with *fields* and a file named *name*, read as it is sent; otherwise as :func:`post`."""
+    return _ask(settings, "POST", path, data=fields, files={"file": (name, content)})
+
+
+def _ask(settings: Settings, method: str, path: str, body: Mapping[str, Any] | None = None, **form: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx's words for a form
     with _talking(settings) as client:
-        answer = client.request(method, path, json=body)
+        answer = client.request(method, path, json=body, **form)
         if answer.is_error:
             _refuse(answer)
         return dict(answer.json())
+
+
+def fetch(settings: Settings, path: str, body: Mapping[str, Any]) -> Generator[bytes]:
+    """Send *body* and yield the bytes that answer it, as they come; otherwise as :func:`post`."""
+    with _talking(settings) as client, client.stream("POST", path, json=body) as answer:
+        if answer.is_error:
+            answer.read()
+            _refuse(answer)
+        yield from answer.iter_bytes()
 
 
 def stream(settings: Settings, path: str, body: Mapping[str, Any]) -> Generator[dict[str, Any]]:

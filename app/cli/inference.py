@@ -20,7 +20,7 @@ from app.cli.terminal import USAGE, CommandError
 if TYPE_CHECKING:
     from app.settings import Settings
 
-__all__ = ["chat", "embed"]
+__all__ = ["chat", "embed", "piped"]
 
 Model = Annotated[
     str | None, typer.Option("--model", "-m", help="Name of a model or role; unset: the role's default.", autocompletion=model_names)
@@ -47,7 +47,7 @@ def chat(
         with line_history(settings.home):
             converse(partial(_pieces, settings), body, system=system)
         return
-    text = "\n\n".join(part for part in (" ".join(prompt or ()), _piped(wanted=not prompt)) if part)
+    text = "\n\n".join(part for part in (" ".join(prompt or ()), piped(wanted=not prompt)) if part)
     if not text.strip():
         msg = 'Say what to ask: mlx-local chat "What is the capital of France?", or pipe text into it.'
         raise CommandError(msg, USAGE)
@@ -76,7 +76,7 @@ def embed(
 ) -> None:
     """Turn texts into vectors; each is printed as a line of JSON."""
     settings = terminal.settings()
-    texts = list(text or ()) or [line for line in _piped(wanted=True).splitlines() if line.strip()]
+    texts = list(text or ()) or [line for line in piped(wanted=True).splitlines() if line.strip()]
     if not texts:
         msg = 'Say what to embed: mlx-local embed "a cat sat on the mat", or pipe lines into it.'
         raise CommandError(msg, USAGE)
@@ -104,7 +104,7 @@ def _pieces(settings: Settings, body: Mapping[str, Any]) -> Generator[str]:
                     yield piece
 
 
-def _piped(*, wanted: bool) -> str:
+def piped(*, wanted: bool) -> str:
     """Return what was piped or redirected into the command.
 
     Beside a prompt only a pipe or a file is read: a program that runs the command may have left

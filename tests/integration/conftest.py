@@ -92,6 +92,18 @@ def api_settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
+def hearing_settings(api_settings: Settings) -> Settings:
+    """The same, with a model that hears."""
+    folder = api_settings.home / "tiny-ears"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").touch()
+    catalog = api_settings.home / "catalog.toml"
+    catalog.write_text('[[model]]\nid = "tiny-ears"\nrepo = "./tiny-ears"\ntasks = ["asr"]\n' + _CATALOG + 'asr = "tiny-ears"\n')
+    return api_settings
+
+
+@pytest.fixture
 def start_api() -> Iterator[Callable[..., Api]]:
     """Start APIs that stop when the test ends."""
     with ExitStack() as stack:

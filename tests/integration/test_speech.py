@@ -5,12 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
-import shutil
-import tempfile
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import av
@@ -23,73 +20,17 @@ from app.jobs.record import JobState
 from app.models.catalog import load_catalog
 from app.models.spec import Task
 from app.models.voices import OPENAI_VOICES
-from app.settings import Settings, load_settings
-from tests.conftest import RedisServer
-from tests.integration.conftest import Api, running
-from tests.integration.worker_process import WorkerProcess
+from app.settings import Settings
+from tests.integration.conftest import running
+from tests.integration.speaking_stack import SHORT, Stack, home, stack
 
-SHORT = "Hello there. This is a test of speech."
+__all__ = ["home", "stack"]  # fixtures that these tests take
+
 LONG = " ".join(f"The river number {n} rises in the hills north of the town and runs past the old mill before it ends." for n in range(5))
 _RATE = 24_000
 # What a codec adds: the encoder's delay, and the rest of its last frame.
 _PADDING_S = {"mp3": 3 * 576 / _RATE, "opus": 0.04, "aac": 2 * 1024 / _RATE, "flac": 0.0, "wav": 0.0, "pcm": 0.0}
 _TYPES = {"mp3": "audio/mpeg", "opus": "audio/ogg", "aac": "audio/aac", "flac": "audio/flac", "wav": "audio/wav", "pcm": "audio/pcm"}
-
-
-class Stack:
-    """A running API and its worker."""
-
-    def __init__(self, api: Api, worker: WorkerProcess) -> None:
-        self.api = api
-        self.worker = worker
-
-    def say(self, text: str = SHORT, *, model: str = "tts", form: str = "wav", **more: Any) -> bytes:  # noqa: ANN401
-        """Return the sound of *text*, the same each time."""
-        fields = {"voice": "alloy", "seed": 3, **more}
-        known = {name: fields.pop(name) for name in ("voice", "speed", "instructions") if name in fields}
-        answer = self.api.openai.audio.speech.create(model=model, input=text, response_format=form, extra_body=fields, **known)  # type: ignore[arg-type]
-        return bytes(answer.content)
-
-    def state(self, job_id: str) -> dict[str, Any]:
-        return dict(self.api.http.get(f"/v1/jobs/{job_id}").raise_for_status().json())
-
-    def end(self, job_id: str) -> JobState:
-        """Follow a job to its end and return how it ended."""
-        with self.api.http.stream("GET", f"/v1/jobs/{job_id}/events") as events:
-            told = [json.loads(line.removeprefix("data:")) for line in events.iter_lines() if line.startswith("data:")]
-        return JobState(told[-1]["state"])
-
-
-@pytest.fixture(scope="module")
-def home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="mlx-", dir="/tmp"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def stack(home: Path, tiny_model: Callable[[str], Path]) -> Iterator[Stack]:
-    folders = {
-        name: tiny_model(f"{kind}-f32")
-        for name, kind in [("voice", "qwen3_tts"), ("designer", "qwen3_tts_design"), ("cloner", "qwen3_tts_base")]
-    }
-    folders["small"] = home / "small"
-    shutil.copytree(folders["voice"], folders["small"])
-    config = json.loads((folders["small"] / "config.json").read_text())
-    (folders["small"] / "config.json").write_text(json.dumps(config | {"tts_model_size": "0b6"}))
-    entries = [f'[[model]]\nid = "{name}"\nrepo = "{folder}"\ntasks = ["tts"]\n' for name, folder in folders.items()]
-    (home / "catalog.toml").write_text("".join(entries) + '[roles]\ntts = "voice"\n')
-    (home / "redis").mkdir()
-    redis = RedisServer(home / "redis")
-    redis.start()
-    settings = load_settings(home=home / "home", redis_url=redis.url, profile="starter", min_free_disk=0, catalog=home / "catalog.toml")
-    settings.home.mkdir()
-    worker = WorkerProcess(settings)
-    worker.start()
-    with running(settings) as api:
-        yield Stack(api, worker)
-    assert worker.stop() == 0
-    redis.kill()
 
 
 def read(content: bytes, form: str) -> tuple[str, int, float]:
