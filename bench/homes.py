@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from shutil import rmtree
 
+import psutil
+
 from app.machine import worker_environment
 from app.settings import Settings, load_settings
 
@@ -46,6 +48,11 @@ class Server:
         self.url = f"http://127.0.0.1:{port}"
         self.model = model
         self.worker = worker  # id of the process that has the model
+
+    def process_tree(self) -> list[psutil.Process]:
+        """Return the process and those that it has started."""
+        process = psutil.Process(self.process.pid)
+        return [process, *process.children(recursive=True)]
 
 
 def free_ports(count: int) -> list[int]:

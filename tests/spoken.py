@@ -7,6 +7,7 @@ time; what was spoken once is kept in the tests' cache.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from tests.starter import cache_folder
 
-__all__ = ["RATE", "SENTENCES", "noise", "silence", "spoken", "write_pcm"]
+__all__ = ["RATE", "SENTENCES", "music", "noise", "silence", "spoken", "write_pcm"]
 
 RATE = 16_000
 Pcm = npt.NDArray[np.int16]
@@ -62,6 +63,20 @@ def noise(seconds: float, level: float = 0.01, seed: int = 7) -> Pcm:
     return (np.clip(wave, -1, 1) * 32767).astype(np.int16)
 
 
+def music(seconds: float, level: float = 0.1) -> Pcm:
+    """Return chords that change twice a second, struck and fading, each note with overtones."""
+    chords = ((220.0, 277.2, 329.6), (246.9, 293.7, 370.0), (196.0, 246.9, 293.7), (220.0, 261.6, 329.6))
+    time = np.arange(round(seconds * RATE)) / RATE
+    which = (time * 2).astype(int) % len(chords)
+    wave = np.zeros_like(time)
+    for note in range(3):
+        pitch = np.array([chord[note] for chord in chords])[which]
+        for overtone in range(1, 5):
+            wave += np.sin(2 * np.pi * pitch * overtone * time) / overtone
+    wave *= np.exp(-3 * (time * 2 % 1)) * level / 3
+    return (np.clip(wave, -1, 1) * 32767).astype(np.int16)
+
+
 def write_pcm(file: Path, sound: Pcm) -> Path:
     """Write *sound* as a pcm file and return its path."""
     sound.astype("<i2").tofile(file)
@@ -72,7 +87,7 @@ def _sentence(text: str) -> Pcm:
     kept = cache_folder() / "spoken" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npy"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        arriving = kept.with_suffix(f".{id(text)}.tmp")
+        arriving = kept.with_suffix(f".{os.getpid()}.tmp")
         with arriving.open("wb") as file:
             np.save(file, _synthesised(text))
         arriving.rename(kept)  # others may be at it too

@@ -24,7 +24,7 @@ from openai.types.audio import TranscriptionVerbose
 from app.audio.pcm import RATE_HZ
 from tests.e2e.conftest import Stack
 from tests.recordings import record
-from tests.spoken import SENTENCES, noise, silence, spoken
+from tests.spoken import SENTENCES, music, noise, silence, spoken
 
 _LINE = SENTENCES[:4]
 _CONTAINERS = ["wav", "mp3", "m4a", "flac", "ogg", "opus", "webm"]
@@ -74,8 +74,8 @@ def long(folder: Path) -> Path:
 
 
 def talk(minutes: int) -> np.ndarray[Any, Any]:
-    """Return sentences with pauses between, and in each minute a stretch of silence and noise."""
-    parts = [spoken(SENTENCES[:8], 1.0), silence(12), noise(4.0), spoken(SENTENCES[8:], 1.5)]
+    """Return sentences with pauses between, and in each minute a stretch of silence and of music."""
+    parts = [spoken(SENTENCES[:8], 1.0), silence(12), music(4.0), spoken(SENTENCES[8:], 1.5)]
     return np.concatenate(parts * minutes)
 
 
@@ -162,7 +162,7 @@ def test_a_stream_tells_the_text_as_it_comes_and_then_all_of_it(client: openai.O
 
 
 def test_silence_is_no_error_and_no_text(client: openai.OpenAI, folder: Path) -> None:
-    for name, sound in (("silence", silence(12)), ("noise", noise(12.0))):
+    for name, sound in (("silence", silence(12)), ("noise", noise(12.0)), ("music", music(12.0))):
         assert ask(client, record(folder / f"{name}.wav", floats(sound), rate_hz=RATE_HZ)).text == ""
 
 
