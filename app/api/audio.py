@@ -21,7 +21,7 @@ from app.api.sse import EventStream
 from app.api.standing import with_comments
 from app.audio.joining import joined_text
 from app.jobs.audio_requests import form_fields
-from app.jobs.gateway import Waiter
+from app.jobs.feed import Waiter
 from app.jobs.record import JobKind, JobState
 
 __all__ = ["read_recording", "router"]

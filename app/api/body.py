@@ -40,8 +40,8 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     return bytes(body)
 
 
-def parse_json(raw: bytes) -> Any:  # noqa: ANN401 - any JSON
-    """Return what *raw* says.
+def parse_json(raw: bytes, *, field: str | None = None) -> Any:  # noqa: ANN401 - any JSON
+    """Return what *raw* says: the body, or a *field* of a form.
 
     Invalid UTF-8, lone surrogates, NaN and nesting beyond 200 levels are refused like any other malformed JSON.
 
@@ -51,8 +51,8 @@ def parse_json(raw: bytes) -> Any:  # noqa: ANN401 - any JSON
     try:
         return from_json(raw, allow_inf_nan=False)
     except ValueError as error:
-        message = f"The body is not valid JSON: {error}."
-        raise InvalidRequest(message) from None
+        message = f"{f'`{field}`' if field else 'The body'} is not valid JSON: {error}."
+        raise InvalidRequest(message, param=field) from None
 
 
 async def json_body(request: Request, services: ServicesDep) -> Any:  # noqa: ANN401 - any JSON

@@ -26,7 +26,8 @@ from app.api.services import Services
 from app.api.validation import validated
 from app.errors import FileNotHere, InferenceError, InvalidRequest, JobCanceled, JobFailed, JobNotFinished
 from app.jobs.audio_requests import SpeechRequest, TranscriptionRequest, TranslationRequest
-from app.jobs.gateway import JobGateway, Waiter
+from app.jobs.feed import Waiter
+from app.jobs.gateway import JobGateway
 from app.jobs.reading import Output
 from app.jobs.record import Job, JobKind, JobState, Lane
 from app.jobs.requests import ChatRequest, CompletionRequest, EmbeddingRequest

@@ -18,7 +18,7 @@ from app.api.hang_up import attached
 from app.api.services import Services, ServicesDep
 from app.api.sse import EventStream
 from app.api.standing import with_comments
-from app.jobs.gateway import Waiter
+from app.jobs.feed import Waiter
 from app.jobs.record import JobKind
 
 __all__ = ["router"]

@@ -11,7 +11,7 @@ from starlette.types import Receive
 
 from app.api.errors import ClientHungUp, ServerStopping
 from app.api.services import Services
-from app.jobs.gateway import Waiter
+from app.jobs.feed import Waiter
 
 __all__ = ["attached", "while_wanted"]
 

@@ -99,7 +99,7 @@ async def create_job(request: Request, services: ServicesDep) -> Response:
 async def _create_heard(request: Request, services: Services) -> Response:
     async with kept_recording(request, services) as kept:
         fields: dict[str, Any] = dict(kept.fields)
-        fields["request"] = parse_json(str(fields.get("request") or "{}").encode())
+        fields["request"] = parse_json(str(fields.get("request") or "{}").encode(), field="request")
         asked = validated(JobSubmission, fields)
         kind = _kind(asked.kind)
         if kind not in HEARD:

@@ -29,7 +29,7 @@ from app.models.voices import OPENAI_VOICES, voices_of
 
 if TYPE_CHECKING:
     from app.audio.encoding import Encoder
-    from app.jobs.gateway import Waiter
+    from app.jobs.feed import Waiter
 
 __all__ = ["Voice", "VoiceList", "router"]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ import typer
 
 from app.cli import terminal
 from app.cli.completion import model_names
+from app.cli.interrupts import interrupted_after
 from app.cli.new_file import check_writable, new_file
 from app.cli.terminal import NOT_RUNNING, USAGE, CommandError
 
@@ -42,24 +44,11 @@ class Format(StrEnum):
 
 
 def transcribe(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Recordings, or videos; - is what is piped in.",
-            metavar="FILE...",
-            exists=True,
-            dir_okay=False,
-            readable=True,
-            allow_dash=True,
-        ),
-    ],
+    files: Annotated[list[Path], typer.Argument(help="Recordings, or videos; - is what is piped in.", metavar="FILE...")],
     formats: Annotated[
         list[Format] | None, typer.Option("--format", "-f", help="txt where nothing is said; may be given several times.")
     ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder for the transcripts, instead of beside each file.", exists=True, file_okay=False),
-    ] = None,
+    folder: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the transcripts, instead of beside each file.")] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Name of a model or role; unset: the role asr.", autocompletion=model_names)
     ] = None,
@@ -75,15 +64,13 @@ def transcribe(
     """Write down what is said in recordings: NAME.txt beside each, or on stdout. Exit code 1 if one of them failed."""
     settings = terminal.settings()
     wanted = list(dict.fromkeys(formats or [Format.TXT]))
-    if to_stdout and (folder is not None or len(wanted) > 1):
-        msg = "--stdout takes one format and no --output."
-        raise CommandError(msg, USAGE)
-    if words and Format.JSON not in wanted:
-        msg = "--words are told in JSON alone: add -f json."
-        raise CommandError(msg, USAGE)
-    if translate and (words or language):
-        msg = "--translate goes with neither --words nor --language."
-        raise CommandError(msg, USAGE)
+    for wrong, sentence in (
+        (to_stdout and (folder is not None or len(wanted) > 1), "--stdout takes one format and no --output."),
+        (words and Format.JSON not in wanted, "--words are told in JSON alone: add -f json."),
+        (translate and (words or language), "--translate goes with neither --words nor --language."),
+    ):
+        if wrong:
+            raise CommandError(sentence, USAGE)
     asked = {
         "response_format": "verbose_json",
         "model": model,
@@ -92,14 +79,20 @@ def transcribe(
         "hotwords": hotwords,
         "timestamp_granularities": ["segment", "word"] if words else None,
     }
-    request = {name: value for name, value in asked.items() if value}
     targets = {file: {} if to_stdout or file == _STDIN else _targets(file, wanted, folder) for file in dict.fromkeys(files)}
     _check(targets, force=force)
-    kind = "translation" if translate else "transcription"
+    request = {name: value for name, value in asked.items() if value}
+    _transcribe(settings, targets, wanted[0], "translation" if translate else "transcription", request)
+
+
+def _transcribe(
+    settings: Settings, targets: Mapping[Path, Mapping[Format, Path]], shown: Format, kind: str, request: Mapping[str, Any]
+) -> None:
+    """Write down one recording after the other; one that fails keeps none from being heard."""
     failed = 0
     for file, written in targets.items():
         try:
-            _write(_heard(settings, file, kind, request), file, written or wanted[0])
+            _write(_heard(settings, file, kind, request), file, written or shown)
         except CommandError as error:
             if error.exit_code == NOT_RUNNING or len(targets) == 1:
                 raise
@@ -115,9 +108,12 @@ def _targets(file: Path, wanted: Sequence[Format], folder: Path | None) -> dict[
 
 
 def _check(targets: Mapping[Path, Mapping[Format, Path]], *, force: bool) -> None:
-    """See that every transcript can be written, before anything is heard."""
+    """See that every recording is there and every transcript can be written, before anything is heard."""
     whose: dict[Path, Path] = {}
     for file, written in targets.items():
+        if file != _STDIN and not file.is_file():
+            msg = f"{file} is a folder: name the files in it." if file.is_dir() else f"{file} does not exist."
+            raise CommandError(msg, USAGE)
         for target in written.values():
             other = whose.setdefault(target, file)
             if other != file:
@@ -161,11 +157,13 @@ def _heard(settings: Settings, file: Path, kind: str, request: Mapping[str, Any]
     from app.cli.watching import watch_one
     from app.jobs.record import JobState
 
-    with _opened(file) as content:
+    with _opened(file) as content, interrupted_after() as interrupted:
         fields = {"kind": kind, "lane": "interactive", "request": json.dumps(request)}
         job_id = str(api_client.send_file(settings, "/v1/jobs", fields, file.name, content)["id"])
     with job_store(settings) as store:
         try:
+            if interrupted:
+                signal.raise_signal(signal.SIGINT)
             with _progress(file.name) as tell:
                 job = watch_one(store, job_id, lambda job, _: tell(job))
         except KeyboardInterrupt:

@@ -13,20 +13,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import redis
 
 from app.errors import StoreUnavailable
 from app.jobs import keys
+from app.jobs.record import JobState
 from app.log import get_logger
 
 if TYPE_CHECKING:
     from app.jobs.reading import JobReader
     from app.jobs.streams import StreamEntry
 
-__all__ = ["JobFeed", "Subscription"]
+__all__ = ["JobFeed", "Subscription", "Waiter"]
 
 log = get_logger("feed")
 
@@ -59,6 +60,33 @@ class Subscription:
     def _put(self, entries: list[StreamEntry]) -> None:
         for entry in entries:
             self.entries.put_nowait(entry)
+
+
+class Waiter:
+    """One caller's wait on one job. Iterate over it for entries, or await :meth:`done`."""
+
+    def __init__(self, subscription: Subscription, lease: str) -> None:
+        self._subscription = subscription
+        self.lease = lease
+        self.ended = False
+        self.kept = False
+
+    def __aiter__(self) -> AsyncIterator[StreamEntry]:
+        return self
+
+    async def __anext__(self) -> StreamEntry:
+        if self.ended:
+            raise StopAsyncIteration
+        entry = await self._subscription.entries.get()
+        self.ended = entry.is_end
+        return entry
+
+    async def done(self) -> JobState:
+        """Wait for the job's end and return how it ended."""
+        state = JobState.RUNNING
+        async for entry in self:
+            state = entry.state or state
+        return state
 
 
 class JobFeed:

@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from app.errors import StoreUnavailable
+from app.errors import IdempotencyConflict, QueueFull, StoreUnavailable
 from app.jobs.broker import Announcer, InferenceBroker
 from app.jobs.chains import Chains
 from app.jobs.claims import Unannounced
 from app.jobs.connection import connect, store_errors
 from app.jobs.decoding import ModelState
-from app.jobs.feed import JobFeed, Subscription
+from app.jobs.feed import JobFeed, Subscription, Waiter
 from app.jobs.files import FileStore
 from app.jobs.glances import Glances
 from app.jobs.keys import queue_of
@@ -39,7 +39,7 @@ from app.log import get_logger
 if TYPE_CHECKING:
     from app.settings import Settings
 
-__all__ = ["JobGateway", "Waiter"]
+__all__ = ["JobGateway"]
 
 log = get_logger("gateway")
 
@@ -47,33 +47,6 @@ T = TypeVar("T")
 _THREADS = 16
 _TEND_EVERY_S = 1.0
 _RENEW_AT_ONCE = 500
-
-
-class Waiter:
-    """One caller's wait on one job. Iterate over it for entries, or await :meth:`done`."""
-
-    def __init__(self, subscription: Subscription, lease: str) -> None:
-        self._subscription = subscription
-        self.lease = lease
-        self.ended = False
-        self.kept = False
-
-    def __aiter__(self) -> AsyncIterator[StreamEntry]:
-        return self
-
-    async def __anext__(self) -> StreamEntry:
-        if self.ended:
-            raise StopAsyncIteration
-        entry = await self._subscription.entries.get()
-        self.ended = entry.is_end
-        return entry
-
-    async def done(self) -> JobState:
-        """Wait for the job's end and return how it ended."""
-        state = JobState.RUNNING
-        async for entry in self:
-            state = entry.state or state
-        return state
 
 
 class JobGateway:
@@ -128,10 +101,21 @@ class JobGateway:
 
     def _submit(self, new: NewJob) -> Submitted:
         self._prepare()
-        submitted = self._store.submit(new, max_queued=self._settings.max_queued)
+        try:
+            submitted = self._store.submit(new, max_queued=self._settings.max_queued)
+        except (QueueFull, IdempotencyConflict):  # after anything else the job may be there, and the sweep looks later
+            self._let_go(new)
+            raise
         if submitted.created:
             self._announce(new.id, queue_of(new.kind, new.model, new.lane))
+        else:
+            self._let_go(new)
         return submitted
+
+    def _let_go(self, new: NewJob) -> None:
+        """Let go of what was held for a job that is not there."""
+        for blob in new.blobs:
+            self._store.spool.drop(new.id, blob)
 
     async def retry(self, job_id: str) -> Job:
         """Record and announce a new job with the request of one that has ended.

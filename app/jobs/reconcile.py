@@ -83,11 +83,16 @@ def expire(store: JobStore, settings: Settings) -> int:
     return count
 
 
-def sweep_spool(store: JobStore) -> None:
-    """Let go of blobs of jobs and files that are gone, then remove the blobs that nobody holds."""
-    for job_id in list(store.spool.holders()):
+def sweep_spool(store: JobStore, *, older_than_s: float = 3600.0) -> None:
+    """Let go of blobs of jobs and files that are gone, then remove the blobs that nobody holds.
+
+    Args:
+        store: Whose spool.
+        older_than_s: What has been touched since is left: it may be held for a job that is just being submitted.
+    """
+    for job_id in list(store.spool.holders(older_than_s=older_than_s)):
         if not store.client.exists(keys.job(job_id), keys.file(job_id)):
             store.spool.drop(job_id)
-    removed = store.spool.sweep()
+    removed = store.spool.sweep(older_than_s=older_than_s)
     if removed:
         log.info("spool.swept", blobs=removed)

@@ -94,11 +94,14 @@ class Spool:
         for link in self._held.glob(f"{holder}~*") if name is None else [self._held / f"{holder}~{name}"]:
             link.unlink(missing_ok=True)
 
-    def holders(self) -> Iterator[str]:
-        """Yield the jobs that hold a blob."""
+    def holders(self, *, older_than_s: float = 0.0) -> Iterator[str]:
+        """Yield the jobs that hold a blob which nobody has held or let go of since *older_than_s* ago."""
+        limit = time.time() - older_than_s
         if self._held.is_dir():
             for link in self._held.iterdir():
-                yield link.name.partition("~")[0]
+                with contextlib.suppress(FileNotFoundError):  # let go of meanwhile
+                    if link.stat().st_ctime <= limit:
+                        yield link.name.partition("~")[0]
 
     def sweep(self, *, older_than_s: float = 3600.0) -> int:
         """Remove blobs that nobody has held since *older_than_s* ago, and unfinished writes; return how many."""
