@@ -37,6 +37,7 @@ from app.errors.models import (
     UnknownModel,
     UnsupportedTask,
 )
+from app.errors.pictures import PictureNotFetched, PictureTooLarge, UnreadableDocument, UnreadablePicture
 
 __all__ = [
     "ContextTooLong",
@@ -61,9 +62,13 @@ __all__ = [
     "ModelTooLarge",
     "NewerSchema",
     "NoModelForRole",
+    "PictureNotFetched",
+    "PictureTooLarge",
     "QueueFull",
     "StoreUnavailable",
     "UnknownModel",
+    "UnreadableDocument",
+    "UnreadablePicture",
     "UnsupportedTask",
     "WishFailed",
     "WorkerCrashed",
