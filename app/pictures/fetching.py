@@ -1,0 +1,212 @@
+"""Fetch a picture from an http or https address that a stranger chose.
+
+Promises: nothing is connected to before all addresses of the name have been
+judged, and the connection goes to one that was, not to what the name may mean
+a moment later; each redirect is judged anew; the time of all of it and the
+bytes that arrive are bounded; whatever is compressed is not unpacked; nothing
+is left at the target when fetching fails.
+
+Uses no proxy, password or cookie of this machine. Whether a picture came is
+for :mod:`app.pictures.reading` to find out; only web pages are told apart here,
+because that is what people paste by mistake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.errors import PictureNotFetched, PictureTooLarge
+from app.pictures.addresses import may_fetch_from
+
+if TYPE_CHECKING:
+    from httpx import URL, Response
+
+__all__ = ["Resolve", "fetch", "look_up"]
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Host name and port to addresses, as numbers. Raises OSError where there are none."""
+
+_MOST_REDIRECTS = 5
+_CONNECT_S = 5.0  # for each address, so that the next one has a chance
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
+_HEADERS = {"User-Agent": "mlx-local-inference", "Accept": "image/*, */*;q=0.5", "Accept-Encoding": "identity"}
+
+
+async def look_up(host: str, port: int) -> Sequence[str]:
+    """Ask the system for the addresses of *host*.
+
+    Raises:
+        OSError: It has none.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
+
+
+async def fetch(url: str, target: Path, *, max_bytes: int, timeout_s: float, private: bool, resolve: Resolve = look_up) -> int:
+    """Write what is at *url* to *target* and return how many bytes it has.
+
+    Args:
+        url: Where; it may lead on, at most five times.
+        target: Is written anew, and removed when this raises.
+        max_bytes: No more is read.
+        timeout_s: For all of it, names and redirects included.
+        private: Whether loopback and private networks may be asked too.
+        resolve: How names become addresses.
+
+    Raises:
+        PictureNotFetched: The address is not allowed, or did not give a file in time.
+        PictureTooLarge: It gives more than *max_bytes*.
+        OSError: *target* cannot be written.
+    """
+    with _nothing_left(target), _told(timeout_s):
+        async with asyncio.timeout(timeout_s):
+            return await _follow(url, target, max_bytes, private=private, resolve=resolve)
+
+
+@contextmanager
+def _nothing_left(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:  # also when the caller is cancelled
+        target.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _told(timeout_s: float) -> Iterator[None]:
+    """Turn what httpx and the clock raise into sentences for the user."""
+    from httpx import HTTPError, InvalidURL
+
+    try:
+        yield
+    except TimeoutError:
+        msg = f"The picture did not arrive within {timeout_s:g} s (MLX_LOCAL_PICTURE_TIMEOUT)."
+        raise PictureNotFetched(msg) from None
+    except InvalidURL:
+        msg = "The picture's address is not a valid URL."
+        raise PictureNotFetched(msg) from None
+    except HTTPError as error:
+        msg = f"The picture could not be fetched: {_reason(error)}."
+        raise PictureNotFetched(msg) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what happened, without what a library would tell of addresses."""
+    from httpx import ConnectError, ConnectTimeout, ProtocolError
+
+    if isinstance(error, ConnectError | ConnectTimeout):
+        return "its server cannot be reached"
+    return "its server does not speak HTTP properly" if isinstance(error, ProtocolError) else "the connection broke"
+
+
+async def _follow(address: str, target: Path, max_bytes: int, *, private: bool, resolve: Resolve) -> int:
+    from httpx import URL
+
+    url = URL(address)
+    for _ in range(_MOST_REDIRECTS + 1):
+        _check(url)
+        arrived = await _ask(url, await _addresses(url, resolve, private=private), target, max_bytes)
+        if isinstance(arrived, int):
+            return arrived
+        url = url.join(arrived)
+    msg = f"The picture's address leads on more than {_MOST_REDIRECTS} times."
+    raise PictureNotFetched(msg)
+
+
+def _check(url: URL) -> None:
+    if url.scheme not in ("http", "https") or not url.host:
+        msg = "A picture is fetched from http:// and https:// addresses only; send anything else as a data URI."
+        raise PictureNotFetched(msg)
+    if url.userinfo:
+        msg = "The picture's address has a user name or password in it; such addresses are not fetched from."
+        raise PictureNotFetched(msg)
+
+
+async def _addresses(url: URL, resolve: Resolve, *, private: bool) -> Sequence[str]:
+    """Return the addresses behind the name, if every one of them is allowed."""
+    host = url.raw_host.decode("ascii")
+    try:
+        addresses = await resolve(host, _port(url))
+    except (OSError, UnicodeError):  # UnicodeError: a label is longer than DNS knows
+        addresses = ()
+    if not addresses:
+        msg = f"The host {url.host[:200]!r} of the picture's address is not known."
+        raise PictureNotFetched(msg)
+    if not all(may_fetch_from(address, private=private) for address in addresses):
+        advice = "." if private else "; MLX_LOCAL_PRIVATE_PICTURES=true allows loopback and private networks."
+        msg = f"The host {url.host[:200]!r} of the picture's address is not public{advice}"
+        raise PictureNotFetched(msg)
+    return list(dict.fromkeys(addresses))
+
+
+def _port(url: URL) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+async def _ask(url: URL, addresses: Sequence[str], target: Path, max_bytes: int) -> int | str:
+    """Ask the first of *addresses* that can be connected to; return the bytes it gave, or where it leads on."""
+    from httpx import AsyncClient, ConnectError, ConnectTimeout, Timeout, create_ssl_context
+
+    # SSL_CERT_FILE is heeded; proxies and .netrc, which trust_env would bring, are not. Reading certificates takes 50 ms.
+    verify = await asyncio.to_thread(create_ssl_context) if url.scheme == "https" else False
+    name = url.raw_host.decode("ascii").rstrip(".")
+    async with AsyncClient(verify=verify, trust_env=False, timeout=Timeout(None, connect=_CONNECT_S)) as client:
+        for address in addresses:
+            request = client.build_request(
+                "GET",
+                url.copy_with(host=address),
+                headers=_HEADERS | {"Host": url.netloc.decode("ascii")},
+                extensions={"sni_hostname": name},
+            )
+            try:
+                response = await client.send(request, stream=True)
+            except (ConnectError, ConnectTimeout):
+                if address == addresses[-1]:
+                    raise
+                continue
+            try:
+                return await _take(response, target, max_bytes)
+            finally:
+                await response.aclose()
+    raise AssertionError  # there is at least one address
+
+
+async def _take(response: Response, target: Path, max_bytes: int) -> int | str:
+    leads_to = response.headers.get("location")
+    if response.status_code in _REDIRECTS and leads_to:
+        return str(leads_to)
+    _check_answer(response)
+    stated = response.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated) > max_bytes:
+        raise _too_large(max_bytes)
+    arrived = 0
+    with target.open("wb") as file:
+        async for piece in response.aiter_raw():
+            arrived += len(piece)
+            if arrived > max_bytes:
+                raise _too_large(max_bytes)
+            file.write(piece)
+    return arrived
+
+
+def _check_answer(response: Response) -> None:
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if response.status_code != 200:  # noqa: PLR2004 - OK; a part (206) or nothing (204) is no picture
+        msg = f"The server of the picture's address answered with status {response.status_code}."
+    elif media_type in _PAGES:
+        msg = "There is a web page at the picture's address. Use the address of the picture itself."
+    elif response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
+        msg = "The server of the picture's address sends it compressed, though asked not to."
+    else:
+        return
+    raise PictureNotFetched(msg)
+
+
+def _too_large(max_bytes: int) -> PictureTooLarge:
+    return PictureTooLarge(f"The picture has more than the {max_bytes} bytes that this server takes (MLX_LOCAL_MAX_PICTURE).")
