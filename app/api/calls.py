@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from app.api.deadline import deadline_of
 from app.api.downloads import check_can_be_had
 from app.api.hang_up import attached, while_wanted
+from app.api.pictures import with_pictures
 from app.api.prefer import Preference, parse_prefer
 from app.api.services import Services
 from app.api.validation import validated
@@ -100,6 +101,8 @@ async def new_job(
     """
     model, task = KINDS[kind]
     checked = validated(model, body, prefix=prefix)
+    if isinstance(checked, ChatRequest) and checked.pictures:
+        task = Task.VISION
     try:
         spec = services.catalog.resolve(getattr(checked, "model", None), task)
         await check_can_be_had(services, spec)
@@ -108,7 +111,7 @@ async def new_job(
         raise
     request = checked.model_dump(mode="json", exclude_unset=True)
     job = NewJob(kind=kind, model=spec.id, lane=lane, request=request, waited=waited, idempotency=key, deadline=deadline)
-    return await _with_voice(services, job, prefix)
+    return await with_pictures(services, await _with_voice(services, job, prefix), prefix)
 
 
 async def _with_voice(services: Services, job: NewJob, prefix: tuple[str, ...]) -> NewJob:

@@ -35,6 +35,7 @@ STORE_ERRORS = ("store_unavailable", "newer_schema")
 
 JOB_ERRORS = (
     *("invalid_request", "context_length_exceeded", "model_too_large", "unsupported_task", "unreadable_audio"),
+    "unreadable_image",
     *("job_canceled", "deadline_exceeded"),
     *("engine_error", "model_load_failed", "worker_crashed", "download_failed"),
 )
@@ -43,6 +44,7 @@ JOB_ERRORS = (
 SUBMISSION_ERRORS = (
     *("invalid_request", "body_too_large", "unsupported_media_type"),
     *("unsupported_task", "model_not_found", "model_not_downloaded"),
+    *("unreadable_image", "image_too_large", "image_not_fetched"),
     *("idempotency_conflict", "queue_full"),
     *STORE_ERRORS,
 )

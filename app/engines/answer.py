@@ -11,6 +11,7 @@ from collections.abc import Callable
 from app.engines.detokenize import Detokenizer
 from app.engines.lm_library import StopMatcher
 from app.engines.protocols import FinishReason, TextWork
+from app.engines.repetition import loops
 
 __all__ = ["Answer"]
 
@@ -24,6 +25,7 @@ class Answer:
         cached_tokens: Of the prompt, taken from the prefix cache.
         alone: Whether nothing else of the engine may share a slice with it.
         prefilled: Whether ``Prefilled`` was reported.
+        looped: Whether it ended because it repeated itself.
     """
 
     def __init__(self, work: TextWork, detokenizer: Callable[[], Detokenizer], eos_token_ids: frozenset[int]) -> None:
@@ -33,6 +35,7 @@ class Answer:
         self.cached_tokens = 0
         self.alone = work.alone
         self.prefilled = False
+        self.looped = False
         self._eos_token_ids = eos_token_ids
         self._detokenizer = detokenizer()
         self._stops = StopMatcher(work.stop)
@@ -58,11 +61,13 @@ class Answer:
         """
         self.ids.append(token)
         ended = token in self._eos_token_ids
+        self.looped = not ended and self.work.ends_loops and loops(self.ids)
         text = "" if ended else self._stops.push(self._detokenizer.push(token))
-        if not self._stops.stopped and (ended or self.missing <= 0):
+        over = self.looped or self.missing <= 0
+        if not self._stops.stopped and (ended or over):
             text += self._stops.push(self._detokenizer.finish()) + self._stops.flush()
         if ended or self._stops.stopped:
             self.finish = "stop"
-        elif self.missing <= 0:
+        elif over:
             self.finish = "length"
         return text

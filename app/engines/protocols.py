@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from app.engines.hearing import Heard, Spans, SpansWork, TranscriptionWork
+from app.engines.seeing import Picture
 from app.engines.speaking import Sound, SpeechWork, Spoken
 from app.errors import InferenceError
 
@@ -35,6 +36,7 @@ __all__ = [
     "KeepsRequests",
     "Likelihood",
     "Loading",
+    "Picture",
     "Prefilled",
     "Sampling",
     "Sound",
@@ -80,6 +82,8 @@ class TextWork:
     alone: bool = False  # a suspect: nothing else of this engine may share a slice with it
     logprobs: int | None = None  # report how likely each token was, beside this many of the likeliest; None: do not
     extra: bool = False  # one more answer of a request that has one in the engine: other requests' first ones go before it
+    ends_loops: bool = False  # an answer that ends in the same few tokens again and again is over
+    pictures: tuple[Picture, ...] = ()  # in the order in which the prompt has places for them
     echo: str = ""  # the prompt's text, where the caller wants to see it before the answer; engines do not look at it
 
 
@@ -130,6 +134,7 @@ class Finished:
     prompt_tokens: int
     completion_tokens: int  # ``published`` included, the end-of-sequence token included, as OpenAI counts
     cached_tokens: int
+    looped: bool = False  # it was over because it repeated itself; ``reason`` is length then
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +173,7 @@ class Frontend(Protocol):
 
         Args:
             work_id: The id that every event about it will carry.
-            kind: The job's kind, ``chat``, ``completion``, ``embedding``, ``transcription``, ``translation`` or ``speech``.
+            kind: The job's kind, such as ``chat`` or ``ocr``.
             request: The OpenAI body as a plain mapping; of a completion with several prompts, with one of them.
             seed: Used where the request has none; fixed at submission.
             published: What an earlier attempt already published: token ids; of speech, the numbers of the sentences said whole.

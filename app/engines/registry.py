@@ -16,6 +16,7 @@ __all__ = ["open_frontend", "serves"]
 _BY_TASK = {
     Task.CHAT: "text",
     Task.VISION: "text",
+    Task.OCR: "text",
     Task.EMBEDDING: "embedding",
     Task.ASR: "hearing",
     Task.TTS: "speech",

@@ -10,53 +10,26 @@ is tried again by itself, from the tokens that it has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from mlx import nn
 
 from app.engines.answer import Answer
-from app.engines.checkpoint import Checkpoint
 from app.engines.detokenize import Detokenizer
 from app.engines.device import on_cpu, prefix_cache_bytes, release_memory
 from app.engines.faults import LIBRARY_ERRORS, NOT_FINITE, engine_failed
 from app.engines.kv_admission import KvAdmission
 from app.engines.likelihoods import Drawn
 from app.engines.line import Line
-from app.engines.loading import evaluate_in_slices, load_failed
 from app.engines.pace import Pace
 from app.engines.protocols import Event, Failed, Finished, Likelihood, Prefilled, TextWork, Tokens, Work
 from app.engines.sampling import NOT_A_TOKEN
-from app.engines.vlm_library import TextBatch, load_lazily
+from app.engines.vlm_library import TextBatch
+from app.engines.vlm_library_pictures import sight_of
 from app.errors import EngineFailed
 from app.models.footprint import PIECE_TOKENS, PIECE_TOKENS_CPU
 
-__all__ = ["TextEngine", "load_text_engine"]
-
-
-def load_text_engine(
-    checkpoint: Checkpoint,
-    *,
-    slots: int,
-    eos_token_ids: frozenset[int],
-    detokenizer: Callable[[], Detokenizer],
-    spelled: Sequence[bytes],
-    kv: KvAdmission,
-) -> Iterator[TextEngine | None]:
-    """Load the model in slices; the last thing yielded is its engine.
-
-    Raises:
-        ModelLoadFailed: The weights do not fit the configuration, or cannot be read.
-    """
-    model: nn.Module | None = None
-    try:
-        model = load_lazily(checkpoint.directory)
-        yield None
-        for _ in evaluate_in_slices(model):
-            yield None
-    except LIBRARY_ERRORS as error:
-        model = None
-        raise load_failed(checkpoint.directory.name, error) from None
-    yield TextEngine(model, slots=slots, eos_token_ids=eos_token_ids, detokenizer=detokenizer, spelled=spelled, kv=kv)
+__all__ = ["TextEngine"]
 
 
 class TextEngine:
@@ -96,6 +69,7 @@ class TextEngine:
         self._entering: list[Answer] = []  # room is reserved for them; they enter with the next step
         self._running: dict[int, Answer] = {}  # row of the batch -> answer, in order of admission
         self._refused: list[Failed] = []  # to be told with the next step
+        self._sight = sight_of(model)
         self._batch = self._new_batch()
         self._let_cache_grow()
 
@@ -150,8 +124,11 @@ class TextEngine:
         """Let in who was chosen, decode one token of every answer, and read one piece of the prompts on their way in."""
         if not self._entering:
             self._choose()
-        events = [*self._refused, *(_finished(answer) for answer in self._line.take_finished()), *self._enter()]
+        events: list[Event] = [*self._refused, *(_finished(answer) for answer in self._line.take_finished())]
         self._refused.clear()
+        # A picture is a slice: who enters sees one with each step, and others' answers go on beside that.
+        looked = self._look()
+        events.extend(self._enter() if looked is None else looked)
         if self._running:
             events.extend(self._advance())
         return events
@@ -182,7 +159,9 @@ class TextEngine:
         self._running.clear()
         self._kv.close()
         self._batch.close()
-        del self._batch, self._model
+        if self._sight is not None:
+            self._sight.close()
+        del self._batch, self._model, self._sight
         release_memory()
 
     def _choose(self) -> None:
@@ -215,14 +194,32 @@ class TextEngine:
         failed: list[Event] = []
         for answer in joining:
             try:
-                row = self._batch.insert(answer.tokens, len(answer.ids), answer.missing, answer.work.sampling, answer.work.logprobs, piece)
+                work = answer.work
+                row = self._batch.insert(answer.tokens, len(answer.ids), answer.missing, work.sampling, work.logprobs, piece, work.pictures)
             except LIBRARY_ERRORS as error:
                 failed.append(Failed(answer.work.id, engine_failed(error)))
             else:
                 self._running[row] = answer
+        if self._sight is not None and joining:
+            self._sight.forget([picture for answer in self._entering for picture in answer.work.pictures])
         if failed:
             self._settle()
         return failed
+
+    def _look(self) -> list[Event] | None:
+        """Encode the next picture of those who enter; None: there is none to encode. Whoever cannot be shown one fails."""
+        for answer in self._entering:
+            for picture in answer.work.pictures:
+                if self._sight is None or self._sight.knows(picture):
+                    continue
+                try:
+                    self._sight.encode(picture)
+                except LIBRARY_ERRORS as error:
+                    self._entering.remove(answer)
+                    self._settle()
+                    return [Failed(answer.work.id, engine_failed(error))]
+                return []
+        return None
 
     def _settle(self) -> None:
         """Give back what those who left do not need any more."""
@@ -280,9 +277,16 @@ class TextEngine:
         self._settle()
 
     def _new_batch(self) -> TextBatch:
-        return TextBatch(self._model, slots=self.slots, eos_token_ids=self._eos_token_ids, cache_bytes=self._cache_bytes, pace=self._pace)
+        return TextBatch(
+            self._model,
+            slots=self.slots,
+            eos_token_ids=self._eos_token_ids,
+            cache_bytes=self._cache_bytes,
+            pace=self._pace,
+            sight=self._sight,
+        )
 
 
 def _finished(answer: Answer) -> Finished:
     work = answer.work
-    return Finished(work.id, answer.finish or "stop", len(work.prompt), len(answer.ids), answer.cached_tokens)
+    return Finished(work.id, answer.finish or "stop", len(work.prompt), len(answer.ids), answer.cached_tokens, answer.looped)

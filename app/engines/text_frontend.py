@@ -7,15 +7,18 @@ that leaves out from OpenAI's documentation.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from app.engines.checkpoint import Checkpoint
 from app.engines.detokenize import detokenizer_for, spelling
 from app.engines.device import on_cpu
+from app.engines.eyes import eyes_of
 from app.engines.kv_admission import KvAdmission
 from app.engines.ledger import KvAccount
 from app.engines.protocols import EmbeddingWork, Loading, Sampling, TextWork
-from app.engines.text import load_text_engine
+from app.engines.seeing import Picture
+from app.engines.text_loading import load_text_engine
 from app.engines.tokenizing import Tokenizing
 from app.engines.vlm_library import has_text_model
 from app.errors import ContextTooLong, InvalidRequest, ModelLoadFailed, UnsupportedTask
@@ -26,8 +29,11 @@ from app.models.tensors import bytes_by_type
 __all__ = ["TextFrontend"]
 
 _SLOTS = 16
-_DEFAULT_MAX_TOKENS = {"chat": 2048, "completion": 16}  # by kind; OpenAI documents the second
+_DEFAULT_MAX_TOKENS = {"chat": 2048, "completion": 16, "ocr": 4096}  # by kind; OpenAI documents the second, a full page has the third
+# What PaddleOCR-VL was trained to be asked (its model card on the hub).
+_READING = {"ocr": "OCR:", "table": "Table Recognition:", "formula": "Formula Recognition:", "chart": "Chart Recognition:"}
 _SEEDS = 2**63
+_ALONE = frozenset({"paddleocr_vl"})
 # OpenAI's newer name for the same role; templates know the older one.
 _ROLES = {"developer": "system"}
 
@@ -47,10 +53,12 @@ class TextFrontend:
             msg = f"{spec.id} is of the architecture {checkpoint.model_type!r}, which cannot generate text here."
             raise ModelLoadFailed(msg)
         self.context = min(checkpoint.context, spec.context or checkpoint.context)
-        self.slots = spec.slots or _SLOTS
+        # Batched, PaddleOCR-VL gives other tokens than alone.
+        self.slots = 1 if checkpoint.model_type in _ALONE else spec.slots or _SLOTS
         self._spec = spec
         self._checkpoint = checkpoint
         self._tokenizing = Tokenizing(checkpoint)
+        self._eyes = eyes_of(checkpoint)
         own_end = self._tokenizing.eos_token_id
         self._eos_token_ids = checkpoint.eos_token_ids | ({own_end} if own_end is not None else set())
         self._spelled = spelling(self._tokenizing.tokenizer)
@@ -73,11 +81,13 @@ class TextFrontend:
             ContextTooLong: Prompt and answer do not fit the context.
             InvalidRequest: The model has no chat template, or its template refuses the conversation; a token id is not
                 of the vocabulary.
-            UnsupportedTask: *kind* is neither chat nor completion.
+            UnsupportedTask: *kind* is neither chat nor completion nor ocr.
         """
         if kind not in _DEFAULT_MAX_TOKENS:
             raise UnsupportedTask(self._spec.id, kind, self._spec.tasks)
-        prompt = self._conversation(request) if kind == "chat" else self._raw(request["prompt"])
+        if kind == "ocr":
+            request = _of_a_page(request)
+        prompt, pictures = (self._raw(request["prompt"]), ()) if kind == "completion" else self._conversation(request)
         stop = request.get("stop") or ()
         return TextWork(
             id=work_id,
@@ -88,6 +98,8 @@ class TextFrontend:
             published=tuple(published),
             alone=alone,
             logprobs=_logprobs(request),
+            pictures=tuple(pictures),
+            ends_loops=kind == "ocr",
             echo=self._text_of(request["prompt"]) if kind == "completion" and request.get("echo") else "",
         )
 
@@ -124,25 +136,38 @@ class TextFrontend:
             msg = f"{strange} is no token id of {self._spec.id!r}, which has {self._vocabulary}."
             raise InvalidRequest(msg, param=param)
 
-    def _conversation(self, request: Mapping[str, Any]) -> list[int]:
+    def _conversation(self, request: Mapping[str, Any]) -> tuple[list[int], Sequence[Picture]]:
         if not self._tokenizing.has_chat_template:
             msg = f"The model {self._spec.id!r} has no chat template, so it cannot answer a conversation."
             raise InvalidRequest(msg, param="model")
         messages = [
-            {"role": _ROLES.get(message["role"], message["role"]), "content": plain_text(message["content"])}
+            {"role": _ROLES.get(message["role"], message["role"]), "content": shown_content(message["content"])}
             for message in request["messages"]
         ]
-        self._tokenizing.refuse_hopeless("".join(message["content"] for message in messages), self.context, param="messages")
+        self._tokenizing.refuse_hopeless(
+            "".join(plain_text(message["content"]) for message in request["messages"]), self.context, param="messages"
+        )
         prompt = self._tokenizing.encode_chat(messages, request.get("chat_template_kwargs") or {})
         if not prompt:
             msg = "The model's chat template makes an empty prompt of these messages."
             raise InvalidRequest(msg, param="messages")
-        return prompt
+        return self._with_pictures(prompt, request["messages"])
+
+    def _with_pictures(self, prompt: list[int], messages: Sequence[Mapping[str, Any]]) -> tuple[list[int], Sequence[Picture]]:
+        """Return *prompt* with the places of the pictures that *messages* show, and these."""
+        parts = [part for message in messages for part in pictures_in(message["content"])]
+        if self._eyes is None:
+            if parts:
+                msg = f"The model {self._spec.id!r} does not take pictures."
+                raise InvalidRequest(msg, param="messages")
+            return prompt, ()
+        pictures = [self._eyes.look(Path(part["path"]), part["blob"], part.get("detail") or "auto") for part in parts]
+        return self._eyes.place(prompt, pictures), pictures
 
     def _max_tokens(self, request: Mapping[str, Any], prompt_tokens: int, kind: str) -> int:
         left = self.context - prompt_tokens
         if left <= 0:
-            raise ContextTooLong(prompt_tokens, None, self.context, param="messages" if kind == "chat" else "prompt")
+            raise ContextTooLong(prompt_tokens, None, self.context, param="prompt" if kind == "completion" else "messages")
         asked = _first(request.get("max_completion_tokens"), request.get("max_tokens"), None)
         if asked is None:
             return min(_DEFAULT_MAX_TOKENS[kind], left)
@@ -170,9 +195,29 @@ class TextFrontend:
         )
 
 
+def _of_a_page(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the chat that has a page read, always the same: one picture before what is to be done with it."""
+    words = request.get("prompt") or _READING[request.get("task") or "ocr"]
+    content = [{"type": "image", **request["image"]}, {"type": "text", "text": words}]
+    asked = {"messages": [{"role": "user", "content": content}], "temperature": 0.0}
+    return asked | ({"max_tokens": request["max_tokens"]} if request.get("max_tokens") else {})
+
+
 def plain_text(content: str | Sequence[Mapping[str, str]]) -> str:
     """Return a turn's text, whether it came whole or in parts."""
-    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def pictures_in(content: str | Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the parts of a turn that are pictures, in their order."""
+    return [] if isinstance(content, str) else [part for part in content if part["type"] == "image"]
+
+
+def shown_content(content: str | Sequence[Mapping[str, Any]]) -> str | list[dict[str, str]]:
+    """Return a turn as chat templates take it: a text, or, where it has pictures, parts of which they are some."""
+    if isinstance(content, str) or not pictures_in(content):
+        return plain_text(content)
+    return [{"type": "image"} if part["type"] == "image" else {"type": "text", "text": part["text"]} for part in content]
 
 
 def _logprobs(request: Mapping[str, Any]) -> int | None:

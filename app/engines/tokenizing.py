@@ -121,11 +121,11 @@ class Tokenizing:
                 )
         return self._ids(text, add_special_tokens=True, truncation=True, max_length=most)
 
-    def encode_chat(self, messages: Sequence[Mapping[str, str]], variables: Mapping[str, Any]) -> list[int]:
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> list[int]:
         """Return the ids of a conversation up to where the answer begins.
 
         Args:
-            messages: ``role`` and ``content`` of each turn.
+            messages: ``role`` and ``content`` of each turn: a text, or parts of which some are pictures.
             variables: Set by the request for the template; ``enable_thinking`` is false unless set.
 
         Raises:

@@ -23,7 +23,9 @@ from app.engines.pace import Pace
 from app.engines.penalties import penalties_of
 from app.engines.protocols import Sampling
 from app.engines.sampling import NOT_A_TOKEN, Draw
+from app.engines.seeing import Picture
 from app.engines.vlm_library_generator import Generator
+from app.engines.vlm_library_pictures import Sight, pictures_hash
 
 __all__ = ["TextBatch", "Tick", "has_text_model", "load_lazily"]
 
@@ -69,6 +71,7 @@ class _Row:
     answered: int  # tokens that an earlier attempt drew
     missing: int  # tokens that it may still have
     tokens: list[int]  # all that the model has read, or is reading, of it
+    sees: bool = False  # its prompt has pictures, which its tokens do not tell apart
 
     def take(self, token: int) -> bool:
         """Add *token*; return whether it is the last that the row may have."""
@@ -83,8 +86,11 @@ class TextBatch:
     A row leaves by itself after an end token, after its last token, or after ``NOT_A_TOKEN``.
     """
 
-    def __init__(self, model: nn.Module, *, slots: int, eos_token_ids: frozenset[int], cache_bytes: int, pace: Pace) -> None:
+    def __init__(
+        self, model: nn.Module, *, slots: int, eos_token_ids: frozenset[int], cache_bytes: int, pace: Pace, sight: Sight | None = None
+    ) -> None:
         self._model = model
+        self._sight = sight
         self._pace = pace
         self._ends = eos_token_ids | {NOT_A_TOKEN}
         self._rows: dict[int, _Row] = {}
@@ -136,7 +142,14 @@ class TextBatch:
         return self._together and max(unread) <= self._pace.size and max(unread) * len(prompts) <= most
 
     def insert(
-        self, tokens: Sequence[int], answered: int, most: int, sampling: Sampling, logprobs: int | None = None, piece: int | None = None
+        self,
+        tokens: Sequence[int],
+        answered: int,
+        most: int,
+        sampling: Sampling,
+        logprobs: int | None = None,
+        piece: int | None = None,
+        pictures: Sequence[Picture] = (),
     ) -> int:
         """Begin a row and return its number.
 
@@ -147,12 +160,12 @@ class TextBatch:
             sampling: How to draw them.
             logprobs: Say how likely they were, beside so many of the likeliest; None: do not.
             piece: Tokens of this prompt, and of those inserted with it, that a step may read; None: as many as the pace allows.
+            pictures: What the prompt has places for; all of them are encoded.
         """
         self._piece = piece
         ids = list(tokens)
-        features = self._model.get_input_embeddings(mx.array([ids])).to_dict()
         # Without a hash of our own the embeddings would be hashed whole, and no two prompts would share a prefix.
-        extras = {name: value for name, value in features.items() if value is not None} | {"_apc_semantic_hash": 0}
+        extras = self._embedded(ids, pictures) | {"_apc_semantic_hash": pictures_hash(pictures)}
         prompt = len(ids) - answered
         penalties = penalties_of(sampling, ids[:prompt], ids[prompt:])
         bias = LogitBias(sampling.logit_bias) if sampling.logit_bias else None
@@ -161,7 +174,7 @@ class TextBatch:
         processors: list[Callable[[mx.array, mx.array], mx.array]] = [*([before] if before else []), *changes]
         # One more than the row may have: it leaves when we say so, and its keys and values can be kept before it does.
         (row,) = self._generator.insert([ids], max_tokens=[most + 1], prompt_kwargs=[extras], logits_processors=[processors])
-        self._rows[row] = _Row(sampling, answered, most, ids)
+        self._rows[row] = _Row(sampling, answered, most, ids, sees=bool(pictures))
         if logprobs is not None:
             self._likelihoods.ask(row, logprobs, before)
         return int(row)
@@ -211,7 +224,7 @@ class TextBatch:
         """Drop every array: rows, queued steps, prefix cache."""
         if self._generator.apc_manager is not None:
             self._generator.apc_manager.clear()
-        del self._generator, self._model
+        del self._generator, self._model, self._sight
         self._draw = None
 
     def sample_target(self, logprobs: mx.array, *, row_ids: Sequence[int], positions: Sequence[int]) -> mx.array:
@@ -231,12 +244,20 @@ class TextBatch:
         """End *rows*, which decode, and keep what is worth it for prompts that go on from there."""
         for row in rows:
             tokens = self._rows[row].tokens
-            if len(tokens) >= _KEPT_WITH_ANSWER_TOKENS and NOT_A_TOKEN not in tokens[-1:]:
+            worth_it = len(tokens) >= _KEPT_WITH_ANSWER_TOKENS and NOT_A_TOKEN not in tokens[-1:]
+            if worth_it and not self._rows[row].sees:
                 self._generator.keep(row, tokens)
         if rows:
             self._generator.leave(rows)
         for row in rows:
             self._forget(row)
+
+    def _embedded(self, ids: list[int], pictures: Sequence[Picture]) -> dict[str, Any]:
+        """Return what the generator is told of a prompt, its embeddings among it."""
+        if self._sight is not None:
+            return self._sight.embed(self._model, ids, pictures)
+        features = self._model.get_input_embeddings(mx.array([ids])).to_dict()
+        return {name: value for name, value in features.items() if value is not None}
 
     def _forget(self, row: int) -> None:
         del self._rows[row]

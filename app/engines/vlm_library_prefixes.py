@@ -77,9 +77,9 @@ class SharedPrefixes:
         arrays = [array for layer in prompt_cache for array in layer_kv_for_apc(layer, batch_idx=row)]
         self.tree.keep(tokens, [array for array in arrays if array is not None])
 
-    def lookup(self, tokens: Sequence[int], **_about_media: object) -> dict[str, Any] | None:
-        """Say how much of a prompt is held, None if nothing of use."""
-        length = self.shared(tokens)
+    def lookup(self, tokens: Sequence[int], *, extra_hash: int, **_about_media: object) -> dict[str, Any] | None:
+        """Say how much of a prompt is held, None if nothing: tokens do not tell pictures apart, so none with some is."""
+        length = 0 if extra_hash else self.shared(tokens)
         if not length:
             return None
         return {"prefix_len": length, "tokens": tokens[:length], "missing": len(tokens) - length, "extra_hash": 0}
@@ -93,9 +93,10 @@ class SharedPrefixes:
         joined = [_joined([[run[array] for run in runs] for runs in held], lengths, places) for array in arrays]
         return [_cache(keys, values, list(lengths)) for keys, values in zip(joined[::2], joined[1::2], strict=True)], max(lengths)
 
-    def commit(self, prompt_cache: Sequence[Any], tokens: Sequence[int], *, batch_idx: int, **_blocks: object) -> bool:
-        """Keep a prompt that was read."""
-        self.keep(tokens, prompt_cache, batch_idx)
+    def commit(self, prompt_cache: Sequence[Any], tokens: Sequence[int], *, batch_idx: int, extra_hash: int, **_blocks: object) -> bool:
+        """Keep a prompt that was read, unless it has pictures."""
+        if not extra_hash:
+            self.keep(tokens, prompt_cache, batch_idx)
         return True
 
     def prepare_prefill(self, *_lengths: object, **_sizes: object) -> None:

@@ -11,7 +11,7 @@ from tests.tiny.files import Precision
 from tests.tiny.hearing import qwen3_asr, whisper
 from tests.tiny.speech import qwen3_tts, qwen3_tts_base, qwen3_tts_design
 from tests.tiny.text import bert, gemma3, llama, qwen3, qwen3_embedding
-from tests.tiny.vision import qwen3_5, qwen3_5_moe, qwen3_vl
+from tests.tiny.vision import paddleocr_vl, qwen3_5, qwen3_5_moe, qwen3_vl
 
 __all__ = ["FAMILIES", "build", "names"]
 
@@ -29,6 +29,7 @@ FAMILIES: Mapping[str, Callable[[Path, Precision], None]] = {
     "qwen3_tts": qwen3_tts,
     "qwen3_tts_design": qwen3_tts_design,
     "qwen3_tts_base": qwen3_tts_base,
+    "paddleocr_vl": paddleocr_vl,
 }
 # bfloat16 mixtures of experts do not run on CPU; nobody publishes a quantised BERT.
 _UNUSED = {"qwen3_5_moe", "bert-4bit", "whisper-4bit"}

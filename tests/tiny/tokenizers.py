@@ -6,6 +6,7 @@ tokenizer's end makes real detokenizers raise.
 
 from __future__ import annotations
 
+import json
 import string
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from tests.tiny.files import write_json
 
-__all__ = ["VOCAB", "bert_tokenizer", "qwen_tokenizer"]
+__all__ = ["VOCAB", "bert_tokenizer", "paddle_tokenizer", "qwen_tokenizer"]
 
 VOCAB = 512
 CONTEXT = 4096
@@ -32,6 +33,19 @@ _QWEN_SPECIAL = (
 )
 _QWEN_ADDED = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>")
 _QWEN_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+_PADDLE_SPECIAL = (
+    "<unk>",
+    "<s>",
+    "</s>",
+    "<|begin_of_sentence|>",
+    "<|end_of_sentence|>",
+    "<|IMAGE_PLACEHOLDER|>",
+    "<|video_pad|>",
+    "<|IMAGE_START|>",
+    "<|IMAGE_END|>",
+    "<|placeholder|>",
+)
 
 _BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -135,6 +149,43 @@ def _template(style: str) -> str:
     example, call, thinking = _STYLES[style]
     template = Path(__file__).with_name("templates").joinpath("chatml.jinja").read_text(encoding="utf-8")
     return template.replace("@CALL_EXAMPLE@", example).replace("@CALL@", call).replace("@THINKING@", thinking)
+
+
+def paddle_tokenizer(out: Path) -> dict[str, int]:
+    """Write PaddleOCR-VL's tokenizer files: BPE as SentencePiece has it, which falls back to bytes.
+
+    Returns:
+        Special tokens -> ids.
+    """
+    in_bytes = [f"<0x{value:02X}>" for value in range(256)]
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    trainer = trainers.BpeTrainer(vocab_size=VOCAB, special_tokens=[*_PADDLE_SPECIAL, *in_bytes], show_progress=False)
+    tokenizer.train_from_iterator(_CORPUS, trainer)
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in _PADDLE_SPECIAL])
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    _save(out, tokenizer)
+    # Training marks them as special, and the published ones are ordinary entries of the vocabulary.
+    written = json.loads((out / "tokenizer.json").read_text(encoding="utf-8"))
+    written["added_tokens"] = [token for token in written["added_tokens"] if token["content"] not in set(in_bytes)]
+    write_json(out / "tokenizer.json", written)
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "pad_token": "<unk>",
+        "cls_token": "<|begin_of_sentence|>",
+        "add_bos_token": False,
+        "add_eos_token": False,
+        "model_max_length": CONTEXT,
+        "clean_up_tokenization_spaces": False,
+        "additional_special_tokens": list(_PADDLE_SPECIAL[3:]),
+    }
+    write_json(out / "tokenizer_config.json", config)
+    template = Path(__file__).with_name("templates").joinpath("paddleocr_vl.jinja").read_text(encoding="utf-8")
+    (out / "chat_template.jinja").write_text(template, encoding="utf-8")
+    return {text: _id(tokenizer, text) for text in _PADDLE_SPECIAL}
 
 
 def bert_tokenizer(out: Path) -> None:

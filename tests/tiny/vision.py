@@ -1,4 +1,4 @@
-"""Tiny vision-language models: Qwen3-VL, Qwen3.5 and its mixture of experts."""
+"""Tiny vision-language models: Qwen3-VL, Qwen3.5 and its mixture of experts, PaddleOCR-VL."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mlx import nn
 
 from tests.tiny.files import Precision, write_json, write_model
 from tests.tiny.text import generation_config, qwen3_config
-from tests.tiny.tokenizers import VOCAB, qwen_tokenizer
+from tests.tiny.tokenizers import VOCAB, paddle_tokenizer, qwen_tokenizer
 
-__all__ = ["qwen3_5", "qwen3_5_moe", "qwen3_vl"]
+__all__ = ["paddleocr_vl", "qwen3_5", "qwen3_5_moe", "qwen3_vl"]
 
 _PATCH = 16
 
@@ -45,6 +45,68 @@ def qwen3_5_moe(out: Path, precision: Precision) -> None:
         "norm_topk_prob": True,
     }
     _write(out, "Qwen3_5MoeForConditionalGeneration", "qwen3_5_moe", text, ids, precision)
+
+
+def paddleocr_vl(out: Path, precision: Precision) -> None:
+    """A model that reads pages. Figures of its text half stand at the root of its configuration."""
+    ids = paddle_tokenizer(out)
+    config = {
+        "architectures": ["PaddleOCRVLForConditionalGeneration"],
+        "model_type": "paddleocr_vl",
+        "hidden_size": 1024,  # mlx-vlm's projector makes no other
+        "num_hidden_layers": 2,
+        "intermediate_size": 128,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "rms_norm_eps": 1e-5,
+        "vocab_size": VOCAB,
+        "max_position_embeddings": 4096,
+        "rope_theta": 500_000.0,
+        "use_bias": False,
+        "hidden_act": "silu",
+        "tie_word_embeddings": False,
+        "rope_scaling": {"mrope_section": [2, 3, 3], "rope_type": "default", "type": "default"},
+        "pad_token_id": ids["<unk>"],
+        "bos_token_id": ids["<s>"],
+        "eos_token_id": ids["</s>"],
+        "image_token_id": ids["<|IMAGE_PLACEHOLDER|>"],
+        "video_token_id": ids["<|video_pad|>"],
+        "vision_start_token_id": ids["<|IMAGE_START|>"],
+        "vision_end_token_id": ids["<|IMAGE_END|>"],
+        "vision_config": {
+            "model_type": "paddleocr_vl",
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_channels": 3,
+            "image_size": 56,
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 1,
+            "hidden_act": "gelu_pytorch_tanh",
+            "layer_norm_eps": 1e-6,
+            "tokens_per_second": 2,
+        },
+    }
+    write_model(out, _model("paddleocr_vl", {**config, "text_config": {}}), config, precision, quantised=lambda path: "visual" not in path)
+    write_json(out / "generation_config.json", {"eos_token_id": ids["</s>"], "pad_token_id": ids["<unk>"], "use_cache": False})
+    preprocessor = {
+        "image_processor_type": "PaddleOCRVLImageProcessor",
+        "processor_class": "PaddleOCRVLProcessor",
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+        "min_pixels": 56 * 56,
+        "max_pixels": 112 * 112,
+        "merge_size": 2,
+        "patch_size": 14,
+        "temporal_patch_size": 1,
+        "resample": 3,
+        "size": {"min_pixels": 56 * 56, "max_pixels": 112 * 112},
+    }
+    write_json(out / "preprocessor_config.json", preprocessor)
+    write_json(out / "processor_config.json", {"processor_class": "PaddleOCRVLProcessor"})
 
 
 def _hybrid_text(ids: dict[str, int], model_type: str) -> dict[str, Any]:

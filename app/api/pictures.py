@@ -1,0 +1,80 @@
+"""Pictures in a chat: each is fetched or decoded here, checked, and kept in the spool before its job is submitted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.api.services import Services
+from app.errors import InferenceError
+from app.jobs.submission import NewJob
+from app.pictures.data_uri import read_data_uri
+from app.pictures.fetching import fetch
+from app.pictures.reading import Limits, check_picture
+
+__all__ = ["with_pictures"]
+
+_DECODING = asyncio.Semaphore(2)  # of those that are decoded at once: a large one takes half a gigabyte meanwhile
+
+
+async def with_pictures(services: Services, job: NewJob, prefix: tuple[str, ...] = ()) -> NewJob:
+    """Return *job* with every picture of its messages held for it in the spool, and named by its content.
+
+    Raises:
+        UnreadablePicture: One is none, or is broken.
+        PictureTooLarge: One has too many pixels or bytes.
+        PictureNotFetched: One cannot be had from its address.
+        QueueFull: Nothing more can be kept.
+    """
+    parts = [(where, part) for where, part in _parts(job.request) if part["type"] == "image_url"]
+    if not parts:
+        return job
+    await services.gateway.check_room()
+    blobs: dict[str, str] = {}  # address -> content: the same one is not fetched twice
+    try:
+        for where, part in parts:
+            address = part["image_url"]["url"]
+            try:
+                blobs[address] = blobs.get(address) or await _kept(services, address, holder=job.id)
+            except InferenceError as error:
+                error.param = ".".join((*prefix, *where, "image_url", "url"))
+                raise
+    except InferenceError:
+        await services.gateway.drop(holder=job.id)
+        raise
+    request = {**job.request, "messages": [_named(message, blobs) for message in job.request["messages"]]}
+    return job.model_copy(update={"request": request, "blobs": tuple(dict.fromkeys(blobs.values()))})
+
+
+def _parts(request: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    for number, message in enumerate(request.get("messages") or ()):
+        if not isinstance(message["content"], str):
+            for place, part in enumerate(message["content"]):
+                yield ("messages", str(number), "content", str(place)), part
+
+
+def _named(message: Mapping[str, Any], blobs: Mapping[str, str]) -> dict[str, Any]:
+    """Return *message* with what its pictures hold instead of where they came from."""
+    if isinstance(message["content"], str):
+        return dict(message)
+    parts = [
+        {"type": "image", "blob": blobs[part["image_url"]["url"]], "detail": part["image_url"].get("detail") or "auto"}
+        if part["type"] == "image_url"
+        else part
+        for part in message["content"]
+    ]
+    return {**message, "content": parts}
+
+
+async def _kept(services: Services, address: str, *, holder: str) -> str:
+    """Return the name of the blob that the picture at *address* has become."""
+    settings = services.settings
+    limits = Limits(settings.max_picture_pixels, int(settings.max_picture))
+    if address[:5].lower() == "data:":
+        content = await asyncio.to_thread(read_data_uri, address, limits.max_bytes)
+    else:
+        content = await fetch(address, limits, timeout_s=settings.picture_timeout.total_seconds(), private=settings.private_pictures)
+    async with _DECODING:
+        await asyncio.to_thread(check_picture, content, limits)
+    return await services.gateway.hold([content], holder=holder)

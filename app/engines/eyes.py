@@ -1,0 +1,127 @@
+"""The families that see, on ordinary threads: how a picture becomes patches, and where it stands in a prompt.
+
+The numpy half of mlx-vlm's processors is used, never their other half, which
+would decode files, fetch addresses and make MLX arrays. Each picture is taken
+alone: of PaddleOCR-VL's processor several of different sizes cannot be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from app.engines.checkpoint import Checkpoint, read_json
+from app.engines.seeing import Picture
+from app.errors import InvalidRequest
+from app.pictures.reading import Limits, open_picture
+
+__all__ = ["Detail", "Eyes", "eyes_of"]
+
+Detail = Literal["auto", "low", "high"]
+
+# OpenAI's low detail is a version of 512 pixels (platform.openai.com/docs/guides/images-vision).
+_LOW_PX = 512
+# Whoever took the picture in has judged its size; nobody asks twice.
+_ANY_SIZE = Limits(max_pixels=2**40, max_bytes=2**40)
+
+
+class _Family(NamedTuple):
+    """How one family's pictures are prepared."""
+
+    processor: Callable[[Path], Any]
+    mark: str  # key of config.json that says the token of a picture's places
+
+
+def _qwen(directory: Path) -> Any:  # noqa: ANN401 - of mlx-vlm
+    from mlx_vlm.models.qwen3_vl.processing_qwen3_vl import Qwen3VLImageProcessor, _qwen_vl_image_kwargs
+
+    return Qwen3VLImageProcessor(**_qwen_vl_image_kwargs(str(directory)))
+
+
+_PADDLE_FIGURES = frozenset({"min_pixels", "max_pixels", "patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std"})
+
+
+def _paddle(directory: Path) -> Any:  # noqa: ANN401 - of mlx-vlm
+    from mlx_vlm.models.paddleocr_vl.processing_paddleocr_vl import ImageProcessor
+
+    stated = read_json(directory / "preprocessor_config.json") or {}
+    size = stated.get("size") or {}
+    figures = {name: stated[name] for name in _PADDLE_FIGURES if name in stated}
+    return ImageProcessor(**{name: size[name] for name in ("min_pixels", "max_pixels") if name in size} | figures)
+
+
+_QWEN = _Family(_qwen, "image_token_id")
+_FAMILIES = dict.fromkeys(("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"), _QWEN) | {
+    "paddleocr_vl": _Family(_paddle, "image_token_id"),
+}
+
+
+def eyes_of(checkpoint: Checkpoint) -> Eyes | None:
+    """Return the eyes of a model, None where it has none that we know."""
+    family = _FAMILIES.get(checkpoint.model_type)
+    if family is None or not isinstance(checkpoint.config.get("vision_config"), dict):
+        return None
+    mark = checkpoint.config.get(family.mark)
+    return Eyes(family.processor(checkpoint.directory), mark) if isinstance(mark, int) else None
+
+
+class Eyes:
+    """Turns files into pictures, and puts their places into prompts. Thread-safe.
+
+    Args:
+        processor: Of mlx-vlm, for one picture at a time.
+        mark: The token that stands for a picture in a prompt.
+    """
+
+    def __init__(self, processor: Any, mark: int) -> None:  # noqa: ANN401 - of mlx-vlm
+        self._processor = processor
+        self._mark = mark
+        self._settings = hashlib.sha256(json.dumps(_figures_of(processor), sort_keys=True).encode()).hexdigest()[:8]
+
+    def look(self, file: Path, content: str, detail: Detail = "auto") -> Picture:
+        """Return the picture in *file*.
+
+        Args:
+            file: A picture that was checked when it came.
+            content: What names its bytes: the same for the same.
+            detail: How closely it is looked at.
+
+        Raises:
+            UnreadablePicture: It cannot be decoded after all.
+            InvalidRequest: It is too long and narrow for this model.
+        """
+        image = open_picture(file, _ANY_SIZE)
+        if detail == "low":
+            image.thumbnail((_LOW_PX, _LOW_PX), Image.Resampling.BICUBIC)
+        try:
+            made = self._processor(images=[image])
+        except ValueError as error:
+            msg = f"This model cannot look at a picture of {image.width} x {image.height} pixels: {error}."
+            raise InvalidRequest(msg, param="messages") from None
+        down, across = (int(count) for count in np.asarray(made["image_grid_thw"])[0][1:])
+        grid = (int(np.asarray(made["image_grid_thw"])[0][0]), down, across)
+        tokens = grid[0] * down * across // int(self._processor.merge_size) ** 2
+        return Picture(f"{content}:{detail == 'low'}:{self._settings}", np.asarray(made["pixel_values"], np.float32), grid, tokens)
+
+    def place(self, prompt: Sequence[int], pictures: Sequence[Picture]) -> list[int]:
+        """Return *prompt* with as many marks for each picture as it takes places.
+
+        Raises:
+            InvalidRequest: There is not one mark for each picture: a text has one in it, or the chat template takes no pictures.
+        """
+        if (marks := sum(token == self._mark for token in prompt)) != len(pictures):
+            msg = f"The prompt has {marks} marks for {len(pictures)} pictures: leave the model's own marks out of texts."
+            raise InvalidRequest(msg, param="messages")
+        waiting = iter(pictures)
+        return [place for token in prompt for place in ([token] * next(waiting).tokens if token == self._mark else [token])]
+
+
+def _figures_of(processor: Any) -> dict[str, Any]:  # noqa: ANN401 - of mlx-vlm
+    """Return what of a processor's figures decides its patches."""
+    return {name: value for name, value in vars(processor).items() if isinstance(value, int | float | list | str | bool)}
