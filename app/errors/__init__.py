@@ -9,6 +9,7 @@ here knows HTTP: one table in ``app.api`` turns codes into statuses.
 from __future__ import annotations
 
 from app.errors.base import Failure, InferenceError, InvalidRequest, InvalidSetting
+from app.errors.documents import UnreadableDocument
 from app.errors.jobs import (
     DeadlineExceeded,
     DrainTimeout,

@@ -1,10 +1,10 @@
-"""What can go wrong with a picture or a document that a request brings. The caller names the parameter at fault."""
+"""What can go wrong with a picture that a request brings. The caller names the parameter at fault."""
 
 from __future__ import annotations
 
 from app.errors.base import InferenceError
 
-__all__ = ["PictureNotFetched", "PictureTooLarge", "UnreadableDocument", "UnreadablePicture"]
+__all__ = ["PictureNotFetched", "PictureTooLarge", "UnreadablePicture"]
 
 
 class UnreadablePicture(InferenceError):
@@ -23,9 +23,3 @@ class PictureNotFetched(InferenceError):
     """A picture's address is not one that is fetched from, or nothing usable came from there."""
 
     code = "image_not_fetched"
-
-
-class UnreadableDocument(InferenceError):
-    """What was sent is no document that is read here, or not a whole one."""
-
-    code = "unreadable_document"

@@ -1,0 +1,162 @@
+"""The process that draws pages: ``python -m app.documents.renderer SECONDS probe|render FILE …``.
+
+Started by :mod:`app.documents.rendering`. A process of its own, because what a stranger's file does to a renderer in C
+cannot be bounded from within: it may crash, loop or take all memory. It knows
+one file, writes one file, and says one JSON object on standard output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from app.documents.kinds import kind_of
+from app.documents.pdf import PdfPages
+from app.documents.refusal import Refused
+from app.documents.tiff import TiffPages
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["probe", "render"]
+
+_FLAT = 8  # of 255: a page whose shades differ by less has nothing on it
+_NARROWEST = 50  # a picture's longer side is at most so many times the shorter one: the eyes of models refuse strips
+_MOST_ADDRESSES_BYTES = 4 * 1024**3
+_WRITTEN_BYTES = 64 * 1024**2  # a PNG of noise with our longest side has 12 MB
+
+
+class Pages(Protocol):
+    """An open document."""
+
+    count: int
+
+    def check(self) -> None:
+        """See that every page is there.
+
+        Raises:
+            Refused: One is not.
+        """
+        ...
+
+    def draw(self, page: int, dpi: int, longest_px: int) -> Image.Image:
+        """Return page *page*, counted from 1, in RGB, within *longest_px*.
+
+        Raises:
+            Refused: It is damaged.
+        """
+        ...
+
+
+def _open(source: Path) -> Pages:
+    if source.stat().st_size == 0:
+        msg = "The file is empty."
+        raise Refused(msg)
+    kind = kind_of(source)
+    if kind is None:
+        msg = "The file is no document: it begins neither like a PDF nor like a TIFF."
+        raise Refused(msg)
+    pages: Pages = PdfPages(source) if kind == "pdf" else TiffPages(source)
+    if not pages.count:
+        msg = "The document has no pages."
+        raise Refused(msg)
+    return pages
+
+
+def probe(source: Path) -> dict[str, Any]:
+    """Return what *source* is.
+
+    Raises:
+        Refused: It cannot be used.
+        OSError: It cannot be read.
+    """
+    pages = _open(source)
+    pages.check()
+    return {"kind": kind_of(source), "pages": pages.count}
+
+
+def render(source: Path, page: int, target: Path, dpi: int, longest_px: int) -> dict[str, Any]:
+    """Draw one page of *source* into *target*.
+
+    Raises:
+        Refused: It cannot be used.
+        OSError: *source* cannot be read, or *target* cannot be written.
+    """
+    pages = _open(source)
+    if not 1 <= page <= pages.count:
+        msg = f"There is no page {page}: the document has {pages.count}."
+        raise Refused(msg)
+    picture = _widened(pages.draw(page, dpi, longest_px))
+    darkest, brightest = picture.convert("L").getextrema()
+    with target.open("wb") as file:
+        picture.save(file, "PNG", compress_level=1)
+    return {"width_px": picture.width, "height_px": picture.height, "blank": int(brightest) - int(darkest) < _FLAT}  # type: ignore[arg-type]  # of L: numbers
+
+
+def _widened(picture: Image.Image) -> Image.Image:
+    """Return *picture*, a strip with white beside it."""
+    from PIL import Image
+
+    least = -(-max(picture.size) // _NARROWEST)
+    if min(picture.size) >= least:
+        return picture
+    canvas = Image.new("RGB", (max(picture.width, least), max(picture.height, least)), "white")
+    canvas.paste(picture, (0, 0))
+    return canvas
+
+
+def _end_with_starter() -> None:
+    """End this process when the one that started it is gone: then standard input ends."""
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):
+            os.read(sys.stdin.fileno(), 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _limit(seconds: int) -> None:
+    """Bound what the watcher cannot see in time."""
+    limits = {resource.RLIMIT_CPU: seconds, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: _WRITTEN_BYTES}
+    if sys.platform == "linux":  # macOS does not keep to it
+        limits[resource.RLIMIT_AS] = _MOST_ADDRESSES_BYTES
+    for which, most in limits.items():
+        _, hard = resource.getrlimit(which)
+        resource.setrlimit(which, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _said(words: list[str]) -> dict[str, Any]:
+    try:
+        match words:
+            case ["probe", source]:
+                return {"result": probe(Path(source))}
+            case ["render", source, page, target, dpi, longest_px]:
+                return {"result": render(Path(source), int(page), Path(target), int(dpi), int(longest_px))}
+    except Refused as reason:
+        return {"refused": str(reason)}
+    except MemoryError:
+        return {"refused": "The document needs more memory than a page may take; it is probably damaged or made to do harm."}
+    except OSError as error:
+        return {"errno": error.errno or 0}
+    return {}
+
+
+def main(arguments: list[str]) -> int:
+    """Do what :mod:`app.documents.rendering` asks."""
+    seconds, *words = arguments
+    _end_with_starter()
+    _limit(int(seconds) + 1)
+    sys.stdout.write(json.dumps(_said(words)))
+    sys.stdout.flush()
+    os._exit(0)  # without tearing down: a library in C may crash at that, and the thread above still reads
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
