@@ -6,21 +6,25 @@ import io
 import struct
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageStat
 
-__all__ = ["BROKEN", "ENCRYPTED", "pdf", "tiff"]
+__all__ = ["BROKEN", "ENCRYPTED", "bar_of", "barred", "pdf", "tiff"]
 
+_UNIT = 20  # points
 _A4 = (0, 0, 595, 842)
 
 
-def pdf(texts: Sequence[str], *, box: Sequence[float] = _A4, content: str | None = None, more: str = "", trailer: str = "") -> bytes:
+def pdf(
+    texts: Sequence[str], *, box: Sequence[float] = _A4, content: str | Sequence[str] | None = None, more: str = "", trailer: str = ""
+) -> bytes:
     """Return a PDF with a page for each text, in Helvetica of 24 points; an empty text is an empty page.
 
     Args:
         texts: Of the pages.
         box: Every page's MediaBox.
-        content: Operators instead of the text.
+        content: Operators instead of the text, of all pages or of each.
         more: Of every page's dictionary.
         trailer: Of the trailer's dictionary.
     """
@@ -31,7 +35,9 @@ def pdf(texts: Sequence[str], *, box: Sequence[float] = _A4, content: str | None
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
     for number, text in enumerate(texts):
-        drawn = content if content is not None else f"BT /F1 24 Tf 72 {box[3] - 100} Td ({text}) Tj ET" if text else ""
+        drawn = f"BT /F1 24 Tf 72 {box[3] - 100} Td ({text}) Tj ET" if text else ""
+        if content is not None:
+            drawn = content if isinstance(content, str) else content[number]
         stream = zlib.compress(drawn.encode())
         page = (
             f"<< /Type /Page /Parent 2 0 R /MediaBox [{' '.join(map(str, box))}] /Contents {5 + 2 * number} 0 R"
@@ -48,6 +54,18 @@ def pdf(texts: Sequence[str], *, box: Sequence[float] = _A4, content: str | None
     out.write(b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1) + b"".join(b"%010d 00000 n \n" % at for at in offsets))
     out.write(f"trailer\n<< /Size {len(objects) + 1} /Root 1 0 R {trailer} >>\nstartxref\n{start}\n%%EOF\n".encode())
     return out.getvalue()
+
+
+def barred(lengths: Sequence[int]) -> bytes:
+    """Return a PDF with a black bar on each page; :func:`bar_of` reads its length, from 0 to 40, of the page's picture."""
+    return pdf(["x"] * len(lengths), content=[f"0 0 595 {_UNIT * length} re f" if length else "" for length in lengths])
+
+
+def bar_of(picture: Path) -> int:
+    """Return the length of the bar on a page's picture."""
+    with Image.open(picture) as image:
+        dark = image.convert("L").point(lambda shade: 255 * (shade < 128))
+        return round(ImageStat.Stat(dark).mean[0] / 255 * _A4[3] / _UNIT)
 
 
 def tiff(frames: Sequence[Image.Image], **words: object) -> bytes:

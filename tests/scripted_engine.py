@@ -2,7 +2,9 @@
 
 ``say N`` answers N tokens, one a step, ``w0 w1 …``; ``die`` kills the process
 with SIGKILL in its first step, as an out-of-memory killer would; ``raise``
-fails as a whole, ``refuse`` fails by itself. Token N has the logprob -N. Catalogs name it ``tests.scripted_engine:open_frontend``.
+fails as a whole, ``refuse`` fails by itself. Token N has the logprob -N. Of a
+picture that is to be read it says as many tokens as its bar is long
+(:func:`tests.documents.bar_of`). Catalogs name it ``tests.scripted_engine:open_frontend``.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from app.engines.ledger import KvAccount
 from app.engines.protocols import Engine, Event, Failed, Finished, Likelihood, Loading, Sampling, TextWork, Tokens, Work
 from app.errors import EngineFailed
 from app.models.spec import ModelSpec
+from tests.documents import bar_of
 
 __all__ = ["ScriptedEngine", "ScriptedFrontend", "open_frontend"]
 
@@ -94,7 +97,7 @@ def _thought(work: TextWork, number: int) -> tuple[Likelihood, ...]:
 
 
 class ScriptedFrontend:
-    """The prompt is the last message's bytes, or the completion's."""
+    """The prompt is the last message's bytes, or the completion's, or what a picture says."""
 
     context = 100_000
     slots = _SLOTS
@@ -109,7 +112,7 @@ class ScriptedFrontend:
         published: Sequence[int] = (),
         alone: bool = False,
     ) -> Work:
-        script = str(request["prompt"] if kind == "completion" else request["messages"][-1]["content"])
+        script = _script(kind, request)
         count = int(script.split()[1]) if script.startswith("say ") else 1
         return TextWork(
             work_id,
@@ -128,6 +131,13 @@ class ScriptedFrontend:
             yield ScriptedEngine()
 
         return load()
+
+
+def _script(kind: str, request: Mapping[str, Any]) -> str:
+    if kind == "ocr":
+        assert request["image"]["blob"] in request["image"]["path"]
+        return str(request.get("prompt") or f"say {bar_of(Path(request['image']['path']))}")
+    return str(request["prompt"] if kind == "completion" else request["messages"][-1]["content"])
 
 
 def open_frontend(spec: ModelSpec, directory: Path) -> ScriptedFrontend:

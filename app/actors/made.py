@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from app.actors.ocr import read_output
 from app.actors.outputs import chat_completion, download_report, embedding_list, text_completion
 from app.actors.runs import Downloaded, Ending, Joined, Planned, Run, Withdrawn
 from app.actors.speech import spoken_output
@@ -29,6 +30,8 @@ def made_of(store: JobStore, run: Run, ending: Ending) -> Joined:
     """
     claim = run.claim
     match ending:
+        case Finished() if claim.kind is JobKind.OCR:
+            return read_output(store.spool, run, ending)
         case Finished():
             make = chat_completion if claim.kind is JobKind.CHAT else text_completion
             return Joined(*make(claim, int(time.time()), run.choices))

@@ -22,6 +22,7 @@ from app.actors.control import Control, declare_known_queues
 from app.actors.downloads import AT_ONCE, Downloads
 from app.actors.gates import QueueGates
 from app.actors.home import home_id, lock_worker
+from app.actors.ocr import OcrSteps
 from app.actors.pictures import PictureSteps
 from app.actors.presence import Presence
 from app.actors.runner import Runner
@@ -133,13 +134,14 @@ class InferenceWorker:
         self._runner.errands[JobKind.DOWNLOAD] = self._downloads
         longest_s = self._settings.max_recording.total_seconds()
         hearing = TranscriptionSteps(self._store.spool, self._current_catalog, self._residency, self._gpu, self._preparing, longest_s)
-        self._runner.steps.kinds |= {
+        known: dict[JobKind, Steps] = {
             JobKind.CHAT: PictureSteps(self._store.spool),
             JobKind.TRANSCRIPTION: hearing,
             JobKind.TRANSLATION: hearing,
             JobKind.SPEECH: SpeechSteps(self._store.spool),
-            **steps,
+            JobKind.OCR: OcrSteps(self._store.spool, self._settings.max_pages),
         }
+        self._runner.steps.kinds |= known | dict(steps)
 
     def start(self) -> None:
         """Rescue, then consume."""

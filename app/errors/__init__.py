@@ -38,7 +38,7 @@ from app.errors.models import (
     UnknownModel,
     UnsupportedTask,
 )
-from app.errors.pictures import PictureNotFetched, PictureTooLarge, UnreadableDocument, UnreadablePicture
+from app.errors.pictures import PictureNotFetched, PictureTooLarge, UnreadablePicture
 
 __all__ = [
     "ContextTooLong",

@@ -22,7 +22,7 @@ SpeechFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 _MAX_SPOKEN_CHARACTERS = 4096  # OpenAI's limit
 _MAX_PROMPT_CHARACTERS = 20_000  # whatever the model reads of it, nobody means more
 _ARRAYS = frozenset({"timestamp_granularities", "include", "hotwords", "known_speaker_names", "known_speaker_references"})
-_NUMBERS = frozenset({"temperature", "keep_alive", "seed"})
+_NUMBERS = frozenset({"temperature", "keep_alive", "seed", "max_tokens"})
 _FLAGS = frozenset({"stream"})
 
 

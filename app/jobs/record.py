@@ -66,6 +66,7 @@ class JobKind(StrEnum):
     TRANSCRIPTION = "transcription"
     TRANSLATION = "translation"
     SPEECH = "speech"
+    OCR = "ocr"
     DOWNLOAD = "download"
 
 

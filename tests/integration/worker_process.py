@@ -17,8 +17,9 @@ __all__ = ["WorkerProcess", "scripted_catalog"]
 _ROOT = Path(__file__).parents[2]
 
 
-def scripted_catalog(folder: Path) -> Path:
-    """Write a catalog whose chat model is the scripted engine."""
+def scripted_catalog(folder: Path, *tasks: str) -> Path:
+    """Write a catalog whose model for *tasks*, chat where none is named, is the scripted engine."""
+    tasks = tasks or ("chat",)
     model = folder / "scripted"
     model.mkdir(exist_ok=True)
     (model / "config.json").write_text("{}")
@@ -29,12 +30,12 @@ def scripted_catalog(folder: Path) -> Path:
         [[model]]
         id = "scripted"
         repo = "{model}"
-        tasks = ["chat"]
+        tasks = {json.dumps(tasks)}
         engine = "tests.scripted_engine:open_frontend"
         slots = 8
         [roles]
-        chat = "scripted"
         """
+        + "".join(f'{task} = "scripted"\n' for task in tasks)
     )
     return catalog
 

@@ -1,0 +1,127 @@
+"""How a document becomes text: each page is drawn, shown to the model, and put in its place.
+
+A picture, or a document of one page, is an ordinary job. Of several pages each
+has a child, few of them at a time, so that others' requests pass between; a
+child draws its own page, so no more pages are on disk than are being read, and
+what a child read is kept, whatever happens to the worker afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.actors.pages import blank_page, ocr_body, page_facts, page_of, read_page
+from app.actors.runs import Joined, Run
+from app.documents.kinds import kind_of
+from app.documents.ranges import page_numbers
+from app.documents.rendering import Rendered, RenderingStopped, page_count, render
+from app.errors import InvalidRequest
+from app.jobs.chains import Child, Children, Plan
+from app.jobs.record import JobKind
+
+if TYPE_CHECKING:
+    from app.engines.protocols import Finished
+    from app.jobs.spool import Spool
+
+__all__ = ["OcrSteps", "read_output"]
+
+_PAGES_AT_ONCE = 4  # one is read, the next ones are drawn meanwhile
+_OF_A_PAGE = ("task", "prompt", "max_tokens", "keep_alive")  # what each is asked with
+
+
+class OcrSteps:
+    """The steps of documents.
+
+    Args:
+        spool: Where the documents are.
+        most_pages: More of one document are refused.
+    """
+
+    def __init__(self, spool: Spool, most_pages: int) -> None:
+        self._spool = spool
+        self._most_pages = most_pages
+
+    def plan(self, run: Run) -> Plan | Joined | None:
+        """Count the pages of a document; draw the one of a child, or the only one.
+
+        Raises:
+            UnreadableDocument: The document or a page cannot be used.
+            InvalidRequest: There is no such page, or there are too many.
+            CancelledError: The run is ended.
+        """
+        claim = run.claim
+        (document,) = claim.blobs
+        if claim.parent is not None:
+            return self._show(run, document, claim.request["page"])
+        path = self._spool.path(document)
+        if kind_of(path) is None:
+            run.request = {**_asked(claim.request), "page": 1, "image": {"blob": document, "path": str(path)}}
+            return None
+        pages = self._chosen(path, claim.request.get("pages"))
+        if len(pages) == 1:
+            return self._show(run, document, pages[0])
+        children = tuple(
+            Child(
+                kind=JobKind.OCR,
+                model=claim.model,
+                request={**_asked(claim.request), "page": page},
+                blobs=(document,),
+                seed=claim.seed,
+            )
+            for page in pages
+        )
+        return Plan(children=children, window=_PAGES_AT_ONCE, unit="pages", total=len(pages))
+
+    def join(self, run: Run, children: Children) -> Joined:
+        """Put the pages together."""
+        outputs = (child.output for child in children if child.output is not None)
+        return ocr_body(map(read_page, outputs), run.claim.model, run.claim.request)
+
+    def _chosen(self, path: Path, selection: str | None) -> list[int]:
+        try:
+            pages = page_numbers(selection, page_count(path))
+        except ValueError as error:
+            message = f"`pages`: {error}."
+            raise InvalidRequest(message, param="pages") from None
+        if len(pages) > self._most_pages:
+            message = f"These are {len(pages)} pages; at most {self._most_pages} of a document are read at once: choose some with `pages`."
+            raise InvalidRequest(message, param="pages")
+        return pages
+
+    def _show(self, run: Run, document: str, page: int) -> Joined | None:
+        """Draw a page for the model, unless it has nothing on it."""
+        claim = run.claim
+        drawn: list[Rendered] = []
+
+        def write(target: Path) -> None:
+            drawn.append(render(self._spool.path(document), page, target, should_stop=run.ended.done))
+
+        try:
+            picture = self._spool.put_written(write, holder=claim.id)
+        except RenderingStopped:
+            raise CancelledError from None
+        if drawn[0].blank:
+            self._spool.drop(claim.id, picture)
+            return _output(run, *blank_page(page))
+        run.request = {**_asked(claim.request), "page": page, "image": {"blob": picture, "path": str(self._spool.path(picture))}}
+        return None
+
+
+def read_output(spool: Spool, run: Run, finished: Finished) -> Joined:
+    """Return the output of a job whose page was read: a whole answer, or of a parent's page what the parent needs."""
+    picture = str(run.request["image"]["blob"])
+    if picture not in run.claim.blobs:
+        spool.drop(run.claim.id, picture)  # a drawn page is nobody's any more; a thousand of them would fill the disk
+    return _output(run, *page_of(run, finished))
+
+
+def _output(run: Run, page: dict[str, Any], spent: dict[str, int]) -> Joined:
+    claim = run.claim
+    return page_facts(page, spent) if claim.parent is not None else ocr_body([(page, spent)], claim.model, claim.request)
+
+
+def _asked(request: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: request[name] for name in _OF_A_PAGE if name in request}
