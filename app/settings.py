@@ -112,10 +112,12 @@ class Settings(BaseSettings):
     max_pages: Annotated[int, Field(ge=1, le=2000)] = Field(2000, description="Most pages that are read of one document.")
     max_body: Annotated[ByteSize, Field(ge=1)] = Field(ByteSize(64 * 1024**2), description="Largest request body of the JSON routes.")
     max_upload: ByteSize = Field(ByteSize(2 * 1024**3), description="Largest file that may be uploaded.")
-    max_picture: Annotated[ByteSize, Field(ge=1)] = Field(ByteSize(50 * 1024**2), description="Largest picture, as a file.")
+    max_picture: Annotated[ByteSize, Field(ge=1)] = Field(ByteSize(50 * 1024**2), description="Largest file of a picture.")
     max_picture_pixels: Annotated[int, Field(ge=1)] = Field(120_000_000, description="Most pixels of a picture.")
-    picture_timeout: Duration = Field(timedelta(seconds=15), description="How long fetching a picture from its address may take in all.")
-    private_pictures: bool = Field(default=False, description="Whether pictures may also be fetched from loopback and private addresses.")
+    picture_timeout: Duration = Field(timedelta(seconds=15), description="How long fetching a picture from its address may take.")
+    private_pictures: bool = Field(
+        default=False, description="Fetch pictures also from addresses of this machine and its networks. Callers can then look into them."
+    )
     max_queued: Annotated[int, Field(ge=1)] = Field(100_000, description="Jobs that may be queued before a submission is refused.")
     max_redis_bytes: ByteSize = Field(ByteSize(2 * 1024**3), description="Redis memory above which a submission is refused.")
     min_free_disk: ByteSize = Field(ByteSize(1024**3), description="Free disk under which a submission is refused.")

@@ -18,7 +18,6 @@ from app.actors.runs import Joined, Run
 from app.documents.kinds import kind_of
 from app.documents.ranges import page_numbers
 from app.documents.rendering import Rendered, RenderingStopped, page_count, render
-from app.errors import InvalidRequest
 from app.jobs.chains import Child, Children, Plan
 from app.jobs.record import JobKind
 
@@ -60,7 +59,7 @@ class OcrSteps:
         if kind_of(path) is None:
             run.request = {**_asked(claim.request), "page": 1, "image": {"blob": document, "path": str(path)}}
             return None
-        pages = self._chosen(path, claim.request.get("pages"))
+        pages = page_numbers(claim.request.get("pages"), page_count(path), self._most_pages)
         if len(pages) == 1:
             return self._show(run, document, pages[0])
         children = tuple(
@@ -79,17 +78,6 @@ class OcrSteps:
         """Put the pages together."""
         outputs = (child.output for child in children if child.output is not None)
         return ocr_body(map(read_page, outputs), run.claim.model, run.claim.request)
-
-    def _chosen(self, path: Path, selection: str | None) -> list[int]:
-        try:
-            pages = page_numbers(selection, page_count(path))
-        except ValueError as error:
-            message = f"`pages`: {error}."
-            raise InvalidRequest(message, param="pages") from None
-        if len(pages) > self._most_pages:
-            message = f"These are {len(pages)} pages; at most {self._most_pages} of a document are read at once: choose some with `pages`."
-            raise InvalidRequest(message, param="pages")
-        return pages
 
     def _show(self, run: Run, document: str, page: int) -> Joined | None:
         """Draw a page for the model, unless it has nothing on it."""

@@ -29,6 +29,7 @@ from app.errors import FileNotHere, InferenceError, InvalidRequest, JobCanceled,
 from app.jobs.audio_requests import SpeechRequest, TranscriptionRequest, TranslationRequest
 from app.jobs.feed import Waiter
 from app.jobs.gateway import JobGateway
+from app.jobs.ocr_requests import OcrRequest
 from app.jobs.reading import Output
 from app.jobs.record import Job, JobKind, JobState, Lane
 from app.jobs.requests import ChatRequest, CompletionRequest, EmbeddingRequest
@@ -44,6 +45,7 @@ KINDS: Mapping[JobKind, tuple[type[BaseModel], Task]] = {
     JobKind.TRANSCRIPTION: (TranscriptionRequest, Task.ASR),
     JobKind.TRANSLATION: (TranslationRequest, Task.ASR),
     JobKind.SPEECH: (SpeechRequest, Task.TTS),
+    JobKind.OCR: (OcrRequest, Task.OCR),
 }
 """What checks the request of each kind, and what its model must be able to do."""
 

@@ -34,8 +34,8 @@ STORE_ERRORS = ("store_unavailable", "newer_schema")
 """Of whatever needs the job store."""
 
 JOB_ERRORS = (
-    *("invalid_request", "context_length_exceeded", "model_too_large", "unsupported_task", "unreadable_audio"),
-    "unreadable_image",
+    *("invalid_request", "context_length_exceeded", "model_too_large", "unsupported_task"),
+    *("unreadable_audio", "unreadable_image", "unreadable_document"),
     *("job_canceled", "deadline_exceeded"),
     *("engine_error", "model_load_failed", "worker_crashed", "download_failed"),
 )
@@ -45,6 +45,7 @@ SUBMISSION_ERRORS = (
     *("invalid_request", "body_too_large", "unsupported_media_type"),
     *("unsupported_task", "model_not_found", "model_not_downloaded"),
     *("unreadable_image", "image_too_large", "image_not_fetched"),
+    *("unreadable_document", "file_not_found"),
     *("idempotency_conflict", "queue_full"),
     *STORE_ERRORS,
 )

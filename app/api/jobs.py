@@ -13,11 +13,12 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from app.api.answers import ChatCompletion, DownloadReport, EmbeddingList, TextCompletion
+from app.api.answers import ChatCompletion, DownloadReport, EmbeddingList, OcrAnswer, TextCompletion
 from app.api.body import json_body, parse_json
 from app.api.calls import accepted, idempotency, new_job, output_of, submit
 from app.api.deadline import deadline_of
 from app.api.describe import JOB_ERRORS, RECEIPT, STORE_ERRORS, SUBMISSION_ERRORS, as_json, errors, event_stream, takes
+from app.api.documents import check_document, with_document
 from app.api.downloads import new_download
 from app.api.errors import error_body, status_of
 from app.api.recordings import HEARD, kept_recording
@@ -34,7 +35,7 @@ __all__ = ["JobPage", "JobSubmission", "router"]
 
 router = APIRouter(prefix="/v1/jobs", responses=errors(*STORE_ERRORS))
 
-_LATER_KINDS = frozenset({"ocr", "rerank", "transcript"})
+_LATER_KINDS = frozenset({"rerank", "transcript"})
 _STREAM_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 
 LastEventId = Annotated[
@@ -72,14 +73,15 @@ class JobPage(BaseModel):
         "CompletionSubmission",
         "EmbeddingSubmission",
         "SpeechSubmission",
+        "OcrSubmission",
         headers=("Idempotency-Key", "Cancel-After"),
-        form="RecordingSubmission",
+        form="FileSubmission",
     ),
 )
 async def create_job(request: Request, services: ServicesDep) -> Response:
-    """Accept work that nobody waits on. What is to be heard comes in a form with its file."""
+    """Accept work that nobody waits on. What is to be heard comes in a form with its file; what is to be read may do so."""
     if request.headers.get("content-type", "").startswith("multipart/"):
-        return await _create_heard(request, services)
+        return await _create_of_file(request, services)
     body = await json_body(request, services)
     asked = validated(JobSubmission, body)
     kind = _kind(asked.kind)
@@ -93,22 +95,26 @@ async def create_job(request: Request, services: ServicesDep) -> Response:
         job = new_download(services, wanted, lane=asked.lane, deadline=late, prefix=where)
     else:
         job = await new_job(services, kind, wanted, lane=asked.lane, waited=False, key=key, deadline=late, prefix=where)
+    if kind is JobKind.OCR:
+        job = await with_document(services, job, where)
     return await accepted(services.gateway, await submit(request, job, services.gateway))
 
 
-async def _create_heard(request: Request, services: Services) -> Response:
+async def _create_of_file(request: Request, services: Services) -> Response:
     async with kept_recording(request, services) as kept:
         fields: dict[str, Any] = dict(kept.fields)
         fields["request"] = parse_json(str(fields.get("request") or "{}").encode(), field="request")
         asked = validated(JobSubmission, fields)
         kind = _kind(asked.kind)
-        if kind not in HEARD:
+        if kind not in HEARD and kind is not JobKind.OCR:
             message = f"Jobs of kind {kind!r} take no file; send them as JSON."
             raise InvalidRequest(message, param="file")
         key = idempotency(request, fields | {"file": kept.facts})
         late = deadline_of(request, asked.deadline)
-        wanted = {**asked.request, "file": kept.facts}
-        job = await new_job(services, kind, wanted, lane=asked.lane, waited=False, key=key, deadline=late, prefix=("request",))
+        wanted, where = {**asked.request, "file": kept.facts}, ("request",)
+        job = await new_job(services, kind, wanted, lane=asked.lane, waited=False, key=key, deadline=late, prefix=where)
+        if kind is JobKind.OCR:
+            await check_document(services, kept.blob, job, where)
         return await accepted(services.gateway, await submit(request, kept.of(job), services.gateway))
 
 
@@ -166,7 +172,7 @@ async def show_job(job_id: str, services: ServicesDep) -> Job:
 @router.get(
     "/{job_id}/output",
     responses=errors("job_not_found", "job_not_finished", *JOB_ERRORS, *STORE_ERRORS)
-    | {200: {"model": ChatCompletion | TextCompletion | EmbeddingList | DownloadReport}},
+    | {200: {"model": ChatCompletion | TextCompletion | EmbeddingList | OcrAnswer | DownloadReport}},
 )
 async def show_output(job_id: str, services: ServicesDep) -> Response:
     """Return a job's output: the body that the OpenAI route would have answered with, or what was downloaded."""

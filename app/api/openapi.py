@@ -25,6 +25,7 @@ from app.api.jobs import JobSubmission
 from app.api.recordings import HEARD
 from app.jobs.audio_requests import TranscriptionRequest, TranslationRequest
 from app.jobs.files import Purpose
+from app.jobs.ocr_requests import OcrFields
 from app.jobs.record import Lane
 from app.jobs.requests import LoadRequest
 from app.jobs.streams import StreamEntry
@@ -81,11 +82,17 @@ class TranscriptionForm(TranscriptionRequest):
     file: Annotated[bytes, Field(min_length=1)]
 
 
-class RecordingSubmission(BaseModel):
-    """A recording to be written down later."""
+class OcrForm(OcrFields):
+    """A picture, PDF or TIFF, and how it is to be read."""
 
     file: Annotated[bytes, Field(min_length=1)]
-    kind: Literal["transcription", "translation"]
+
+
+class FileSubmission(BaseModel):
+    """A recording to be written down, or a document to be read, later."""
+
+    file: Annotated[bytes, Field(min_length=1)]
+    kind: Literal["transcription", "translation", "ocr"]
     lane: Lane = Lane.BATCH
     deadline: datetime | None = None
     request: Annotated[str, Field(description="JSON: what the form of the route would say.", examples=['{"language": "en"}'])] = "{}"
@@ -178,7 +185,7 @@ def _schemas() -> dict[str, Any]:
     """Return the schemas that no signature names, and what they consist of."""
     asked: list[type[BaseModel]] = [*(model for kind, (model, _) in KINDS.items() if kind not in HEARD)]
     asked += [*_submissions(), LoadRequest]
-    asked += [UploadForm, TranscriptionForm, TranslationForm, RecordingSubmission]
+    asked += [UploadForm, TranscriptionForm, TranslationForm, OcrForm, FileSubmission]
     told: list[type[BaseModel]] = [
         ChatCompletionChunk,
         TextCompletionChunk,

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from app.errors import IdempotencyConflict, QueueFull, StoreUnavailable
@@ -235,6 +236,10 @@ class JobGateway:
     async def hold(self, pieces: Iterable[bytes], *, holder: str) -> str:
         """Keep content in the spool for a job that is about to be submitted; return its hash."""
         return await self._call(lambda: self._store.spool.put_pieces(pieces, holder=holder))
+
+    def path_of(self, blob: str) -> Path:
+        """Return where content that is held lies."""
+        return self._store.spool.path(blob)
 
     async def drop(self, *, holder: str) -> None:
         """Let go of what was held for a job that is not submitted after all."""

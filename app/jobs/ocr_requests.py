@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from app.documents.ranges import PAGES_PATTERN
 from app.jobs.requests import KEEP_ALIVE_WORDS, Body, KeepAlive, ModelName, refusal
 
-__all__ = ["SOURCES", "OcrDocumentRequest", "OcrRequest", "OcrTask"]
+__all__ = ["SOURCES", "OcrFields", "OcrRequest", "OcrTask"]
 
 OcrTask = Literal["ocr", "table", "formula", "chart"]
 
 SOURCES = ("image", "document", "file_id")
-"""Fields of which one says what is to be read, where it does not come as a file."""
+"""Fields of which one says what is to be read; none where a form brings it as a file. Who reads the request sees to that."""
 
 _MAX_PROMPT_CHARACTERS = 20_000
 _MAX_TOKENS = 2**31 - 1
 
 
-class OcrRequest(Body):
-    """How a picture or a document is to be read; it comes beside this."""
+class OcrFields(Body):
+    """How a picture or a document is to be read that comes beside this."""
 
     model: ModelName | None = Field(None, examples=["ocr"])
     task: OcrTask = Field("ocr", description="What is in it; `ocr` is text.")
@@ -43,8 +43,10 @@ class OcrRequest(Body):
         return data
 
 
-class OcrDocumentRequest(OcrRequest):
+class OcrRequest(OcrFields):
     """Body of ``POST /v1/ocr`` that says what is to be read: one of `image`, `document` and `file_id`."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in SOURCES]})
 
     image: Annotated[str, StringConstraints(min_length=1)] | None = Field(
         None, description="A picture: a `data:` URI, or an address (http, https).", examples=["data:image/png;base64,iVBORw0KGgo="]
@@ -55,11 +57,3 @@ class OcrDocumentRequest(OcrRequest):
     file_id: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = Field(
         None, description="An uploaded file (`POST /v1/files`)."
     )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        given = [name for name in SOURCES if getattr(self, name) is not None]
-        if len(given) != 1:
-            sentence = f"and `{given[0]}` were both given" if given else "is required, or `document` or `file_id`, or a form with a `file`"
-            raise refusal(param=given[1] if given else "image", message=sentence)
-        return self

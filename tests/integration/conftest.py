@@ -104,6 +104,18 @@ def hearing_settings(api_settings: Settings) -> Settings:
 
 
 @pytest.fixture
+def reading_settings(api_settings: Settings) -> Settings:
+    """The same as the first ones, with a model that reads."""
+    folder = api_settings.home / "tiny-eyes"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").touch()
+    catalog = api_settings.home / "catalog.toml"
+    catalog.write_text('[[model]]\nid = "tiny-eyes"\nrepo = "./tiny-eyes"\ntasks = ["ocr"]\n' + _CATALOG + 'ocr = "tiny-eyes"\n')
+    return api_settings
+
+
+@pytest.fixture
 def start_api() -> Iterator[Callable[..., Api]]:
     """Start APIs that stop when the test ends."""
     with ExitStack() as stack:

@@ -16,7 +16,7 @@ from PIL import Image, ImageChops
 
 from app.documents.ranges import page_numbers
 from app.documents.rendering import LONGEST_SIDE_PX, Rendered, RenderingStopped, page_count, probe, render
-from app.errors import UnreadableDocument
+from app.errors import InvalidRequest, UnreadableDocument
 from tests.documents import BROKEN, pdf, tiff
 
 _ENDLESS = "1 0 0 RG " + "0 0 m 595 842 l S " * 400_000  # a page that takes seconds to draw
@@ -198,5 +198,12 @@ def test_pages_are_chosen_by_numbers_and_ranges(selection: str | None, pages: li
 
 @pytest.mark.parametrize("selection", ["", "0", "16", "1-16", "16-", "3-2", "a", "1;2", "-3", "1,,2", "1-2-3", "٣", "9999999", "1\n,x"])
 def test_what_selects_no_page_is_refused(selection: str) -> None:
-    with pytest.raises(ValueError, match=r"\w"):
+    with pytest.raises(InvalidRequest) as refused:
         page_numbers(selection, 15)
+    assert refused.value.param == "pages"
+
+
+def test_more_pages_than_are_read_at_once_are_refused() -> None:
+    assert page_numbers("2-4", 9, most=3) == [2, 3, 4]
+    with pytest.raises(InvalidRequest, match="9 pages"):
+        page_numbers(None, 9, most=3)
