@@ -2,8 +2,8 @@
 
 A picture, or a document of one page, is an ordinary job. Of several pages each
 has a child, few of them at a time, so that others' requests pass between; a
-child draws its own page, so no more pages are on disk than are being read, and
-what a child read is kept, whatever happens to the worker afterwards.
+child draws its own page and lets go of it when it is read, and what it read is
+kept, whatever happens to the worker afterwards.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from app.actors.pages import blank_page, ocr_body, page_facts, page_of, read_page
 from app.actors.runs import Joined, Run
+from app.documents.blank import is_blank
 from app.documents.kinds import kind_of
 from app.documents.ranges import page_numbers
 from app.documents.rendering import Rendered, RenderingStopped, page_count, render
 from app.jobs.chains import Child, Children, Plan
 from app.jobs.record import JobKind
+from app.pictures.reading import Limits, open_picture
 
 if TYPE_CHECKING:
     from app.engines.protocols import Finished
     from app.jobs.spool import Spool
+    from app.scheduler.breadcrumb import Preparing
 
 __all__ = ["OcrSteps", "read_output"]
 
@@ -36,18 +39,22 @@ class OcrSteps:
 
     Args:
         spool: Where the documents are.
+        limits: Of pictures.
         most_pages: More of one document are refused.
+        preparing: Told whose picture is being decoded.
     """
 
-    def __init__(self, spool: Spool, most_pages: int) -> None:
+    def __init__(self, spool: Spool, limits: Limits, most_pages: int, preparing: Preparing) -> None:
+        self._preparing = preparing
         self._spool = spool
+        self._limits = limits
         self._most_pages = most_pages
 
     def plan(self, run: Run) -> Plan | Joined | None:
         """Count the pages of a document; draw the one of a child, or the only one.
 
         Raises:
-            UnreadableDocument: The document or a page cannot be used.
+            UnreadableDocument: The document or a page cannot be used; of a picture UnreadablePicture, PictureTooLarge.
             InvalidRequest: There is no such page, or there are too many.
             CancelledError: The run is ended.
         """
@@ -57,6 +64,10 @@ class OcrSteps:
             return self._show(run, document, claim.request["page"])
         path = self._spool.path(document)
         if kind_of(path) is None:
+            with self._preparing.naming(run.work_id):
+                blank = is_blank(open_picture(self._spool.get(document), self._limits))
+            if blank:
+                return _output(run, *blank_page(1))
             run.request = {**_asked(claim.request), "page": 1, "image": {"blob": document, "path": str(path)}}
             return None
         pages = page_numbers(claim.request.get("pages"), page_count(path), self._most_pages)
@@ -102,7 +113,7 @@ def read_output(spool: Spool, run: Run, finished: Finished) -> Joined:
     """Return the output of a job whose page was read: a whole answer, or of a parent's page what the parent needs."""
     picture = str(run.request["image"]["blob"])
     if picture not in run.claim.blobs:
-        spool.drop(run.claim.id, picture)  # a drawn page is nobody's any more; a thousand of them would fill the disk
+        spool.drop(run.claim.id, picture)  # a drawn page is nobody's any more; the next sweep takes it
     return _output(run, *page_of(run, finished))
 
 

@@ -42,6 +42,7 @@ from app.jobs.store import JobStore
 from app.log import get_logger
 from app.machine import detect
 from app.models.catalog import load_catalog
+from app.pictures.reading import Limits
 from app.scheduler.books import MemoryBooks
 from app.scheduler.breadcrumb import Breadcrumb, Preparing
 from app.scheduler.budget import Pressure, ask_device, budget_bytes, default_watermark_bytes
@@ -134,12 +135,13 @@ class InferenceWorker:
         self._runner.errands[JobKind.DOWNLOAD] = self._downloads
         longest_s = self._settings.max_recording.total_seconds()
         hearing = TranscriptionSteps(self._store.spool, self._current_catalog, self._residency, self._gpu, self._preparing, longest_s)
+        limits = Limits(self._settings.max_picture_pixels, int(self._settings.max_picture))
         known: dict[JobKind, Steps] = {
             JobKind.CHAT: PictureSteps(self._store.spool),
             JobKind.TRANSCRIPTION: hearing,
             JobKind.TRANSLATION: hearing,
             JobKind.SPEECH: SpeechSteps(self._store.spool),
-            JobKind.OCR: OcrSteps(self._store.spool, self._settings.max_pages),
+            JobKind.OCR: OcrSteps(self._store.spool, limits, self._settings.max_pages, self._preparing),
         }
         self._runner.steps.kinds |= known | dict(steps)
 

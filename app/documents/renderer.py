@@ -16,6 +16,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from app.documents.blank import is_blank
 from app.documents.kinds import kind_of
 from app.documents.pdf import PdfPages
 from app.documents.refusal import Refused
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["probe", "render"]
 
-_FLAT = 8  # of 255: a page whose shades differ by less has nothing on it
 _NARROWEST = 50  # a picture's longer side is at most so many times the shorter one: the eyes of models refuse strips
 _MOST_ADDRESSES_BYTES = 4 * 1024**3
 _WRITTEN_BYTES = 64 * 1024**2  # a PNG of noise with our longest side has 12 MB
@@ -93,10 +93,9 @@ def render(source: Path, page: int, target: Path, dpi: int, longest_px: int) -> 
         msg = f"There is no page {page}: the document has {pages.count}."
         raise Refused(msg)
     picture = _widened(pages.draw(page, dpi, longest_px))
-    darkest, brightest = picture.convert("L").getextrema()
     with target.open("wb") as file:
         picture.save(file, "PNG", compress_level=1)
-    return {"width_px": picture.width, "height_px": picture.height, "blank": int(brightest) - int(darkest) < _FLAT}  # type: ignore[arg-type]  # of L: numbers
+    return {"width_px": picture.width, "height_px": picture.height, "blank": is_blank(picture)}
 
 
 def _widened(picture: Image.Image) -> Image.Image:

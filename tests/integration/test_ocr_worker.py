@@ -126,8 +126,11 @@ def test_a_page_without_anything_is_an_empty_text_and_no_model_is_asked(settings
     assert job.output["text"] == f"{answer(2).strip()}\n\n{answer(3).strip()}"
     assert job.usage is not None
     assert (job.usage["pages"], job.usage["completion_tokens"]) == (3, 5)
-    job = done(settings, store, read(store, pdf([""])))
-    assert (job.output["text"], job.usage["total_tokens"] if job.usage else None) == ("", 0)
+    out = io.BytesIO()
+    Image.new("RGB", (300, 200), "beige").save(out, "PNG")
+    for nothing in (pdf([""]), out.getvalue()):
+        job = done(settings, store, read(store, nothing))
+        assert (job.output["text"], job.usage["total_tokens"] if job.usage else None) == ("", 0)
 
 
 def test_a_picture_is_read_without_children_and_may_be_text_or_markdown(settings: Settings, store: JobStore, worker: WorkerProcess) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -45,6 +46,18 @@ def test_pages_are_counted_and_drawn_one_by_one(source: Path) -> None:
     left, top, *_ = ImageChops.invert(one.convert("L")).getbbox() or (0, 0)
     assert left / one.width * 595 == pytest.approx(72, abs=4)
     assert top / one.height * 842 == pytest.approx(82, abs=6)
+
+
+def test_a_document_of_two_thousand_pages_takes_no_more_memory_than_one(source: Path) -> None:
+    """What the renderer has in memory at most, as the system counts it of all ended children, and so never less than before."""
+    source.write_bytes(pdf(["One"]))
+    probe(source)
+    drawn(source)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    source.write_bytes(pdf([f"Page {number}" for number in range(2000)]))
+    assert page_count(source) == 2000
+    assert drawn(source, 2000)[0].blank is False
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1.5 * before
 
 
 @pytest.mark.parametrize(("dpi", "width_px"), [(72, 595), (100, 827), (600, 1413)])
