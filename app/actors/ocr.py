@@ -65,7 +65,7 @@ class OcrSteps:
         path = self._spool.path(document)
         if kind_of(path) is None:
             with self._preparing.naming(run.work_id):
-                blank = is_blank(open_picture(self._spool.get(document), self._limits))
+                blank = is_blank(open_picture(path, self._limits))
             if blank:
                 return _output(run, *blank_page(1))
             run.request = {**_asked(claim.request), "page": 1, "image": {"blob": document, "path": str(path)}}
