@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from app.api.pictures import held_content, limits_of
 from app.api.services import Services
 from app.documents.kinds import kind_of
 from app.documents.ranges import page_numbers
@@ -12,10 +13,8 @@ from app.documents.rendering import probe
 from app.errors import InferenceError, InvalidRequest, StoreUnavailable
 from app.jobs.ocr_requests import SOURCES
 from app.jobs.submission import NewJob
-from app.pictures.data_uri import read_data_uri
-from app.pictures.fetching import fetch
+from app.pictures.data_uri import is_data_uri
 from app.pictures.reading import Limits, check_picture
-from app.settings import Settings
 
 __all__ = ["check_document", "with_document"]
 
@@ -75,7 +74,8 @@ def _source(job: NewJob, prefix: tuple[str, ...]) -> str:
 
 async def _check(services: Services, blob: str, job: NewJob) -> None:
     settings = services.settings
-    count = await asyncio.to_thread(_pages_of, services.gateway.path_of(blob), limits_of(settings))
+    async with services.decoding:
+        count = await asyncio.to_thread(_pages_of, services.gateway.path_of(blob), limits_of(settings))
     page_numbers(job.request.get("pages"), count, settings.max_pages)
 
 
@@ -86,23 +86,14 @@ def _pages_of(path: Path, limits: Limits) -> int:
     return 1
 
 
-def limits_of(settings: Settings) -> Limits:
-    """Return how large a picture may be."""
-    return Limits(settings.max_picture_pixels, int(settings.max_picture))
-
-
 async def _held(services: Services, source: str, value: str, *, holder: str) -> str:
     """Return the name of the blob that a source has become."""
     if source == "file_id":
         return await services.gateway.files(lambda files: files.hold(value, holder=holder))
-    settings = services.settings
-    if value[:5].lower() == "data:":
-        content = await asyncio.to_thread(read_data_uri, value, int(settings.max_upload))
-    elif source == "image" and value[:7].lower() in {"http://", "https:/"}:
-        timeout_s = settings.picture_timeout.total_seconds()
-        content = await fetch(value, limits_of(settings), timeout_s=timeout_s, private=settings.private_pictures)
-    else:
-        kinds = "a `data:` URI, or an address that begins with http:// or https://" if source == "image" else "a `data:` URI"
-        message = f"It must be {kinds}; to send a file use a form, or its id after POST /v1/files."
-        raise InvalidRequest(message)
-    return await services.gateway.hold([content], holder=holder)
+    if is_data_uri(value):
+        return await held_content(services, value, int(services.settings.max_upload), holder=holder)
+    if source == "image" and value[:7].lower() in {"http://", "https:/"}:
+        return await held_content(services, value, int(services.settings.max_picture), holder=holder)
+    kinds = "a `data:` URI, or an address that begins with http:// or https://" if source == "image" else "a `data:` URI"
+    message = f"It must be {kinds}; to send a file use a form, or its id after POST /v1/files."
+    raise InvalidRequest(message)

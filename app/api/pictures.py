@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from app.api.services import Services
 from app.errors import InferenceError
 from app.jobs.submission import NewJob
-from app.pictures.data_uri import read_data_uri
+from app.pictures.data_uri import is_data_uri, read_data_uri
 from app.pictures.fetching import fetch
 from app.pictures.reading import Limits, check_picture
+from app.settings import Settings
 
-__all__ = ["with_pictures"]
+__all__ = ["held_content", "limits_of", "with_pictures"]
 
-_DECODING = asyncio.Semaphore(2)  # of those that are decoded at once: a large one takes half a gigabyte meanwhile
+_PIECE_BYTES = 1024**2
 
 
 async def with_pictures(services: Services, job: NewJob, prefix: tuple[str, ...] = ()) -> NewJob:
@@ -70,11 +73,37 @@ def _named(message: Mapping[str, Any], blobs: Mapping[str, str]) -> dict[str, An
 async def _kept(services: Services, address: str, *, holder: str) -> str:
     """Return the name of the blob that the picture at *address* has become."""
     settings = services.settings
-    limits = Limits(settings.max_picture_pixels, int(settings.max_picture))
-    if address[:5].lower() == "data:":
-        content = await asyncio.to_thread(read_data_uri, address, limits.max_bytes)
-    else:
-        content = await fetch(address, limits, timeout_s=settings.picture_timeout.total_seconds(), private=settings.private_pictures)
-    async with _DECODING:
-        await asyncio.to_thread(check_picture, content, limits)
-    return await services.gateway.hold([content], holder=holder)
+    blob = await held_content(services, address, int(settings.max_picture), holder=holder)
+    async with services.decoding:
+        await asyncio.to_thread(check_picture, services.gateway.path_of(blob), limits_of(settings))
+    return blob
+
+
+async def held_content(services: Services, address: str, max_bytes: int, *, holder: str) -> str:
+    """Return the name of the blob that the content of a data URI has become, or what is at an http address.
+
+    Raises:
+        UnreadablePicture: It is no data URI, or a broken one.
+        PictureTooLarge: It has more than *max_bytes*.
+        PictureNotFetched: It cannot be had from its address.
+    """
+    if is_data_uri(address):
+        content = await asyncio.to_thread(read_data_uri, address, max_bytes)
+        return await services.gateway.hold([content], holder=holder)
+    settings = services.settings
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "fetched"
+        timeout_s = settings.picture_timeout.total_seconds()
+        await fetch(address, target, max_bytes=max_bytes, timeout_s=timeout_s, private=settings.private_pictures)
+        return await services.gateway.hold(_pieces(target), holder=holder)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return how large a picture may be."""
+    return Limits(settings.max_picture_pixels, int(settings.max_picture))
+
+
+def _pieces(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as opened:
+        while piece := opened.read(_PIECE_BYTES):
+            yield piece

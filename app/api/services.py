@@ -39,6 +39,8 @@ class Services:
     gateway: JobGateway
     pace: Pace
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # the process ends: leave, and keep the jobs
+    # Held by those who decode a stranger's picture: a large one takes half a gigabyte meanwhile.
+    decoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
     @property
     def catalog(self) -> Catalog:

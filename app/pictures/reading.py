@@ -101,7 +101,8 @@ def _opened(path: Path, limits: Limits) -> Iterator[ImageFile]:
             msg = f"The picture has {size_bytes} bytes; this server takes at most {limits.max_bytes} (MLX_LOCAL_MAX_PICTURE)."
             raise PictureTooLarge(msg)
         # Pillow's own limit, for those of its parsers that take memory before we can look: it refuses above twice as much.
-        Image.MAX_IMAGE_PIXELS = limits.max_pixels
+        # It is one for the whole process, so it only ever rises.
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, limits.max_pixels)
         try:
             with Image.open(file, formats=_FORMATS) as image:
                 _judge(image, file, limits)
