@@ -18,7 +18,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from app.errors import PictureNotFetched, PictureTooLarge
 from app.pictures.addresses import may_fetch_from
@@ -26,12 +26,30 @@ from app.pictures.addresses import may_fetch_from
 if TYPE_CHECKING:
     from httpx import URL, Response
 
-__all__ = ["Resolve", "fetch", "look_up"]
+__all__ = ["Judge", "Resolve", "fetch", "look_up"]
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Host name and port to addresses, as numbers. Raises OSError where there are none."""
 
+
+class Judge(Protocol):
+    """As :func:`app.pictures.addresses.may_fetch_from`."""
+
+    def __call__(self, address: str, *, private: bool) -> bool:
+        """Return whether *address* may be asked."""
+        ...
+
+
+class _Rules(NamedTuple):
+    """Where a fetch may go, at each of its steps."""
+
+    private: bool
+    resolve: Resolve
+    judge: Judge
+
+
 _MOST_REDIRECTS = 5
+_HIGHEST_PORT = 65_535
 _CONNECT_S = 5.0  # for each address, so that the next one has a chance
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
@@ -48,7 +66,16 @@ async def look_up(host: str, port: int) -> Sequence[str]:
     return [str(entry[4][0]) for entry in found]
 
 
-async def fetch(url: str, target: Path, *, max_bytes: int, timeout_s: float, private: bool, resolve: Resolve = look_up) -> int:
+async def fetch(
+    url: str,
+    target: Path,
+    *,
+    max_bytes: int,
+    timeout_s: float,
+    private: bool,
+    resolve: Resolve = look_up,
+    judge: Judge = may_fetch_from,
+) -> int:
     """Write what is at *url* to *target* and return how many bytes it has.
 
     Args:
@@ -58,6 +85,7 @@ async def fetch(url: str, target: Path, *, max_bytes: int, timeout_s: float, pri
         timeout_s: For all of it, names and redirects included.
         private: Whether loopback and private networks may be asked too.
         resolve: How names become addresses.
+        judge: Which addresses may be asked.
 
     Raises:
         PictureNotFetched: The address is not allowed, or did not give a file in time.
@@ -66,7 +94,7 @@ async def fetch(url: str, target: Path, *, max_bytes: int, timeout_s: float, pri
     """
     with _nothing_left(target), _told(timeout_s):
         async with asyncio.timeout(timeout_s):
-            return await _follow(url, target, max_bytes, private=private, resolve=resolve)
+            return await _follow(url, target, max_bytes, _Rules(private, resolve, judge))
 
 
 @contextmanager
@@ -105,13 +133,13 @@ def _reason(error: Exception) -> str:
     return "its server does not speak HTTP properly" if isinstance(error, ProtocolError) else "the connection broke"
 
 
-async def _follow(address: str, target: Path, max_bytes: int, *, private: bool, resolve: Resolve) -> int:
+async def _follow(address: str, target: Path, max_bytes: int, rules: _Rules) -> int:
     from httpx import URL
 
     url = URL(address)
     for _ in range(_MOST_REDIRECTS + 1):
         _check(url)
-        arrived = await _ask(url, await _addresses(url, resolve, private=private), target, max_bytes)
+        arrived = await _ask(url, await _addresses(url, rules), target, max_bytes)
         if isinstance(arrived, int):
             return arrived
         url = url.join(arrived)
@@ -120,27 +148,30 @@ async def _follow(address: str, target: Path, max_bytes: int, *, private: bool, 
 
 
 def _check(url: URL) -> None:
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.raw_host:
         msg = "A picture is fetched from http:// and https:// addresses only; send anything else as a data URI."
+        raise PictureNotFetched(msg)
+    if url.port is not None and not 1 <= url.port <= _HIGHEST_PORT:
+        msg = f"The picture's address has a port that cannot be: from 1 to {_HIGHEST_PORT} there are."
         raise PictureNotFetched(msg)
     if url.userinfo:
         msg = "The picture's address has a user name or password in it; such addresses are not fetched from."
         raise PictureNotFetched(msg)
 
 
-async def _addresses(url: URL, resolve: Resolve, *, private: bool) -> Sequence[str]:
+async def _addresses(url: URL, rules: _Rules) -> Sequence[str]:
     """Return the addresses behind the name, if every one of them is allowed."""
-    host = url.raw_host.decode("ascii")
+    host = url.raw_host.decode("ascii")  # url.host would decode an international name, and raise where it is none
     try:
-        addresses = await resolve(host, _port(url))
+        addresses = await rules.resolve(host, _port(url))
     except (OSError, UnicodeError):  # UnicodeError: a label is longer than DNS knows
         addresses = ()
     if not addresses:
-        msg = f"The host {url.host[:200]!r} of the picture's address is not known."
+        msg = f"The host {host[:200]!r} of the picture's address is not known."
         raise PictureNotFetched(msg)
-    if not all(may_fetch_from(address, private=private) for address in addresses):
-        advice = "." if private else "; MLX_LOCAL_PRIVATE_PICTURES=true allows loopback and private networks."
-        msg = f"The host {url.host[:200]!r} of the picture's address is not public{advice}"
+    if not all(rules.judge(address, private=rules.private) for address in addresses):
+        advice = "." if rules.private else "; MLX_LOCAL_PRIVATE_PICTURES=true allows loopback and private networks."
+        msg = f"The host {host[:200]!r} of the picture's address is not public{advice}"
         raise PictureNotFetched(msg)
     return list(dict.fromkeys(addresses))
 

@@ -87,7 +87,8 @@ def open_picture(path: Path, limits: Limits) -> Image:
     with _opened(path, limits) as image:
         _mend_transparency(image)
         image.load()
-        return _upright(_as_rgb(image), _orientation(image))
+        orientation = _orientation(image)
+    return _upright(_as_rgb(image), orientation)
 
 
 @contextmanager
@@ -221,11 +222,12 @@ def _narrow(image: Image) -> Image:
     samples = np.asarray(image)
     if image.mode not in _WIDE_MODES:
         return Images.fromarray((samples >> 8).astype(np.uint8))
+    samples = samples.astype(np.float32)
     finite = np.isfinite(samples)
     least = float(np.min(samples, where=finite, initial=np.inf))
     greatest = float(np.max(samples, where=finite, initial=-np.inf))
     if not greatest - least > _FLAT:
         return Images.new("L", image.size)
     scale = 255.0 / (greatest - least)
-    whole = np.nan_to_num(samples.astype(np.float32), nan=least, posinf=greatest, neginf=least)
+    whole = np.nan_to_num(samples, nan=least, posinf=greatest, neginf=least)
     return Images.fromarray(np.rint(np.clip(whole * scale - least * scale, 0, 255)).astype(np.uint8))
