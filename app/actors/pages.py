@@ -27,7 +27,9 @@ def page_of(run: Run, finished: Finished) -> tuple[Page, dict[str, int]]:
     (choice,) = run.choices
     number, written = int(run.request.get("page") or 1), "".join(choice.text)
     warnings = []
-    if finished.reason == "length":
+    if finished.looped:
+        warnings.append(f"Page {number} repeats itself at its end and was stopped there: what follows is missing.")
+    elif finished.reason == "length":
         tokens = finished.completion_tokens
         warnings.append(f"Page {number} is cut off after {tokens} tokens: its end is missing. Ask for more with max_tokens.")
     page = {
