@@ -15,10 +15,10 @@ from app.actors.made import made_of
 from app.actors.runs import Choice, Ending, Errand, Planned, Run, Runs, Withdrawn
 from app.engines.protocols import Failed, TextWork, Tokens, Work
 from app.errors import Failure, InferenceError, StoreUnavailable
+from app.jobs.bodies import keep_seconds
 from app.jobs.claims import Unclaimed
 from app.jobs.published import read_published
 from app.jobs.record import JobKind, JobState
-from app.jobs.requests import keep_seconds
 from app.log import get_logger
 
 if TYPE_CHECKING:

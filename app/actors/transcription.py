@@ -22,9 +22,9 @@ from app.audio.energy import loudness_of, speech_spans
 from app.audio.pcm import duration_s
 from app.engines.hearing import Heard, Hears, SpansWork
 from app.errors import EngineFailed
+from app.jobs.bodies import keep_seconds
 from app.jobs.chains import MAX_CHILDREN, Child, Children, Plan
 from app.jobs.record import JobKind
-from app.jobs.requests import keep_seconds
 
 if TYPE_CHECKING:
     from app.engines.protocols import Frontend

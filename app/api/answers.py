@@ -16,7 +16,6 @@ __all__ = [
     "ChatCompletionChunk",
     "DownloadReport",
     "EmbeddingList",
-    "OcrAnswer",
     "OpenAIError",
     "Problem",
     "SpeechEvent",
@@ -299,33 +298,3 @@ class SpeechEvent(BaseModel):
     type: Literal["speech.audio.delta", "speech.audio.done"]
     audio: str | None = Field(None, description="A piece of the encoded sound, in base64.")
     usage: SpeechTokens | None = None
-
-
-class OcrUsage(BaseModel):
-    """What reading is counted by."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    pages: int
-
-
-class OcrPage(BaseModel):
-    """What was read of a page."""
-
-    page: int = Field(description="Counted from 1.")
-    text: str
-    markdown: str = Field(description="The same, with tables and formulas as Markdown has them.")
-    finish_reason: Literal["stop", "length"]
-    warnings: list[str] = Field(description="What may be wrong or missing.")
-
-
-class OcrAnswer(BaseModel):
-    """What was read of a picture or a document."""
-
-    object: Literal["ocr"]
-    model: str
-    pages: list[OcrPage]
-    text: str = Field(description="Of all pages, with an empty line between them.")
-    markdown: str
-    usage: OcrUsage

@@ -13,7 +13,7 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from app.api.answers import ChatCompletion, DownloadReport, EmbeddingList, OcrAnswer, TextCompletion
+from app.api.answers import ChatCompletion, DownloadReport, EmbeddingList, TextCompletion
 from app.api.body import json_body, parse_json
 from app.api.calls import accepted, idempotency, new_job, output_of, submit
 from app.api.deadline import deadline_of
@@ -21,6 +21,7 @@ from app.api.describe import JOB_ERRORS, RECEIPT, STORE_ERRORS, SUBMISSION_ERROR
 from app.api.documents import check_document, with_document
 from app.api.downloads import new_download
 from app.api.errors import error_body, status_of
+from app.api.ocr_answers import OcrAnswer
 from app.api.recordings import HEARD, kept_recording
 from app.api.services import Services, ServicesDep
 from app.api.sse import EventStream

@@ -18,8 +18,9 @@ from app.api.model_moves import load, remove, unload, use_of
 from app.api.models import ModelList, ModelName, ModelObject, describe_model, list_all
 from app.api.services import Services, ServicesDep
 from app.api.validation import validated
+from app.jobs.bodies import keep_seconds
 from app.jobs.record import Lane
-from app.jobs.requests import LoadRequest, keep_seconds
+from app.jobs.requests import LoadRequest
 
 __all__ = ["ModelDeleted", "ModelStats", "aliases", "router"]
 

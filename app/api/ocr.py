@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.answers import OcrAnswer
 from app.api.body import json_body
 from app.api.calls import Call, answer, read_call
 from app.api.describe import CALL_HEADERS, called, takes
 from app.api.documents import check_document, with_document
+from app.api.ocr_answers import OcrAnswer
 from app.api.recordings import kept_recording
 from app.api.services import Services, ServicesDep
 from app.jobs.audio_requests import form_fields

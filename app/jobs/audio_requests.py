@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from app.jobs.requests import KEEP_ALIVE_WORDS, Body, KeepAlive, ModelName, Seed, refusal
+from app.jobs.bodies import KEEP_ALIVE_WORDS, Body, KeepAlive, ModelName, Seed, refusal
 
 __all__ = ["SpeechRequest", "TranscriptFormat", "TranscriptionRequest", "TranslationRequest", "form_fields"]
 

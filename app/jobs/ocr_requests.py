@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from app.documents.ranges import PAGES_PATTERN
-from app.jobs.requests import KEEP_ALIVE_WORDS, Body, KeepAlive, ModelName, refusal
+from app.jobs.bodies import KEEP_ALIVE_WORDS, Body, KeepAlive, ModelName, refusal
 
 __all__ = ["SOURCES", "OcrFields", "OcrRequest", "OcrTask"]
 

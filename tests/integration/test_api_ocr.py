@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic_core import to_json
 
 from app.actors.pages import blank_page, ocr_body
-from app.api.answers import OcrAnswer
+from app.api.ocr_answers import OcrAnswer
 from app.jobs.claims import Claimed
 from app.jobs.record import JobState
 from app.jobs.store import JobStore

@@ -50,7 +50,28 @@ def qwen3_5_moe(out: Path, precision: Precision) -> None:
 def paddleocr_vl(out: Path, precision: Precision) -> None:
     """A model that reads pages. Figures of its text half stand at the root of its configuration."""
     ids = paddle_tokenizer(out)
-    config = {
+    config = _paddle_config(ids)
+    write_model(out, _model("paddleocr_vl", {**config, "text_config": {}}), config, precision, quantised=lambda path: "visual" not in path)
+    write_json(out / "generation_config.json", {"eos_token_id": ids["</s>"], "pad_token_id": ids["<unk>"], "use_cache": False})
+    preprocessor = {
+        "image_processor_type": "PaddleOCRVLImageProcessor",
+        "processor_class": "PaddleOCRVLProcessor",
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+        "min_pixels": 56 * 56,
+        "max_pixels": 112 * 112,
+        "merge_size": 2,
+        "patch_size": 14,
+        "temporal_patch_size": 1,
+        "resample": 3,
+        "size": {"min_pixels": 56 * 56, "max_pixels": 112 * 112},
+    }
+    write_json(out / "preprocessor_config.json", preprocessor)
+    write_json(out / "processor_config.json", {"processor_class": "PaddleOCRVLProcessor"})
+
+
+def _paddle_config(ids: dict[str, int]) -> dict[str, Any]:
+    return {
         "architectures": ["PaddleOCRVLForConditionalGeneration"],
         "model_type": "paddleocr_vl",
         "hidden_size": 1024,  # mlx-vlm's projector makes no other
@@ -90,23 +111,6 @@ def paddleocr_vl(out: Path, precision: Precision) -> None:
             "tokens_per_second": 2,
         },
     }
-    write_model(out, _model("paddleocr_vl", {**config, "text_config": {}}), config, precision, quantised=lambda path: "visual" not in path)
-    write_json(out / "generation_config.json", {"eos_token_id": ids["</s>"], "pad_token_id": ids["<unk>"], "use_cache": False})
-    preprocessor = {
-        "image_processor_type": "PaddleOCRVLImageProcessor",
-        "processor_class": "PaddleOCRVLProcessor",
-        "image_mean": [0.5] * 3,
-        "image_std": [0.5] * 3,
-        "min_pixels": 56 * 56,
-        "max_pixels": 112 * 112,
-        "merge_size": 2,
-        "patch_size": 14,
-        "temporal_patch_size": 1,
-        "resample": 3,
-        "size": {"min_pixels": 56 * 56, "max_pixels": 112 * 112},
-    }
-    write_json(out / "preprocessor_config.json", preprocessor)
-    write_json(out / "processor_config.json", {"processor_class": "PaddleOCRVLProcessor"})
 
 
 def _hybrid_text(ids: dict[str, int], model_type: str) -> dict[str, Any]:
