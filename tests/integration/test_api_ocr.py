@@ -40,8 +40,8 @@ def uri(content: bytes, media_type: str = "application/pdf") -> str:
 
 @pytest.fixture
 def eyes(reading_settings: Settings, start_api: Callable[..., Api]) -> Api:
-    """A running API with a model that reads; pictures have at most 10,000 pixels and documents three pages."""
-    return start_api(reading_settings.model_copy(update={"max_picture_pixels": 10_000, "max_pages": 3}))
+    """A running API with a model that reads; pictures have at most two megapixels and documents three pages."""
+    return start_api(reading_settings.model_copy(update={"max_picture_pixels": 2_000_000, "max_pages": 3}))
 
 
 def refused(answer: httpx.Response, status: int, param: str | None, code: str | None = None) -> str:
@@ -147,7 +147,7 @@ def test_a_broken_document_is_refused_before_there_is_a_job(eyes: Api, store: Jo
         (picture()[:70], "unreadable_image"),
         (picture("JPEG", (90, 90))[:400], "unreadable_image"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unreadable_image"),
-        (picture(size=(101, 100)), "image_too_large"),
+        (picture(size=(2001, 1000)), "image_too_large"),
     ],
 )
 def test_a_broken_picture_is_refused(eyes: Api, store: JobStore, content: bytes, code: str) -> None:

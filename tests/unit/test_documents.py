@@ -24,7 +24,8 @@ _ENDLESS = "1 0 0 RG " + "0 0 m 595 842 l S " * 400_000  # a page that takes sec
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # of this process, in which a test of pictures may have set it
     return tmp_path / "document"
 
 
