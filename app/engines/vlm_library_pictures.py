@@ -3,7 +3,7 @@
 The library keeps features too, but of some families only half of them: what
 Qwen3-VL's middle layers say (deepstack) is left out, and answers change. So the
 tower itself is replaced by one that hands out what it made before. Private names
-of the models are known here; tests/conformance/test_pictures.py has a test for each.
+of the models are known here; tests/conformance/test_seeing.py tells when one moves.
 """
 
 from __future__ import annotations

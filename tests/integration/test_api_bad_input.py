@@ -35,7 +35,12 @@ WRONG_CHATS = [
     (chat(messages=[{"role": "user", "content": [{"type": "input_audio"}]}]), "messages.0.content.0.type", "this version does not take"),
     (chat(messages=[{"role": "user"}]), "messages.0.content", "is required"),
     (chat(messages=[{"role": "user", "content": 5}]), "messages.0.content", "must be a string or an array (got 5)"),
-    (chat(messages=[*HELLO, {"role": "user", "content": [{"type": "image_url"}]}]), "messages.1.content.0.type", "must be 'text'"),
+    (chat(messages=[*HELLO, {"role": "user", "content": [{"type": "image_url"}]}]), "messages.1.content.0.image_url", "is required"),
+    (
+        chat(messages=[*HELLO, {"role": "user", "content": [{"type": "file"}]}]),
+        "messages.1.content.0.type",
+        "must be 'text' or 'image_url'",
+    ),
     (chat(messages=[{"role": "user", "content": [{"type": "text"}]}]), "messages.0.content.0.text", "is required"),
     (chat(temperature="hot"), "temperature", "must be a number"),
     (chat(temperature="0.5"), "temperature", "must be a number"),
@@ -259,7 +264,7 @@ def test_a_wrong_job_submission_says_what_to_change(api: Api) -> None:
         (
             {"kind": "poem", "request": {}},
             "kind",
-            "must be 'chat', 'completion', 'embedding', 'transcription', 'translation', 'speech' or 'download' (got 'poem')",
+            "must be 'chat', 'completion', 'embedding', 'transcription', 'translation', 'speech', 'ocr' or 'download' (got 'poem')",
         ),
         ({"kind": "rerank", "request": {}}, "kind", "not implemented in this version"),
         ({"kind": "transcription", "request": {}}, "file", "send a form"),
