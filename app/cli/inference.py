@@ -9,12 +9,14 @@ import stat
 import sys
 from collections.abc import Generator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli import terminal
 from app.cli.completion import model_names
+from app.cli.showing import picture_part
 from app.cli.terminal import USAGE, CommandError
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def chat(
     prompt: Annotated[list[str] | None, typer.Argument(help="What to ask. Text piped in is put after it.")] = None,
     model: Model = None,
     system: Annotated[str | None, typer.Option("--system", "-s", help="System message.")] = None,
+    images: Annotated[list[Path] | None, typer.Option("--image", "-i", help="A picture to ask about; may be given several times.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0, help="0 is greedy.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")] = None,
     *,
@@ -41,7 +44,7 @@ def chat(
     settings = terminal.settings()
     options = {"temperature": temperature, "max_tokens": max_tokens}
     body: dict[str, Any] = {"model": model or "chat", **{name: value for name, value in options.items() if value is not None}}
-    if not prompt and not as_json and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
+    if not prompt and not images and not as_json and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
         from app.cli.conversation import converse, line_history
 
         with line_history(settings.home):
@@ -51,7 +54,8 @@ def chat(
     if not text.strip():
         msg = 'Say what to ask: mlx-local chat "What is the capital of France?", or pipe text into it.'
         raise CommandError(msg, USAGE)
-    body["messages"] = [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": text}]
+    content = [*map(picture_part, images), {"type": "text", "text": text}] if images else text
+    body["messages"] = [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": content}]
     if as_json:
         from app.cli import api_client
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import doctor, entry, inference, jobs, logs, models, reading, speaking, status, stop, terminal, transcribing, up
+from app.cli import captioning, doctor, entry, inference, jobs, logs, models, reading, speaking, status, stop, terminal, transcribing, up
 from app.cli.terminal import FAILED, NOT_RUNNING, USAGE, CommandError
 from app.errors import InferenceError, InvalidSetting, StoreUnavailable
 
@@ -43,6 +43,7 @@ app.add_typer(jobs.app, name="jobs", rich_help_panel=_RUN)
 app.add_typer(models.app, name="models", rich_help_panel=_RUN)
 app.command(rich_help_panel=_ASK)(inference.chat)
 app.command(rich_help_panel=_ASK)(inference.embed)
+app.command(rich_help_panel=_ASK)(captioning.caption)
 app.command(rich_help_panel=_ASK)(transcribing.transcribe)
 app.command(rich_help_panel=_ASK)(reading.ocr)
 app.command(rich_help_panel=_ASK)(speaking.speak)

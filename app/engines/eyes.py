@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from app.engines.checkpoint import Checkpoint, read_json
-from app.engines.seeing import Picture
+from app.engines.seeing import SEEING, Picture
 from app.errors import InvalidRequest
 from app.pictures.reading import Limits, open_picture
 
@@ -29,13 +29,6 @@ Detail = Literal["auto", "low", "high"]
 _LOW_PX = 512
 # Whoever took the picture in has judged its size; nobody asks twice.
 _ANY_SIZE = Limits(max_pixels=2**40, max_bytes=2**40)
-
-
-class _Family(NamedTuple):
-    """How one family's pictures are prepared."""
-
-    processor: Callable[[Path], Any]
-    mark: str  # key of config.json that says the token of a picture's places
 
 
 def _qwen(directory: Path) -> Any:  # noqa: ANN401 - of mlx-vlm
@@ -56,19 +49,15 @@ def _paddle(directory: Path) -> Any:  # noqa: ANN401 - of mlx-vlm
     return ImageProcessor(**{name: size[name] for name in ("min_pixels", "max_pixels") if name in size} | figures)
 
 
-_QWEN = _Family(_qwen, "image_token_id")
-_FAMILIES = dict.fromkeys(("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"), _QWEN) | {
-    "paddleocr_vl": _Family(_paddle, "image_token_id"),
-}
-
-
 def eyes_of(checkpoint: Checkpoint) -> Eyes | None:
     """Return the eyes of a model, None where it has none that we know."""
-    family = _FAMILIES.get(checkpoint.model_type)
-    if family is None or not isinstance(checkpoint.config.get("vision_config"), dict):
+    if checkpoint.model_type not in SEEING or not isinstance(checkpoint.config.get("vision_config"), dict):
         return None
-    mark = checkpoint.config.get(family.mark)
-    return Eyes(family.processor(checkpoint.directory), mark) if isinstance(mark, int) else None
+    mark = checkpoint.config.get("image_token_id")
+    if not isinstance(mark, int):
+        return None
+    processor = _paddle if checkpoint.model_type == "paddleocr_vl" else _qwen
+    return Eyes(processor(checkpoint.directory), mark)
 
 
 class Eyes:
@@ -96,18 +85,21 @@ class Eyes:
             UnreadablePicture: It cannot be decoded after all.
             InvalidRequest: It is too long and narrow for this model.
         """
+        made = self._patches(file, detail)
+        in_time, down, across = (int(count) for count in np.asarray(made["image_grid_thw"])[0])
+        tokens = in_time * down * across // int(self._processor.merge_size) ** 2
+        key = f"{content}:{detail == 'low'}:{self._settings}"
+        return Picture(key, _pixels(made), (in_time, down, across), tokens, lambda: _pixels(self._patches(file, detail)))
+
+    def _patches(self, file: Path, detail: Detail) -> Any:  # noqa: ANN401 - of mlx-vlm
         image = open_picture(file, _ANY_SIZE)
         if detail == "low":
             image.thumbnail((_LOW_PX, _LOW_PX), Image.Resampling.BICUBIC)
         try:
-            made = self._processor(images=[image])
+            return self._processor(images=[image])
         except ValueError as error:
             msg = f"This model cannot look at a picture of {image.width} x {image.height} pixels: {error}."
             raise InvalidRequest(msg, param="messages") from None
-        down, across = (int(count) for count in np.asarray(made["image_grid_thw"])[0][1:])
-        grid = (int(np.asarray(made["image_grid_thw"])[0][0]), down, across)
-        tokens = grid[0] * down * across // int(self._processor.merge_size) ** 2
-        return Picture(f"{content}:{detail == 'low'}:{self._settings}", np.asarray(made["pixel_values"], np.float32), grid, tokens)
 
     def place(self, prompt: Sequence[int], pictures: Sequence[Picture]) -> list[int]:
         """Return *prompt* with as many marks for each picture as it takes places.
@@ -120,6 +112,10 @@ class Eyes:
             raise InvalidRequest(msg, param="messages")
         waiting = iter(pictures)
         return [place for token in prompt for place in ([token] * next(waiting).tokens if token == self._mark else [token])]
+
+
+def _pixels(made: Any) -> Any:  # noqa: ANN401 - of mlx-vlm, and numpy
+    return np.asarray(made["pixel_values"], np.float32)
 
 
 def _figures_of(processor: Any) -> dict[str, Any]:  # noqa: ANN401 - of mlx-vlm

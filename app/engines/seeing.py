@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Picture"]
+__all__ = ["SEEING", "Picture"]
+
+SEEING = frozenset({"qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "paddleocr_vl"})
+"""The families whose pictures we prepare, by their ``model_type``. Of others only the text half is used."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """A picture as a model's eyes take it: cut into patches, scaled and normalised."""
+    """A picture as a model's eyes take it: cut into patches, scaled and normalised.
 
-    key: str  # the same for the same pixels, whatever asks for them
-    pixels: Any  # numpy float32, the patches of this one picture, in the shape that the family wants
-    grid: tuple[int, int, int]  # patches: in time, down, across
-    tokens: int  # how many places of a prompt it takes
+    Args:
+        key: The same for the same pixels, whatever asks for them.
+        pixels: numpy float32, the patches of this one picture, in the shape that the family wants.
+        grid: Patches in time, down and across.
+        tokens: How many places of a prompt it takes.
+        again: Makes the pixels once more.
+    """
+
+    def __init__(self, key: str, pixels: Any, grid: tuple[int, int, int], tokens: int, again: Callable[[], Any]) -> None:  # noqa: ANN401 - numpy
+        self.key = key
+        self.grid = grid
+        self.tokens = tokens
+        self._pixels = pixels
+        self._again = again
+
+    def take_pixels(self) -> Any:  # noqa: ANN401 - numpy
+        """Return the pixels and let go of them: a megapixel is 24 MB of numbers, and an answer may take minutes."""
+        pixels, self._pixels = self._pixels, None
+        return self._again() if pixels is None else pixels

@@ -17,19 +17,17 @@ import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten
 
-from app.engines.seeing import Picture
+from app.engines.seeing import SEEING, Picture
 
 __all__ = ["Sight", "pictures_hash", "sight_of"]
 
 _TOWERS: Final = ("vision_tower", "visual")
 _KEPT_BYTES: Final = 128 * 1024**2
-# Of models that keep where tokens stand in themselves: what is said beside the embeddings, per prompt, lets the batch generator cut it.
-_INSIDE: Final = {"position_ids": "_position_ids", "rope_deltas": "_rope_deltas"}
 
 
 def sight_of(model: nn.Module) -> Sight | None:
-    """Return the sight of *model*, put where its vision tower was; None where it has no tower."""
-    for name in _TOWERS:
+    """Return the sight of *model*, put where its vision tower was; None where we know none of it."""
+    for name in _TOWERS if getattr(model.config, "model_type", None) in SEEING else ():
         tower = getattr(model, name, None)
         if isinstance(tower, nn.Module):
             sight = Sight(tower)
@@ -79,7 +77,7 @@ class Sight:
     def encode(self, picture: Picture) -> None:
         """Encode *picture*: one slice, which nothing can interrupt."""
         grid = mx.array([picture.grid])
-        pixels = mx.array(picture.pixels).astype(self._dtype())
+        pixels = mx.array(picture.take_pixels()).astype(self._dtype())
         made = self._tower(pixels, grid, output_hidden_states=False)
         arrays = _arrays(made)
         mx.eval(arrays)
@@ -90,15 +88,19 @@ class Sight:
         """Return what the batch generator is told of a prompt whose *pictures* are all known."""
         self._shown = pictures
         try:
-            given = {"pixel_values": mx.zeros((1,)), "image_grid_thw": mx.array([picture.grid for picture in pictures])} if pictures else {}
-            features = model.get_input_embeddings(mx.array([list(tokens)]), **given).to_dict()
+            ids, grids = mx.array([list(tokens)]), mx.array([picture.grid for picture in pictures]) if pictures else None
+            given = {"pixel_values": mx.zeros((1,)), "image_grid_thw": grids} if pictures else {}
+            features = model.get_input_embeddings(ids, **given).to_dict()
         finally:
             self._shown = ()
         for picture in pictures:
             self._features.move_to_end(picture.key)
         said = {name: value for name, value in features.items() if value is not None}
-        inside = {name: getattr(model.language_model, private, None) for name, private in _INSIDE.items()}
-        return {name: value for name, value in inside.items() if pictures and value is not None} | said
+        if "position_ids" not in said:
+            # Such a model keeps in itself where the tokens of one prompt stand, and forgets it where that is read in pieces, or
+            # goes on from a prefix. Said beside the embeddings, it is cut as they are.
+            said["position_ids"], said["rope_deltas"] = model.language_model.get_rope_index(ids, grids, None, None)
+        return said
 
     def forget(self, needed: Sequence[Picture] = ()) -> None:
         """Keep what is *needed*, and of the rest what was used last, as far as it fits."""

@@ -124,7 +124,8 @@ def test_one_after_the_other_changes_nothing_either(looker: Looker) -> None:
     questions: list[tuple[str | Path, ...]] = [(looker.picture(1), "What?"), ("A text.",), (looker.picture(2, (200, 70)), "And this?")]
     alone = [looker.alone(*parts) for parts in questions]
     engine = looker.open()
-    assert [run(engine, looker.work("one", *parts))["one"].ids for parts in questions] == alone
+    for _ in range(2):  # the second time from the prefix cache, where there is one
+        assert [run(engine, looker.work("one", *parts))["one"].ids for parts in questions] == alone
 
 
 @pytest.mark.parametrize("looker", SEEING, indirect=True)

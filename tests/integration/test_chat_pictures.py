@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,21 @@ def test_what_is_seen_makes_the_answer(eyes: Eyes, model: str) -> None:
     assert eyes.ask(model, png(1), "What is this?") == one
     assert eyes.ask(model, png(2), "What is this?") != one
     assert eyes.ask(model, png(1), png(2), "And?") != eyes.ask(model, png(2), png(1), "And?")
+
+
+@pytest.mark.parametrize("model", _MODELS)
+def test_company_changes_no_answer(eyes: Eyes, model: str) -> None:
+    questions: list[tuple[str | bytes, ...]] = [
+        (png(1), "What is this?"),
+        ("A river runs to the sea.",),
+        (png(2, (200, 60)), png(3), "Compare them."),
+        ("Say something.", png(1), "Again."),
+        ("Count to three.",),
+        (png(4), "And this?"),
+    ]
+    alone = [eyes.ask(model, *parts) for parts in questions]
+    with ThreadPoolExecutor(len(questions)) as threads:
+        assert list(threads.map(lambda parts: eyes.ask(model, *parts), questions)) == alone
 
 
 def test_the_same_picture_from_an_address_is_the_same(eyes: Eyes, gallery: Gallery) -> None:
