@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import subprocess
 import sys
 import time
@@ -27,7 +26,7 @@ from app.settings import load_settings
 from bench.homes import Server, environment, one_home, stack, starter_models
 from bench.report import Figure, at_least, at_most
 from tests.recordings import record
-from tests.spoken import RATE, SENTENCES, music, silence, spoken
+from tests.spoken import RATE, SENTENCES, heard_in_order, music, silence, spoken
 
 if TYPE_CHECKING:
     from bench.__main__ import Bench
@@ -232,20 +231,10 @@ def _run_command(home: Path, model: Path, clip: Path) -> tuple[float, int, Path 
     return time.perf_counter() - began, peak, written if written.is_file() else None
 
 
-def _plain(text: str) -> str:
-    return " ".join(re.sub(r"[^a-z0-9 ]", " ", text.lower()).split())
-
-
 def _found(minutes: int, text: str) -> float:
-    """Return which part of the sentences is in *text*, one behind the other."""
+    """Return which part of the sentences is in *text*, in their order."""
     said = list(SENTENCES) * minutes
-    found, rest = 0, _plain(text)
-    for sentence in said:
-        _, there, after = rest.partition(_plain(sentence))
-        if there:
-            found += 1
-            rest = after
-    return found / len(said)
+    return heard_in_order(said, text) / len(said)
 
 
 def _invented(heard: _Heard, quiet: Sequence[tuple[float, float]]) -> int:

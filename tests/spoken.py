@@ -6,8 +6,10 @@ time; what was spoken once is kept in the tests' cache.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -18,7 +20,7 @@ import numpy.typing as npt
 
 from tests.starter import cache_folder
 
-__all__ = ["RATE", "SENTENCES", "music", "noise", "silence", "spoken", "write_pcm"]
+__all__ = ["RATE", "SENTENCES", "heard_in_order", "music", "noise", "silence", "spoken", "write_pcm"]
 
 RATE = 16_000
 Pcm = npt.NDArray[np.int16]
@@ -75,6 +77,18 @@ def music(seconds: float, level: float = 0.1) -> Pcm:
             wave += np.sin(2 * np.pi * pitch * overtone * time) / overtone
     wave *= np.exp(-3 * (time * 2 % 1)) * level / 3
     return (np.clip(wave, -1, 1) * 32767).astype(np.int16)
+
+
+def heard_in_order(said: Sequence[str], text: str) -> int:
+    """Return how many of the sentences *said* are in *text*, word for word and in their order; each may be said often."""
+    plain = _plain(text)
+    places = sorted((at.start(), sentence) for sentence in set(said) for at in re.finditer(rf"\b{re.escape(_plain(sentence))}\b", plain))
+    order = difflib.SequenceMatcher(None, [sentence for _, sentence in places], said, autojunk=False)
+    return sum(block.size for block in order.get_matching_blocks())
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"[^a-z0-9 ]", " ", text.lower()).split())
 
 
 def write_pcm(file: Path, sound: Pcm) -> Path:

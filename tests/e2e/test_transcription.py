@@ -8,7 +8,7 @@ import itertools
 import json
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from openai.types.audio import TranscriptionVerbose
 from app.audio.pcm import RATE_HZ
 from tests.e2e.conftest import Stack
 from tests.recordings import record
-from tests.spoken import SENTENCES, music, noise, silence, spoken
+from tests.spoken import SENTENCES, heard_in_order, music, noise, silence, spoken
 
 _LINE = SENTENCES[:4]
 _CONTAINERS = ["wav", "mp3", "m4a", "flac", "ogg", "opus", "webm"]
@@ -109,17 +109,6 @@ def ended(stack: Stack, job_id: str) -> dict[str, Any]:
     return found
 
 
-def in_order(sentences: Sequence[str], text: str) -> list[str]:
-    """Return the sentences that are in *text*, one behind the other."""
-    found, rest = [], _PLAIN(text)
-    for sentence in sentences:
-        _, there, after = rest.partition(_PLAIN(sentence))
-        if there:
-            found.append(sentence)
-            rest = after
-    return found
-
-
 @pytest.mark.parametrize("container", _CONTAINERS)
 def test_what_is_said_is_heard_in_every_container(client: openai.OpenAI, clip: Callable[[str], Path], container: str) -> None:
     heard = ask(client, clip(container)).text
@@ -190,7 +179,7 @@ def test_five_minutes_are_heard_from_the_first_sentence_to_the_last(stack: Stack
 def insist_on(output: dict[str, Any], *, minutes: int) -> None:
     """Every sentence is there, in order, and nothing else; nothing is said where nobody speaks."""
     said = list(SENTENCES) * minutes
-    assert len(in_order(said, output["text"])) >= 0.97 * len(said)
+    assert heard_in_order(said, output["text"]) >= 0.97 * len(said)
     assert len(output["text"].split()) <= sum(len(sentence.split()) for sentence in said) + 2
     before_s, whole_s = len(spoken(SENTENCES[:8], 1.0)) / RATE_HZ, len(talk(1)) / RATE_HZ
     for minute in range(minutes):

@@ -14,8 +14,8 @@ EOS = 256
 PIECES = [bytes([value]) for value in range(256)]
 
 
-def answer_to(*, stop: tuple[str, ...] = (), max_tokens: int = 1000, published: bytes = b"") -> Answer:
-    work = TextWork("w", (1,), max_tokens, Sampling(seed=1), stop, tuple(published))
+def answer_to(*, stop: tuple[str, ...] = (), max_tokens: int = 1000, published: bytes = b"", ends_loops: bool = False) -> Answer:
+    work = TextWork("w", (1,), max_tokens, Sampling(seed=1), stop, tuple(published), ends_loops=ends_loops)
     return Answer(work, lambda: ByteDetokenizer(PIECES, strip_first_space=False), frozenset({EOS}))
 
 
@@ -44,6 +44,21 @@ def test_text_held_back_comes_out_when_the_tokens_run_out() -> None:
     answer = answer_to(stop=("###",), max_tokens=4)
     assert shown(answer, list(b"ab##c")) == "ab##"
     assert answer.finish == "length"
+
+
+def test_an_answer_that_repeats_itself_for_ever_is_over_where_that_is_asked_for() -> None:
+    said = list(b"Total " + b"0.00 | " * 100)
+    patient = answer_to()
+    assert shown(patient, said).endswith("0.00 | ")
+    assert (patient.finish, patient.looped) == (None, False)
+    strict = answer_to(ends_loops=True)
+    text = shown(strict, said)
+    assert text.startswith("Total 0.00 | 0.00 | ")
+    assert len(text) < 100
+    assert (strict.finish, strict.looped) == ("length", True)
+    ordinary = answer_to(ends_loops=True)
+    assert shown(ordinary, [*b"1 1 1 1, 2 2 2 2, 3 3 3 3; ha ha ha ha ha!", EOS]).endswith("ha!")
+    assert (ordinary.finish, ordinary.looped) == ("stop", False)
 
 
 def test_a_stop_string_completed_by_the_last_token_is_a_stop() -> None:
