@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from app.jobs.bodies import KEEP_ALIVE_WORDS, Body, KeepAlive, ModelName, Seed, refusal
+from app.jobs.bodies import KEEP_ALIVE_WORDS, Body, KeepAlive, ModelName, Seed, refusal, refuse_unsupported
 
 __all__ = ["SpeechRequest", "TranscriptFormat", "TranscriptionRequest", "TranslationRequest", "form_fields"]
 
@@ -47,12 +47,9 @@ class _Heard(Body):
     @model_validator(mode="before")
     @classmethod
     def _refuse_unsupported(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever came
-        if isinstance(data, dict):
-            for name, harmless in cls.unsupported.items():
-                if name in data and data[name] not in harmless:
-                    raise refusal(param=name, message="is not supported by this version; leave it out")
-            if data.get("response_format") == "diarized_json":
-                raise refusal(param="response_format", message="cannot be 'diarized_json': nothing here tells speakers apart")
+        refuse_unsupported(data, cls.unsupported)
+        if isinstance(data, dict) and data.get("response_format") == "diarized_json":
+            raise refusal(param="response_format", message="cannot be 'diarized_json': nothing here tells speakers apart")
         return data
 
 

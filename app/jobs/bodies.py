@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -21,6 +22,7 @@ __all__ = [
     "TokenId",
     "keep_seconds",
     "refusal",
+    "refuse_unsupported",
 ]
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -65,6 +67,21 @@ def refusal(*, param: str, message: str) -> PydanticCustomError:
     """Return the error for what OpenAI knows and this version cannot do."""
     kind = "unsupported_parameter"
     return PydanticCustomError(kind, "{reason}", {"param": param, "reason": message})
+
+
+def refuse_unsupported(data: Any, unsupported: Mapping[str, tuple[object, ...]]) -> None:  # noqa: ANN401 - whatever came
+    """Refuse the first of the *unsupported* fields that *data* asks something with.
+
+    Args:
+        data: A body as it came.
+        unsupported: Field -> values that ask for nothing.
+
+    Raises:
+        PydanticCustomError: It has one.
+    """
+    for name, harmless in unsupported.items() if isinstance(data, dict) else ():
+        if name in data and data[name] not in harmless:
+            raise refusal(param=name, message="is not supported by this version; leave it out")
 
 
 def keep_seconds(keep_alive: float | None) -> float | None:

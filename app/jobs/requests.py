@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from app.jobs.bodies import KEEP_ALIVE_WORDS, MAX_TOKENS, Body, KeepAlive, ModelName, Seed, TokenId, refusal
+from app.jobs.bodies import KEEP_ALIVE_WORDS, MAX_TOKENS, Body, KeepAlive, ModelName, Seed, TokenId, refusal, refuse_unsupported
 from app.jobs.messages import ChatMessage
 
 __all__ = [
@@ -88,10 +88,7 @@ class _Generation(Body):
     @model_validator(mode="before")
     @classmethod
     def _refuse_unsupported(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever came
-        if isinstance(data, dict):
-            for name, harmless in cls.unsupported.items():
-                if name in data and data[name] not in harmless:
-                    raise refusal(param=name, message="is not supported by this version; leave it out")
+        refuse_unsupported(data, cls.unsupported)
         return data
 
 
