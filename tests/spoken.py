@@ -6,7 +6,6 @@ time; what was spoken once is kept in the tests' cache.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
@@ -15,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jiwer
 import numpy as np
 import numpy.typing as npt
 
@@ -81,10 +81,12 @@ def music(seconds: float, level: float = 0.1) -> Pcm:
 
 def heard_in_order(said: Sequence[str], text: str) -> int:
     """Return how many of the sentences *said* are in *text*, word for word and in their order; each may be said often."""
-    plain = _plain(text)
-    places = sorted((at.start(), sentence) for sentence in set(said) for at in re.finditer(rf"\b{re.escape(_plain(sentence))}\b", plain))
-    order = difflib.SequenceMatcher(None, [sentence for _, sentence in places], said, autojunk=False)
-    return sum(block.size for block in order.get_matching_blocks())
+    plain, numbers = _plain(text), {sentence: str(number) for number, sentence in enumerate(dict.fromkeys(said))}
+    places = [
+        (at.start(), number) for sentence, number in numbers.items() for at in re.finditer(rf"\b{re.escape(_plain(sentence))}\b", plain)
+    ]
+    # The best alignment there is: said again and again, a sentence that is missing here is there a minute later.
+    return int(jiwer.process_words(" ".join(numbers[one] for one in said), " ".join(number for _, number in sorted(places))).hits)
 
 
 def _plain(text: str) -> str:
