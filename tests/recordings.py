@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,8 +71,8 @@ def record(path: Path, sound: Sound, *, kind: str | None = None, rate_hz: int = 
     return path
 
 
-def beside_video(path: Path, sound: Sound, *, rate_hz: int = 48_000) -> Path:
-    """Write a video with *sound* to *path*."""
+def beside_video(path: Path, sound: Sound, *, rate_hz: int = 48_000, begins_s: float = 0.0) -> Path:
+    """Write a video to *path* whose *sound* begins after so many seconds."""
     kind = KINDS[path.suffix[1:]]
     with av.open(str(path), "w", format=kind.container) as container:
         pictures = container.add_stream("mpeg4", rate=10)
@@ -79,19 +80,23 @@ def beside_video(path: Path, sound: Sound, *, rate_hz: int = 48_000) -> Path:
         pictures.width, pictures.height, pictures.pix_fmt = 64, 64, "yuv420p"
         stream = container.add_stream(kind.codec, rate=rate_hz, layout="mono")
         assert isinstance(stream, AudioStream)
-        for shade in range(round(sound.size / rate_hz * 10)):
+        for shade in range(round((begins_s + sound.size / rate_hz) * 10)):
             picture = np.full((64, 64, 3), shade % 256, np.uint8)
             container.mux(pictures.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(pictures.encode(None))
-        _fill(container, stream, sound[:, np.newaxis])
+        _fill(container, stream, sound[:, np.newaxis], begins_s)
     return path
 
 
-def _fill(container: av.container.OutputContainer, stream: AudioStream, channels: Sound) -> None:
+def _fill(container: av.container.OutputContainer, stream: AudioStream, channels: Sound, begins_s: float = 0.0) -> None:
     context = stream.codec_context
     layout = context.layout.name
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(channels.astype(np.float32)).reshape(1, -1), format="flt", layout=layout)
     frame.sample_rate = context.sample_rate
+    frame.pts, frame.time_base = (
+        round(begins_s * context.sample_rate),
+        Fraction(1, context.sample_rate),
+    )  # else some containers have no times
     resampler = av.AudioResampler(context.format.name, layout, context.sample_rate, frame_size=context.frame_size or None)
     for piece in [*resampler.resample(frame), *resampler.resample(None)]:
         container.mux(stream.encode(piece))

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from app.audio.mpeg import adts_frame_bytes, mp3_frame_bytes, stated_mp3_bytes
 
-__all__ = ["ends_early", "is_partial_frame"]
+__all__ = ["after_id3", "ends_early", "is_partial_frame"]
 
 _UNKNOWN_RIFF_BYTES = 0x7FFF_F000  # from here on it is what writers put who could not go back: sox, ffmpeg, OpenAI
 _MOST_ELEMENTS = 4_000_000  # of a file; more is none that anybody recorded
@@ -33,7 +33,7 @@ _CLUSTER = 0x1F43B675
 def ends_early(file: BinaryIO) -> bool:
     """Return whether *file* tells of more bytes than it has. Where its container is not known here: False."""
     size = file.seek(0, os.SEEK_END)
-    start = _after_id3(file)
+    start = after_id3(file)
     file.seek(start)
     head = file.read(12)
     if head[4:8] in _BOXES:
@@ -58,7 +58,7 @@ def is_partial_frame(codec: str, head: bytes, size_bytes: int) -> bool:
     return codec == "aac" and adts_frame_bytes(head) > size_bytes
 
 
-def _after_id3(file: BinaryIO) -> int:
+def after_id3(file: BinaryIO) -> int:
     """Return where the sound's own bytes begin: behind the ID3v2 tags."""
     at = 0
     while True:

@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import av
+import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 
-from app.audio.completeness import ends_early, is_partial_frame
+from app.audio.completeness import after_id3, ends_early, is_partial_frame
 from app.audio.containers import Refused, describe, open_sound
 from app.audio.mixing import Mixer
 from app.audio.pcm import BYTES_PER_S, RATE_HZ
+from app.audio.timeline import Timeline, stated_end_s
 
 __all__ = ["decode", "probe"]
 
@@ -65,6 +67,7 @@ class _Frames:
         self._container = container
         self._stream = stream
         self.lost_s = 0.0
+        self._came = (0, 0.0)  # bytes and seconds of packets that were decoded
         self._last: _Last | None = None
         self._last_failed = False
 
@@ -80,6 +83,7 @@ class _Frames:
                 continue
             if packet.size:
                 self._last_failed = False
+                self._came = (self._came[0] + packet.size, self._came[1] + self._stated_s(packet))
             yield from frames
 
     def _packets(self) -> Iterator[Packet[AudioStream]]:
@@ -94,9 +98,23 @@ class _Frames:
                 return
             yield packet
 
-    def _length_s(self, packet: Packet[AudioStream]) -> float:
+    def _stated_s(self, packet: Packet[AudioStream]) -> float:
         base = packet.time_base or 0
         return max(0.0, float((packet.duration or 0) * base))
+
+    def _length_s(self, packet: Packet[AudioStream]) -> float:
+        """Return how much sound is lost with *packet*: of a hole among frames it is one, however many are in it."""
+        stated_s, (came_bytes, came_s) = self._stated_s(packet), self._came
+        if self._container.format.name not in _JUDGED_BY_FRAMES or not came_bytes:
+            return stated_s
+        return max(stated_s, packet.size * came_s / came_bytes)
+
+    def skipped_s(self, size_bytes: int) -> float:
+        """Return how much sound the demuxer of ADTS passed over without a word, in a file of *size_bytes*; 0 of any other."""
+        came_bytes, came_s = self._came
+        if self._container.format.name != "aac" or not came_bytes:
+            return 0.0
+        return max(0, size_bytes - came_bytes) * came_s / came_bytes - self.lost_s
 
     @property
     def end_is_missing(self) -> bool:
@@ -132,11 +150,14 @@ def decode(source: Path, target: Path, longest_s: float) -> dict[str, Any]:
         container, stream = _open(file)
         with container:
             facts = describe(container, stream)
-            frames = _Frames(container, stream)
+            frames, timeline = _Frames(container, stream), Timeline(container)
             with target.open("wb") as output:
-                written = _write(frames, file, output, longest_s)
+                written = _write(frames, timeline, file, output, longest_s)
             done_s = written / BYTES_PER_S
             stated_s = facts.duration_s if facts.container == "flac" else None
+            end_s = stated_end_s(container, stream, file)
+            frames.lost_s += timeline.lost_s + (max(0.0, end_s - done_s) if end_s is not None else 0.0)
+            frames.lost_s += max(0.0, frames.skipped_s(source.stat().st_size - after_id3(file)))
             _judge(frames, done_s, stated_s)
             return facts._asdict() | {"duration_s": done_s}
 
@@ -151,8 +172,11 @@ def _open(file: BinaryIO) -> tuple[InputContainer, AudioStream]:
     return open_sound(file)
 
 
-def _write(frames: _Frames, file: BinaryIO, output: BinaryIO, longest_s: float) -> int:
-    """Write all sound and return how many bytes that is. Never more than *longest_s*, whatever the file unfolds to."""
+def _write(frames: _Frames, timeline: Timeline, file: BinaryIO, output: BinaryIO, longest_s: float) -> int:
+    """Write all sound, with silence where the container has none, and return how many bytes that is.
+
+    Never more than *longest_s*, whatever the file unfolds to.
+    """
     progress, mixer, written = _Progress(), Mixer(), 0
 
     def write(pieces: Iterator[Any]) -> None:
@@ -165,10 +189,21 @@ def _write(frames: _Frames, file: BinaryIO, output: BinaryIO, longest_s: float) 
             output.write(piece.tobytes())
 
     for frame in frames:
+        if gap_s := timeline.gap_s(frame):
+            write(mixer.finish())
+            write(_silence(min(gap_s, longest_s + 1)))
         write(mixer.feed(frame))
         progress.tell(written / BYTES_PER_S, file.tell())
     write(mixer.finish())
     return written
+
+
+def _silence(seconds: float) -> Iterator[np.ndarray[Any, np.dtype[np.int16]]]:
+    left = round(seconds * RATE_HZ)
+    while left > 0:
+        piece = min(left, RATE_HZ)
+        left -= piece
+        yield np.zeros(piece, np.int16)
 
 
 def _judge(frames: _Frames, done_s: float, stated_s: float | None) -> None:
