@@ -13,12 +13,13 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.actors.pages import blank_page, ocr_body, page_facts, page_of, read_page
+from app.actors.pages import blank_page, failed_page, ocr_body, page_facts, page_of, read_page
 from app.actors.runs import Joined, Run
 from app.documents.blank import is_blank
 from app.documents.kinds import kind_of
 from app.documents.ranges import page_numbers
 from app.documents.rendering import Rendered, RenderingStopped, page_count, render
+from app.errors import EngineFailed
 from app.jobs.chains import Child, Children, Plan
 from app.jobs.record import JobKind
 from app.pictures.reading import Limits, open_picture
@@ -83,12 +84,26 @@ class OcrSteps:
             )
             for page in pages
         )
-        return Plan(children=children, window=_PAGES_AT_ONCE, unit="pages", total=len(pages))
+        return Plan(children=children, window=_PAGES_AT_ONCE, on_failure="keep", unit="pages", total=len(pages))
 
     def join(self, run: Run, children: Children) -> Joined:
-        """Put the pages together."""
-        outputs = (child.output for child in children if child.output is not None)
-        return ocr_body(map(read_page, outputs), run.claim.model, run.claim.request)
+        """Put the pages together. One that could not be read is there with its reason, and costs the others nothing.
+
+        Raises:
+            EngineFailed: No page could be read.
+        """
+        claim = run.claim
+        ended = list(children)
+        if not any(child.output for child in ended):
+            reason = next((child.error.message for child in ended if child.error is not None), "they were canceled")
+            message = f"None of the {len(ended)} pages could be read: {reason}"
+            raise EngineFailed(message)
+        numbers = page_numbers(claim.request.get("pages"), page_count(self._spool.path(claim.blobs[0])), self._most_pages)
+        read = (
+            read_page(child.output) if child.output is not None else failed_page(number, child.error)
+            for number, child in zip(numbers, ended, strict=True)
+        )
+        return ocr_body(read, claim.model, claim.request)
 
     def _show(self, run: Run, document: str, page: int) -> Joined | None:
         """Draw a page for the model, unless it has nothing on it."""

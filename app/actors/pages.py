@@ -13,8 +13,9 @@ from typing import Any
 from app.actors.runs import Joined, Run
 from app.documents.markup import markdown_of, text_of
 from app.engines.protocols import Finished
+from app.errors import Failure
 
-__all__ = ["blank_page", "ocr_body", "page_facts", "page_of", "read_page"]
+__all__ = ["blank_page", "failed_page", "ocr_body", "page_facts", "page_of", "read_page"]
 
 _MEDIA_TYPES = {"text": "text/plain; charset=utf-8", "markdown": "text/markdown; charset=utf-8"}
 _COUNTED = ("prompt_tokens", "completion_tokens", "total_tokens")
@@ -50,6 +51,12 @@ def page_of(run: Run, finished: Finished) -> tuple[Page, dict[str, int]]:
 def blank_page(number: int) -> tuple[Page, dict[str, int]]:
     """Return the result of a page that has nothing on it: no model is asked, because models make something up of it."""
     return {"page": number, "text": "", "markdown": "", "finish_reason": "stop", "warnings": []}, dict.fromkeys(_COUNTED, 0)
+
+
+def failed_page(number: int, error: Failure | None) -> tuple[Page, dict[str, int]]:
+    """Return the result of a page that could not be read."""
+    why = f"Page {number} could not be read: {error.message if error is not None else 'its job was canceled.'}"
+    return {"page": number, "text": "", "markdown": "", "finish_reason": "error", "warnings": [why]}, dict.fromkeys(_COUNTED, 0)
 
 
 def page_facts(page: Page, spent: Mapping[str, int]) -> Joined:

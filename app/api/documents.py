@@ -10,7 +10,7 @@ from app.api.services import Services
 from app.documents.kinds import kind_of
 from app.documents.ranges import page_numbers
 from app.documents.rendering import probe
-from app.errors import InferenceError, InvalidRequest, StoreUnavailable
+from app.errors import InferenceError, InvalidRequest, StoreUnavailable, UnreadablePicture
 from app.jobs.ocr_requests import SOURCES
 from app.jobs.submission import NewJob
 from app.pictures.data_uri import is_data_uri
@@ -82,7 +82,11 @@ async def _check(services: Services, blob: str, job: NewJob) -> None:
 def _pages_of(path: Path, limits: Limits) -> int:
     if kind_of(path) is not None:
         return probe(path, patience_s=_PATIENCE_S).pages
-    check_picture(path, limits)
+    try:
+        check_picture(path, limits)
+    except UnreadablePicture as error:
+        error.message = error.message.replace("Known are ", "Known are PDF, ")
+        raise
     return 1
 
 

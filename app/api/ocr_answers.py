@@ -24,7 +24,7 @@ class OcrPage(BaseModel):
     page: int = Field(description="Counted from 1.")
     text: str
     markdown: str = Field(description="The same, with tables and formulas as Markdown has them.")
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "error"]
     warnings: list[str] = Field(description="What may be wrong or missing.")
 
 

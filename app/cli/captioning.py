@@ -102,4 +102,4 @@ def _tell(file: Path, said: str, *, beside: bool, as_json: bool) -> None:
     if as_json:
         terminal.say(json.dumps({"file": str(file), "caption": said}, ensure_ascii=False))
     else:
-        terminal.say(str(file.with_suffix(".txt")) if beside else f"{file}\t{said}")
+        terminal.show(f"{file.with_suffix('.txt')}\n" if beside else f"{file}\t{said}\n")

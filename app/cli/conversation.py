@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from app.cli.terminal import CommandError, say
+from app.cli.terminal import CommandError, say, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -87,8 +87,7 @@ def _turn(
     try:
         for piece in pieces:
             written.append(piece)
-            sys.stdout.write(piece)
-            sys.stdout.flush()
+            show(piece)
     except KeyboardInterrupt:
         pieces.close()  # hangs up
         sys.stdout.write(" (stopped)")

@@ -110,6 +110,7 @@ def output_of_file(
                 job = watch_one(store, job_id, lambda job, _: tell(job))
         except KeyboardInterrupt:
             store.cancel(job_id)
+            sys.stderr.write(f"\nCanceled; `mlx-local jobs retry {job_id}` does it anew.\n")
             raise
     if job.state is not JobState.SUCCEEDED:
         raise CommandError(job.error.message if job.error else f"Its job, {job_id}, is {job.state}.")
@@ -150,12 +151,11 @@ def _bar(name: str, told: Callable[[Progress], str]) -> Iterator[Callable[[Job],
         task = progress.add_task(escape(name), total=None, told="")
 
         def tell(job: Job) -> None:
-            if job.waiting_for is not None:
-                progress.update(task, told=escape(job.waiting_for.detail))
-            elif job.progress is not None:
-                total = job.progress.total
-                progress.update(task, completed=job.progress.done, total=total or None, told=told(job.progress) if total else "")
+            waiting = job.waiting_for.detail if job.waiting_for is not None and job.waiting_for.reason != "children" else ""
+            if job.progress is not None and job.progress.total:
+                done = ", ".join(part for part in (told(job.progress), waiting) if part)
+                progress.update(task, completed=job.progress.done, total=job.progress.total, told=escape(done))
             else:
-                progress.update(task, told=job.state)
+                progress.update(task, told=escape(waiting or job.state))
 
         yield tell

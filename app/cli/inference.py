@@ -64,8 +64,7 @@ def chat(
     written = ""
     try:
         for written in _pieces(settings, body):
-            sys.stdout.write(written)
-            sys.stdout.flush()
+            terminal.show(written)
     finally:
         if written and not written.endswith("\n"):
             terminal.say()  # whoever reads a pipe may have left: that must not hide why we end

@@ -83,8 +83,7 @@ def _write(answer: Mapping[str, Any], file: Path, where: Mapping[str, Path] | Fo
         for warning in page["warnings"]:
             sys.stderr.write(f"{file}: {warning}\n")
     if isinstance(where, Format):
-        sys.stdout.write(_rendered(answer, where))
-        sys.stdout.flush()
+        terminal.show(_rendered(answer, where))
         return
     for form, target in where.items():
         with new_file(target) as out:

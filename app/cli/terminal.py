@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
 
-__all__ = ["FAILED", "NOT_RUNNING", "USAGE", "CommandError", "about", "console", "print_json", "say", "settings"]
+__all__ = ["FAILED", "NOT_RUNNING", "USAGE", "CommandError", "about", "console", "print_json", "say", "settings", "show"]
 
 FAILED = 1
 USAGE = 2  # a wrong argument or a wrong setting
 NOT_RUNNING = 3
 
 _NO_TERMINAL_COLUMNS = 1000
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
 _FEW = 90  # seconds, or minutes, that are told as such
 
 
@@ -67,6 +69,12 @@ def about(seconds: float | None) -> str:
     if seconds < _FEW:
         return f"about {max(1, round(seconds))} s"
     return f"about {round(seconds / 60)} min" if seconds < _FEW * 60 else f"about {round(seconds / 3600)} h"
+
+
+def show(text: str) -> None:
+    """Print what a model wrote, at once. A terminal gets nothing of it that would move its cursor or more: nobody vouches for a model."""
+    sys.stdout.write(_CONTROLS.sub("", text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
 
 
 def console() -> Console:

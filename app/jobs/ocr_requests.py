@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
@@ -40,6 +41,9 @@ class OcrFields(Body):
     def _refuse_streams(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever came
         if isinstance(data, dict) and data.get("stream") not in (None, False):
             raise refusal(param="stream", message="is not supported here: follow the job's events (`GET /v1/jobs/{id}/events`)")
+        pages = data.get("pages") if isinstance(data, dict) else None
+        if isinstance(pages, str) and not re.fullmatch(PAGES_PATTERN, pages):
+            raise refusal(param="pages", message="must be numbers and ranges, counted from 1, such as 1-3,7,12-")
         return data
 
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from app.settings import load_settings
 from tests.conftest import RedisServer
-from tests.documents import barred, pdf
+from tests.documents import barred, pdf, tiff
 from tests.integration.conftest import Api, running
 from tests.integration.worker_process import WorkerProcess
 
@@ -54,6 +55,19 @@ def test_a_page_reads_the_same_alone_and_among_others(eyes: Api) -> None:
     assert [read(eyes, document, pages=str(number))[0] for number in (1, 2, 3, 4)] == together
     assert read(eyes, document) == together
     assert len({text for text in together if text}) > 1
+
+
+def test_a_page_that_cannot_be_looked_at_costs_the_others_nothing(eyes: Api) -> None:
+    sizes = [(90, 90), (9000, 20), (90, 60)]
+    document = tiff([Image.linear_gradient("L").resize(size) for size in sizes])
+    answer = eyes.http.post("/v1/ocr", files={"file": ("a.tif", document)}, data={"max_tokens": "4"})
+    assert answer.status_code == 200, answer.text
+    pages = answer.json()["pages"]
+    assert [(page["page"], page["finish_reason"] == "error") for page in pages] == [(1, False), (2, True), (3, False)]
+    assert "Page 2" in pages[1]["warnings"][0]
+    alone = tiff([Image.linear_gradient("L").resize(sizes[1])] * 2)
+    refused = eyes.http.post("/v1/ocr", files={"file": ("a.tif", alone)})
+    assert "None of the 2 pages" in refused.json()["error"]["message"]
 
 
 def test_a_task_and_a_prompt_are_what_the_model_is_asked(eyes: Api) -> None:
