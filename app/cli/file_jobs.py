@@ -56,6 +56,8 @@ def check_targets(targets: Targets, *, force: bool) -> None:
             if target.resolve() == file.resolve():
                 msg = f"{file} would be written over."
                 raise CommandError(msg, USAGE)
+    for written in targets.values():
+        for target in written.values():
             check_writable(target, force=force)
 
 

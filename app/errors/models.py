@@ -38,8 +38,12 @@ class NoModelForRole(InferenceError):
     code = "model_not_found"
 
     def __init__(self, role: str, candidates: Sequence[str]) -> None:
-        pulls = " or ".join(f"`mlx-local models pull {name}`" for name in candidates)
-        advice = f"run {pulls} and name that model" if pulls else "name a model of the catalog"
+        able = ", ".join(candidates)
+        advice = (
+            f"name one that can do it, as `model` or with -m: {able} (`mlx-local models pull {candidates[0]}` gets files that are not here)"
+            if candidates
+            else "name a model of the catalog"
+        )
         super().__init__(f"No model has the role {role!r} in this profile; {advice}.", param="model")
         self.role = role
 
