@@ -20,6 +20,7 @@ from av.container import InputContainer
 __all__ = ["Timeline", "stated_end_s"]
 
 _GAP_S = 0.2  # codecs' delays, and timestamps of whole milliseconds, are below
+_UNSENT_S = 0.5  # who speaks Opus over a network may send nothing in silence but a packet every 0.4 s (RFC 7587, 3.1.3)
 _TIMED = ("ogg", "matroska", "webm", "mov", "mp4")
 _OPUS_HZ = 48_000  # of its granules, whatever was recorded (RFC 7845, 4)
 _TAIL_BYTES = 256 * 1024
@@ -46,7 +47,7 @@ class Timeline:
         gap_s = at_s - self._next_s
         if gap_s < _GAP_S:
             gap_s = 0.0
-        elif self._begun and self._alone:
+        elif self._begun and self._alone and gap_s > _UNSENT_S:
             self.lost_s += gap_s
         self._begun = True
         self._next_s = max(self._next_s, at_s) + frame.samples / frame.sample_rate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -45,6 +46,18 @@ def test_a_page_that_is_lost_or_changed_is_missed(tmp_path: Path, kind: str) -> 
         whole.write_bytes(damaged)
         with pytest.raises(UnreadableAudio, match="damaged"):
             decoded(whole)
+
+
+def test_silence_that_was_not_sent_is_silence(tmp_path: Path) -> None:
+    """As a recorder of calls writes Opus with discontinuous transmission: in silence one packet of twenty."""
+    whole, sent = record(tmp_path / "whole.webm", speechlike(20, rate_hz=48_000)), tmp_path / "sent.webm"
+    with av.open(str(whole)) as source, av.open(str(sent), "w", format="webm") as target:
+        stream = target.add_stream_from_template(source.streams.audio[0])
+        for number, packet in enumerate(source.demux(audio=0)):
+            if packet.size and not (300 <= number < 600 and number % 20):
+                packet.stream = stream
+                target.mux(packet)
+    assert decoded(sent).duration_s == pytest.approx(decoded(whole).duration_s, abs=0.1)
 
 
 @pytest.mark.parametrize("kind", ["mkv", "mp4", "mov"])
