@@ -15,6 +15,7 @@ from app.actors.choices import answers_to_each
 from app.actors.runs import Choice, Downloaded
 from app.engines.protocols import Embedded, Finished
 from app.errors import InvalidRequest
+from app.jobs.calls import tool_calls
 from app.jobs.claims import Claimed
 from app.jobs.logprobs import chat_logprobs, completion_logprobs
 from app.jobs.record import completion_id
@@ -34,13 +35,29 @@ def chat_completion(claim: Claimed, created: int, choices: Sequence[Choice]) -> 
     shown = [
         {
             "index": index,
-            "message": {"role": "assistant", "content": "".join(choice.text), "refusal": None},
+            "message": _message(claim.id, index, choice),
             "logprobs": chat_logprobs(choice.logprobs) if asked else None,
-            "finish_reason": _end_of(choice).reason,
+            "finish_reason": _chat_reason(choice),
         }
         for index, choice in enumerate(choices)
     ]
     return _completion("chat.completion", claim, created, shown, _usage(claim, choices))
+
+
+def _message(job_id: str, index: int, choice: Choice) -> dict[str, Any]:
+    """Return what the assistant said: an answer, or calls of tools, or both; and, apart from that, what it thought."""
+    text, reasoning = "".join(choice.text), "".join(choice.reasoning)
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    if choice.calls:
+        message |= {"content": text or None, "tool_calls": tool_calls(job_id, index, choice.calls)}
+    return message
+
+
+def _chat_reason(choice: Choice) -> str:
+    reason = _end_of(choice).reason
+    return "tool_calls" if choice.calls and reason == "stop" else reason
 
 
 def text_completion(claim: Claimed, created: int, choices: Sequence[Choice]) -> tuple[bytes, dict[str, Any]]:
@@ -82,6 +99,7 @@ def _usage(claim: Claimed, choices: Sequence[Choice]) -> dict[str, Any]:
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": sum(end.cached_tokens for end in firsts)},
+        "completion_tokens_details": {"reasoning_tokens": sum(end.reasoning_tokens for end in ends)},
     }
 
 

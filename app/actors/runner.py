@@ -188,4 +188,6 @@ class Runner:
 
 def _choice(work: Work, published: Published | None) -> Choice:
     """Return a choice that goes on from what an earlier attempt has published of it."""
-    return Choice(work) if published is None else Choice(work, list(published.texts), list(published.logprobs))
+    if published is None:
+        return Choice(work)
+    return Choice(work, list(published.texts), list(published.logprobs), list(published.reasonings), list(published.calls))

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from app.engines.hearing import Heard, Spans
 from app.engines.protocols import Embedded, Failed, Finished, Work
 from app.engines.speaking import Spoken
+from app.jobs.calls import CallDelta
 from app.jobs.chains import Plan
 from app.jobs.claims import Claimed
 from app.jobs.logprobs import TokenLogprob
@@ -65,6 +66,8 @@ class Choice:
     work: Work
     text: list[str] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    calls: list[CallDelta] = field(default_factory=list)
     finished: Finished | None = None
     begun: bool = False  # its first tokens of this attempt are on their way
 

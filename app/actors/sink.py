@@ -21,6 +21,7 @@ from app.engines.hearing import Heard, Spans
 from app.engines.protocols import Embedded, Event, Failed, Finished, Tokens
 from app.engines.speaking import Sound, Spoken
 from app.errors import StoreUnavailable
+from app.jobs.calls import CallDelta
 from app.jobs.logprobs import TokenLogprob
 from app.jobs.streams import Piece, SoundPiece
 from app.log import get_logger
@@ -43,6 +44,19 @@ class _New:
     ids: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    reasonings: list[str] = field(default_factory=list)
+    calls: list[CallDelta] = field(default_factory=list)
+
+    def add(self, event: Tokens) -> None:
+        self.ids += event.ids
+        self.texts.append(event.text)
+        self.logprobs += event.logprobs
+        self.reasonings.append(event.reasoning)
+        self.calls += event.calls
+
+    def piece(self, run: Run, choice: int) -> Piece:
+        text, reasoning = "".join(self.texts), "".join(self.reasonings)
+        return Piece(run.claim.id, run.claim.token, self.ids, text, choice, self.logprobs, reasoning, self.calls)
 
 
 @dataclass(slots=True)
@@ -117,10 +131,7 @@ class EventSink:
                 known = self._runs.get(event.id)
                 if known is None:
                     continue  # withdrawn meanwhile
-                new = batch.tokens.setdefault(event.id, _New())
-                new.ids += event.ids
-                new.texts.append(event.text)
-                new.logprobs += event.logprobs
+                batch.tokens.setdefault(event.id, _New()).add(event)
                 run, number = known
                 urgent |= not run.choices[number].begun
                 run.choices[number].begun = True
@@ -149,15 +160,16 @@ class EventSink:
     def _publish(self, batch: _Batch) -> bool:
         known = [(*found, new) for work_id, new in batch.tokens.items() if (found := self._runs.get(work_id))]
         try:
-            stale = self._store.publish_tokens(
-                Piece(run.claim.id, run.claim.token, new.ids, "".join(new.texts), number, new.logprobs) for run, number, new in known
-            )
+            stale = self._store.publish_tokens(new.piece(run, number) for run, number, new in known)
         except StoreUnavailable:
             log.warning("sink.buffering", jobs=len(known))
             return False
         for run, number, new in known:
-            run.choices[number].text += new.texts
-            run.choices[number].logprobs += new.logprobs
+            choice = run.choices[number]
+            choice.text += new.texts
+            choice.logprobs += new.logprobs
+            choice.reasoning += new.reasonings
+            choice.calls += new.calls
             if run.claim.id in stale:
                 self._lost(run)
         batch.tokens.clear()

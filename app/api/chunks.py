@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,8 +12,10 @@ from pydantic_core import to_json
 
 from app.api.errors import error_body, status_of
 from app.errors import InferenceError
-from app.jobs.logprobs import TokenLogprob, chat_logprobs, completion_logprobs
+from app.jobs.calls import CallDelta, call_id
+from app.jobs.logprobs import chat_logprobs, completion_logprobs
 from app.jobs.record import JobKind, completion_id
+from app.jobs.streams import StreamEntry
 
 __all__ = ["DONE", "ChatChunks", "Chunks", "CompletionChunks", "Envelope", "error_frame"]
 
@@ -58,16 +60,12 @@ class Envelope:
 class Chunks(Protocol):
     """Makes the chunks of an answer's choices."""
 
-    def begin(self, choice: int) -> list[bytes]:
-        """What comes before a choice's first text."""
+    def pieces(self, entry: StreamEntry, *, with_logprobs: bool) -> list[bytes]:
+        """What an entry of the job's stream adds to its choice."""
         ...
 
-    def content(self, choice: int, text: str, logprobs: Sequence[TokenLogprob] | None) -> bytes:
-        """The next piece of a choice; *logprobs* is None where nobody asked for them."""
-        ...
-
-    def finish(self, choice: int, reason: str) -> bytes:
-        """The last chunk of a choice: why it ended."""
+    def finish(self, choice: int, reason: str) -> list[bytes]:
+        """The end of a choice, and why it ended."""
         ...
 
 
@@ -76,18 +74,39 @@ class ChatChunks:
     """``chat.completion.chunk``."""
 
     envelope: Envelope
+    _begun: set[int] = field(default_factory=set)  # choices of which it was said who speaks
 
-    def begin(self, choice: int) -> list[bytes]:
-        """Say who speaks."""
-        return [self._delta(choice, {"role": "assistant", "content": ""})]
+    def pieces(self, entry: StreamEntry, *, with_logprobs: bool) -> list[bytes]:
+        """Return a piece for each: what was thought, what is said, what is called."""
+        deltas: list[dict[str, Any]] = []
+        if entry.reasoning:
+            deltas.append({"reasoning_content": entry.reasoning})
+        if entry.text or (with_logprobs and entry.logprobs and not deltas and not entry.calls):
+            deltas.append({"content": entry.text})
+        if entry.calls:
+            deltas.append({"tool_calls": [self._call(entry.choice, call) for call in entry.calls]})
+        # They are of all the entry's tokens, and go with what comes first.
+        logprobs = [chat_logprobs(entry.logprobs) if with_logprobs else None, None, None]
+        frames = [self._delta(entry.choice, delta, its) for delta, its in zip(deltas, logprobs, strict=False)]
+        return [*self._begin(entry.choice), *frames]
 
-    def content(self, choice: int, text: str, logprobs: Sequence[TokenLogprob] | None) -> bytes:
-        """Return the next piece."""
-        return self._delta(choice, {"content": text}, None if logprobs is None else chat_logprobs(logprobs))
+    def _call(self, choice: int, call: CallDelta) -> dict[str, Any]:
+        index, name, arguments = call
+        if not name:
+            return {"index": index, "function": {"arguments": arguments}}
+        begun = {"index": index, "id": call_id(self.envelope.job_id, choice, index), "type": "function"}
+        return {**begun, "function": {"name": name, "arguments": arguments}}
 
-    def finish(self, choice: int, reason: str) -> bytes:
+    def finish(self, choice: int, reason: str) -> list[bytes]:
         """Say why it ended."""
-        return self._delta(choice, {}, None, reason)
+        return [*self._begin(choice), self._delta(choice, {}, None, reason)]
+
+    def _begin(self, choice: int) -> list[bytes]:
+        """Say who speaks, once."""
+        if choice in self._begun:
+            return []
+        self._begun.add(choice)
+        return [self._delta(choice, {"role": "assistant", "content": ""})]
 
     def _delta(self, choice: int, delta: Mapping[str, Any], logprobs: Mapping[str, Any] | None = None, reason: str | None = None) -> bytes:
         return self.envelope.frame([{"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason}])
@@ -100,22 +119,18 @@ class CompletionChunks:
     envelope: Envelope
     _told: dict[int, int] = field(default_factory=dict)  # choice -> characters of its tokens so far
 
-    def begin(self, choice: int) -> list[bytes]:  # noqa: ARG002 - as the Protocol has it
-        """Say nothing: the text is all there is."""
-        return []
-
-    def content(self, choice: int, text: str, logprobs: Sequence[TokenLogprob] | None) -> bytes:
+    def pieces(self, entry: StreamEntry, *, with_logprobs: bool) -> list[bytes]:
         """Return the next piece."""
-        if logprobs is None:
-            return self._piece(choice, text)
-        offset = self._told.get(choice, 0)
-        shown = completion_logprobs(logprobs, offset)
-        self._told[choice] = offset + sum(len(token) for token in shown["tokens"])
-        return self._piece(choice, text, shown)
+        if not with_logprobs:
+            return [self._piece(entry.choice, entry.text)]
+        offset = self._told.get(entry.choice, 0)
+        shown = completion_logprobs(entry.logprobs, offset)
+        self._told[entry.choice] = offset + sum(len(token) for token in shown["tokens"])
+        return [self._piece(entry.choice, entry.text, shown)]
 
-    def finish(self, choice: int, reason: str) -> bytes:
+    def finish(self, choice: int, reason: str) -> list[bytes]:
         """Say why it ended."""
-        return self._piece(choice, "", None, reason)
+        return [self._piece(choice, "", None, reason)]
 
     def _piece(self, choice: int, text: str, logprobs: Mapping[str, Any] | None = None, reason: str | None = None) -> bytes:
         return self.envelope.frame([{"index": choice, "text": text, "logprobs": logprobs, "finish_reason": reason}])

@@ -9,7 +9,6 @@ from contextlib import aclosing, asynccontextmanager
 from fastapi import APIRouter, Request, Response
 from pydantic_core import from_json
 
-from app.api.answers import ChatCompletion, TextCompletion
 from app.api.body import JsonBody
 from app.api.calls import Call, answer, output_of, read_call, submit
 from app.api.chunks import DONE, ChatChunks, Chunks, CompletionChunks, Envelope, error_frame
@@ -18,6 +17,7 @@ from app.api.hang_up import attached
 from app.api.services import Services, ServicesDep
 from app.api.sse import EventStream
 from app.api.standing import with_comments
+from app.api.text_answers import ChatCompletion, TextCompletion
 from app.jobs.feed import Waiter
 from app.jobs.record import JobKind
 
@@ -64,24 +64,18 @@ async def _chunks(services: Services, call: Call, job_id: str, waiter: Waiter) -
     """Yield the frames of one answer. A rescued job's entries go on where the last attempt stopped, and so does this."""
     envelope = Envelope(job_id, call.job.kind, call.job.model, int(time.time()), call.include_usage, call.obfuscates)
     make: Chunks = ChatChunks(envelope) if call.job.kind is JobKind.CHAT else CompletionChunks(envelope)
-    begun: set[int] = set()
     pace, glances = services.pace, services.gateway.glances
     async with aclosing(with_comments(waiter, glances, job_id, pace, first_s=pace.first_byte_s)) as entries:
         async for entry in entries:
             if isinstance(entry, bytes):
                 yield entry
-            elif entry.type == "tokens" and (entry.text or entry.logprobs):
-                if entry.choice not in begun:
-                    begun.add(entry.choice)
-                    for frame in make.begin(entry.choice):
-                        yield frame
-                yield make.content(entry.choice, entry.text, entry.logprobs if call.wants_logprobs else None)
+            elif entry.type == "tokens" and (entry.text or entry.logprobs or entry.reasoning or entry.calls):
+                for frame in make.pieces(entry, with_logprobs=call.wants_logprobs):
+                    yield frame
     completion = from_json((await output_of(services.gateway, job_id)).content)
     for choice in completion["choices"]:
-        if choice["index"] not in begun:
-            for frame in make.begin(choice["index"]):
-                yield frame
-        yield make.finish(choice["index"], choice["finish_reason"])
+        for frame in make.finish(choice["index"], choice["finish_reason"]):
+            yield frame
     if call.include_usage:
         yield envelope.usage(completion["usage"])
     yield DONE

@@ -13,7 +13,7 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from app.api.answers import ChatCompletion, DownloadReport, EmbeddingList, TextCompletion
+from app.api.answers import DownloadReport, EmbeddingList
 from app.api.body import json_body, parse_json
 from app.api.calls import accepted, idempotency, new_job, output_of, submit
 from app.api.deadline import deadline_of
@@ -26,6 +26,7 @@ from app.api.recordings import HEARD, kept_recording
 from app.api.services import Services, ServicesDep
 from app.api.sse import EventStream
 from app.api.standing import with_comments
+from app.api.text_answers import ChatCompletion, TextCompletion
 from app.api.validation import validated
 from app.errors import InferenceError, InvalidRequest, NoModelForRole, UnknownModel
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane

@@ -17,12 +17,13 @@ from pydantic import BaseModel, Field, create_model
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from app.api.access import KEYLESS
-from app.api.answers import ChatCompletionChunk, OpenAIError, Problem, SpeechEvent, TextCompletionChunk, TranscriptEvent
+from app.api.answers import OpenAIError, Problem, SpeechEvent, TranscriptEvent
 from app.api.calls import KINDS
 from app.api.describe import errors, ref
 from app.api.errors import speaks_openai
 from app.api.jobs import JobSubmission
 from app.api.recordings import HEARD
+from app.api.text_answers import ChatCompletionChunk, TextCompletionChunk
 from app.jobs.audio_requests import TranscriptionRequest, TranslationRequest
 from app.jobs.files import Purpose
 from app.jobs.ocr_requests import OcrFields

@@ -115,14 +115,24 @@ class Likelihood(NamedTuple):
     top: tuple[tuple[bytes, float], ...]  # the likeliest tokens at its place, likeliest first
 
 
+class CallPiece(NamedTuple):
+    """The next piece of a call of a tool: the first has its name, all of them together its arguments, a JSON text."""
+
+    number: int  # which call of its answer, from 0
+    name: str  # empty after the first piece
+    arguments: str
+
+
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """New tokens of one answer. ``text`` is what may be shown now: never half a character, nothing of a stop string."""
+    """New tokens of one answer, and what may be shown now: never half a character, nothing of a stop string, no markup."""
 
     id: str
     ids: tuple[int, ...]
     text: str
     logprobs: tuple[Likelihood, ...] = ()  # where the work asks: of each token but one that ends the answer, which is no part of it
+    reasoning: str = ""  # what the model thinks before it answers
+    calls: tuple[CallPiece, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +145,7 @@ class Finished:
     completion_tokens: int  # ``published`` included, the end-of-sequence token included, as OpenAI counts
     cached_tokens: int
     looped: bool = False  # it was over because it repeated itself; ``reason`` is length then
+    reasoning_tokens: int = 0  # of the completion's
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from app.jobs.bodies import Body, refusal
+from app.jobs.tools import CalledTool
 
 __all__ = ["ChatMessage", "ImagePart", "ImageUrl", "TextPart"]
 
@@ -48,36 +49,43 @@ Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 class ChatMessage(Body):
-    """One turn."""
+    """One turn: of people, of the model, or what a tool that it called answered."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[Part] | None = Field(None, description="May be left out where the assistant called tools.")
     name: str | None = None
+    reasoning_content: str | None = Field(None, description="What the assistant thought, where the template wants to see it again.")
+    tool_calls: list[CalledTool] | None = Field(None, description="What the assistant called.")
+    tool_call_id: str | None = Field(None, description="Which call a tool's message answers.")
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_tools(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever came
-        if isinstance(data, dict):
-            if data.get("role") in ("tool", "function"):
-                raise refusal(
-                    param="role", message=f"{data['role']!r} is for tools, which this version does not support; leave such messages out"
-                )
-            for name in ("tool_calls", "function_call"):
-                if data.get(name):
-                    raise refusal(param=name, message="is not supported by this version; leave it out")
-            _refuse_other_media(data.get("content"))
-        return data
+    def _read_as_sent(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever came
+        if not isinstance(data, dict):
+            return data
+        if data.get("role") == "function" or data.get("function_call"):
+            param = "role" if data.get("role") == "function" else "function_call"
+            raise refusal(param=param, message="is OpenAI's older way to call functions; use tools, tool_calls and the role 'tool'")
+        _refuse_other_media(data.get("content"))
+        # Two names for the same thing are about.
+        return data if data.get("reasoning") is None else {"reasoning_content": data["reasoning"], **data}
 
     @model_validator(mode="after")
-    def _check_pictures(self) -> Self:
+    def _check_role(self) -> Self:
         if self.pictures and self.role != "user":
             raise refusal(param="content", message=f"may have no pictures in a turn of the role {self.role!r}; they belong into the user's")
+        if self.content is None and not (self.role == "assistant" and (self.tool_calls or self.reasoning_content)):
+            raise refusal(param="content", message="is required: only an assistant that called tools may have said nothing")
+        if self.tool_calls and self.role != "assistant":
+            raise refusal(param="tool_calls", message=f"may not be in a turn of the role {self.role!r}; they are the assistant's")
+        if self.role == "tool" and not self.tool_call_id:
+            raise refusal(param="tool_call_id", message="is missing: it says which call this answers")
         return self
 
     @property
     def pictures(self) -> int:
         """How many pictures the turn shows."""
-        return 0 if isinstance(self.content, str) else sum(part.type == "image_url" for part in self.content)
+        return sum(part.type == "image_url" for part in self.content) if isinstance(self.content, list) else 0
 
 
 def _refuse_other_media(content: object) -> None:

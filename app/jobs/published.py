@@ -25,12 +25,14 @@ def read_published(store: JobReader, job_id: str) -> dict[int, Published]:
     found: dict[int, Published] = {}
     for entry in store.stream({job_id: "0-0"}, count=_ALL).get(job_id, []):
         if entry.type == "tokens":
-            known = found.setdefault(entry.choice, Published([], [], []))
+            known = found.setdefault(entry.choice, Published.nothing())
             known.ids.extend(entry.ids)
             known.texts.append(entry.text)
             known.logprobs.extend(entry.logprobs)
+            known.reasonings.append(entry.reasoning)
+            known.calls.extend(entry.calls)
         elif entry.sound is not None and entry.sound.last:
-            found.setdefault(0, Published([], [], [])).ids.append(entry.sound.sentence)
+            found.setdefault(0, Published.nothing()).ids.append(entry.sound.sentence)
     return found
 
 

@@ -22,6 +22,7 @@ from pydantic_core import CoreSchema
 
 from app.jobs.bodies import KEEP_ALIVE_WORDS, MAX_TOKENS, Body, KeepAlive, ModelName, Seed, TokenId, refusal, refuse_unsupported
 from app.jobs.messages import ChatMessage
+from app.jobs.tools import FunctionTool, ToolChoice, chosen_tools
 
 __all__ = [
     "ChatRequest",
@@ -38,6 +39,10 @@ BiasedToken = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}$")]
 _MOST_CHOICES = 128  # of one completion: prompts times n
 
 _MOST_PICTURES = 100
+
+_MOST_TOOLS = 128  # OpenAI's limit
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 
 class StreamOptions(Body):
@@ -96,8 +101,8 @@ class ChatRequest(_Generation):
     """Body of ``POST /v1/chat/completions``."""
 
     unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = {
-        "tools": (None, []),
         "functions": (None, []),
+        "function_call": (None, "none", "auto"),
         "response_format": (None, {"type": "text"}),
         "audio": (None,),
         "modalities": (None, ["text"]),
@@ -108,11 +113,23 @@ class ChatRequest(_Generation):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     chat_template_kwargs: dict[str, JsonValue] | None = None
+    tools: Annotated[list[FunctionTool], Field(max_length=_MOST_TOOLS)] | None = None
+    tool_choice: ToolChoice | None = Field(None, description="auto where there are tools. required and a named one are enforced.")
+    parallel_tool_calls: bool | None = Field(None, description="false: at most one call in an answer.")
+    enable_thinking: bool | None = Field(None, description="Whether a model that can think does; it does not unless asked.")
+    reasoning_effort: Effort | None = Field(
+        None,
+        description="none: no thinking; else a model that can does: minimal for 512 tokens at most, low 2048, medium 8192.",
+    )
+    thinking_budget: Annotated[int, Field(ge=0, le=MAX_TOKENS)] | None = Field(
+        None, description="Tokens that may be thought; then the answer begins. 0: no thinking."
+    )
 
     @model_validator(mode="after")
-    def _check_logprobs(self) -> Self:
+    def _check_together(self) -> Self:
         if self.top_logprobs and not self.logprobs:
             raise refusal(param="top_logprobs", message="needs logprobs to be true")
+        chosen_tools(self.tools or [], self.tool_choice)
         if self.pictures > _MOST_PICTURES:
             raise refusal(param="messages", message=f"may show {_MOST_PICTURES} pictures at most, not {self.pictures}")
         return self

@@ -10,6 +10,7 @@ import redis
 from pydantic import BaseModel, Field
 
 from app.jobs import keys
+from app.jobs.calls import CallDelta, packed_calls, unpacked_calls
 from app.jobs.connection import store_errors
 from app.jobs.logprobs import TokenLogprob, packed, unpacked
 from app.jobs.record import TERMINAL, JobState, Progress
@@ -26,6 +27,8 @@ class Piece(NamedTuple):
     text: str
     choice: int = 0
     logprobs: Sequence[TokenLogprob] = ()
+    reasoning: str = ""
+    calls: Sequence[CallDelta] = ()
 
     def fields(self) -> dict[str, Any]:
         """Return what its entry says beside the text; what is left out reads as none."""
@@ -33,6 +36,8 @@ class Piece(NamedTuple):
             "ids": " ".join(map(str, self.ids)),
             "choice": self.choice or None,
             "logprobs": packed(self.logprobs) if self.logprobs else None,
+            "reasoning": self.reasoning or None,
+            "calls": packed_calls(self.calls) if self.calls else None,
         }
 
 
@@ -42,6 +47,13 @@ class Published(NamedTuple):
     ids: list[int]
     texts: list[str]
     logprobs: list[TokenLogprob]
+    reasonings: list[str]
+    calls: list[CallDelta]
+
+    @classmethod
+    def nothing(cls) -> Published:
+        """Return what there is before the first entry."""
+        return cls([], [], [], [], [])
 
 
 class SoundPiece(BaseModel, frozen=True):
@@ -70,6 +82,8 @@ class StreamEntry(BaseModel, frozen=True):
     state: JobState | None = None
     ids: tuple[int, ...] = ()
     text: str = ""
+    reasoning: str = Field("", description="What the model thought before it answered.")
+    calls: tuple[CallDelta, ...] = Field((), description="Pieces of calls of tools: which call, its name, some of its arguments.")
     choice: int = Field(0, description="Which answer the tokens belong to, where the job has several.")
     logprobs: tuple[TokenLogprob, ...] = Field((), exclude=True, description="Of the tokens, where the request asks for them.")
     progress: Progress | None = None
@@ -127,6 +141,8 @@ def _entry(entry_id: str, fields: dict[str, str]) -> StreamEntry:
                 text=fields["text"],
                 choice=int(fields.get("choice", 0)),
                 logprobs=unpacked(fields["logprobs"]) if "logprobs" in fields else (),
+                reasoning=fields.get("reasoning", ""),
+                calls=unpacked_calls(fields["calls"]) if "calls" in fields else (),
             )
         case "sound":
             sound = SoundPiece(

@@ -132,7 +132,7 @@ def _likelihoods(job: Claimed) -> list[TokenLogprob]:
 def _choice(logprobs: list[TokenLogprob]) -> Choice:
     work = TextWork("w", prompt=(1,), max_tokens=1, sampling=Sampling(seed=0))
     finished = Finished("w", reason="stop", prompt_tokens=7, completion_tokens=3, cached_tokens=2)
-    return Choice(work, [_TEXT], logprobs, finished)
+    return Choice(work, [_TEXT], logprobs, finished=finished)
 
 
 def _embed(worker: FakeWorker, job: Claimed) -> None:

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from app.actors.presence import Presence
 from app.errors import Failure
 from app.jobs import keys
+from app.jobs.calls import CallDelta, tool_calls
 from app.jobs.claims import Claimed
 from app.jobs.connection import connect
 from app.jobs.decoding import ModelState
@@ -73,15 +74,34 @@ class FakeWorker:
         raise AssertionError(message)
 
     def say(
-        self, job: Claimed, text: str, ids: Sequence[int] = (1,), *, choice: int = 0, logprobs: Sequence[TokenLogprob] = ()
+        self,
+        job: Claimed,
+        text: str = "",
+        ids: Sequence[int] = (1,),
+        *,
+        choice: int = 0,
+        logprobs: Sequence[TokenLogprob] = (),
+        reasoning: str = "",
+        calls: Sequence[CallDelta] = (),
     ) -> list[str]:
         """Publish one piece of an answer; return the ids of jobs that are no longer ours."""
-        return self.store.publish_tokens([Piece(job.id, job.token, ids, text, choice, logprobs)])
+        return self.store.publish_tokens([Piece(job.id, job.token, ids, text, choice, logprobs, reasoning, calls)])
 
-    def finish_chat(self, job: Claimed, text: str, *, reason: str = "stop") -> bool:
-        """Commit a chat completion."""
-        usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-        message = {"role": "assistant", "content": text}
+    def finish_chat(self, job: Claimed, text: str, *, reason: str = "stop", reasoning: str = "", calls: Sequence[CallDelta] = ()) -> bool:
+        """Commit a chat completion, in the shape of ``actors/outputs.py``."""
+        usage = {
+            "prompt_tokens": 7,
+            "completion_tokens": 3,
+            "total_tokens": 10,
+            "prompt_tokens_details": {"cached_tokens": 2},
+            "completion_tokens_details": {"reasoning_tokens": 1 if reasoning else 0},
+        }
+        message: dict[str, object] = {"role": "assistant", "content": text, "refusal": None}
+        if reasoning:
+            message["reasoning_content"] = reasoning
+        if calls:
+            message |= {"content": text or None, "tool_calls": tool_calls(job.id, 0, calls)}
+            reason = "tool_calls" if reason == "stop" else reason
         body = {
             "id": completion_id(job.id),
             "object": "chat.completion",

@@ -19,6 +19,10 @@ from tests.integration.fake_worker import FakeWorker
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
+CALL: dict[str, Any] = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+TOOL: dict[str, Any] = {"type": "function", "function": {"name": "f"}}
+
+
 def chat(**fields: object) -> dict[str, object]:
     return {"messages": HELLO, **fields}
 
@@ -29,9 +33,17 @@ WRONG_CHATS = [
     (chat(messages=[]), "messages", "at least 1 item"),
     (chat(messages="Hello"), "messages", "must be an array"),
     (chat(messages=[5]), "messages.0", "must be an object"),
-    (chat(messages=[{"role": "wizard", "content": "x"}]), "messages.0.role", "'system', 'developer', 'user' or 'assistant'"),
-    (chat(messages=[*HELLO, {"role": "tool", "content": "x"}]), "messages.1.role", "this version does not support"),
-    (chat(messages=[{"role": "assistant", "content": None, "tool_calls": [{}]}]), "messages.0.tool_calls", "not supported by this version"),
+    (chat(messages=[{"role": "wizard", "content": "x"}]), "messages.0.role", "'system', 'developer', 'user', 'assistant' or 'tool'"),
+    (chat(messages=[*HELLO, {"role": "tool", "content": "x"}]), "messages.1.tool_call_id", "which call this answers"),
+    (chat(messages=[*HELLO, {"role": "function", "content": "x"}]), "messages.1.role", "use tools"),
+    (chat(messages=[{"role": "assistant", "content": None, "tool_calls": [{}]}]), "messages.0.tool_calls.0.id", "is required"),
+    (
+        chat(messages=[{"role": "assistant", "tool_calls": [CALL | {"function": {"name": "f", "arguments": "[1]"}}]}]),
+        "messages.0.tool_calls.0.function.arguments",
+        "a JSON object",
+    ),
+    (chat(messages=[{"role": "assistant"}]), "messages.0.content", "is required"),
+    (chat(messages=[{"role": "user", "content": "x", "tool_calls": [CALL]}]), "messages.0.tool_calls", "the assistant's"),
     (chat(messages=[{"role": "user", "content": [{"type": "input_audio"}]}]), "messages.0.content.0.type", "this version does not take"),
     (chat(messages=[{"role": "user"}]), "messages.0.content", "is required"),
     (chat(messages=[{"role": "user", "content": 5}]), "messages.0.content", "must be a string or an array (got 5)"),
@@ -53,7 +65,12 @@ WRONG_CHATS = [
     (chat(stop=["a", ""]), "stop.1", "at least 1 character"),
     (chat(stream="yes"), "stream", "true or false"),
     (chat(stream_options=[]), "stream_options", "must be an object"),
-    (chat(tools=[{"type": "function"}]), "tools", "not supported"),
+    (chat(tools=[{"type": "function"}]), "tools.0.function", "is required"),
+    (chat(tools=[{"type": "custom", "custom": {"name": "x"}}]), "tools.0.type", "must be 'function'"),
+    (chat(tools=[TOOL, TOOL]), "tools", "more than one function of the name 'f'"),
+    (chat(tools=[TOOL], tool_choice="always"), "tool_choice", "'none', 'auto' or 'required'"),
+    (chat(tools=[TOOL], tool_choice={"type": "function", "function": {"name": "g"}}), "tool_choice", "none of the tools: f"),
+    (chat(tool_choice="required"), "tool_choice", "needs tools"),
     (chat(n=0), "n", "at least 1"),
     (chat(n=17), "n", "at most 16"),
     (chat(logprobs=1), "logprobs", "true or false"),

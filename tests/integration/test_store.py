@@ -70,7 +70,7 @@ def test_only_the_claim_that_stands_may_commit_or_publish(store: JobStore) -> No
     assert store.commit(job_id, "new", JobState.SUCCEEDED, output=b'"true"')  # repeated after a lost answer
     assert store.output(job_id).content == b'"true"'
     assert store.client.hget(keys.job(job_id), "commits") == "1"
-    assert read_published(store, job_id) == {0: ([2], ["true"], [])}
+    assert read_published(store, job_id) == {0: ([2], ["true"], [], [""], [])}
 
 
 def test_a_message_with_another_announce_number_is_dropped(store: JobStore) -> None:
