@@ -1,19 +1,29 @@
-"""One answer as it grows: its tokens, its text, and whether it has ended.
+"""One answer as it grows: its tokens, what they show, and whether it has ended.
 
-Knows no mlx. The same ids always give the same text and the same end, so an
-answer that an earlier attempt began is taken up by replaying its ids.
+Knows no mlx. The same ids always show the same and end the same, so an answer
+that an earlier attempt began is taken up by replaying its ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
+from app.engines.channels import Channel, Channels
 from app.engines.detokenize import Detokenizer
-from app.engines.lm_library import StopMatcher
-from app.engines.protocols import FinishReason, TextWork
+from app.engines.markup import PLAIN
+from app.engines.protocols import CallPiece, FinishReason, TextWork
 from app.engines.repetition import loops
 
-__all__ = ["Answer"]
+__all__ = ["Answer", "Shown"]
+
+
+class Shown(NamedTuple):
+    """What tokens add to what may be seen."""
+
+    text: str = ""
+    reasoning: str = ""
+    calls: tuple[CallPiece, ...] = ()
 
 
 class Answer:
@@ -26,6 +36,7 @@ class Answer:
         alone: Whether nothing else of the engine may share a slice with it.
         prefilled: Whether ``Prefilled`` was reported.
         looped: Whether it ended because it repeated itself.
+        reasoning_tokens: How many of its tokens were thought.
     """
 
     def __init__(self, work: TextWork, detokenizer: Callable[[], Detokenizer], eos_token_ids: frozenset[int]) -> None:
@@ -36,9 +47,14 @@ class Answer:
         self.alone = work.alone
         self.prefilled = False
         self.looped = False
+        self.reasoning_tokens = 0
+        self._markup = work.markup or PLAIN
         self._eos_token_ids = eos_token_ids
         self._detokenizer = detokenizer()
-        self._stops = StopMatcher(work.stop)
+        self._channels = Channels(self._markup, work.stop)
+        self._reader = self._markup.reader() if self._markup.reader else None
+        self._body: list[str] = []  # of the call that is open
+        self._called = False  # a whole call was read
         for token in work.published:
             if self.finish is None:
                 self.take(token)
@@ -53,21 +69,61 @@ class Answer:
         """How many tokens the answer may still have."""
         return self.work.max_tokens - len(self.ids)
 
-    def take(self, token: int) -> str:
-        """Add *token* and return the text that may be shown now.
+    def take(self, token: int) -> Shown:
+        """Add *token* and return what may be shown now.
 
-        The end-of-sequence token counts and has no text. A stop string ends the answer before itself; at
-        any other end the text held back comes out.
+        The end-of-sequence token counts and shows nothing. A stop string ends the answer before itself; at
+        any other end what was held back comes out.
         """
         self.ids.append(token)
         ended = token in self._eos_token_ids
         self.looped = not ended and self.work.ends_loops and loops(self.ids)
-        text = "" if ended else self._stops.push(self._detokenizer.push(token))
         over = self.looped or self.missing <= 0
-        if not self._stops.stopped and (ended or over):
-            text += self._stops.push(self._detokenizer.finish()) + self._stops.flush()
-        if ended or self._stops.stopped:
+        thought = self._channels.channel is Channel.THOUGHT
+        channels = self._channels
+        found = [] if ended else channels.push(self._detokenizer.push(token) + self._markup.spelled.get(token, ""))
+        if ended or over:
+            found += [*channels.push(self._detokenizer.finish()), *channels.flush()]
+        if thought or channels.channel is Channel.THOUGHT:
+            self.reasoning_tokens += 1
+        shown = self._shown(found, cut=over and not ended)
+        if ended or channels.stopped or (self._called and self._markup.one_call):
             self.finish = "stop"
         elif over:
             self.finish = "length"
-        return text
+        return shown
+
+    def _shown(self, found: Iterable[tuple[Channel, str]], *, cut: bool) -> Shown:
+        """Return what *found* shows.
+
+        Args:
+            found: What the channels gave.
+            cut: The answer ends here, though the model had not ended it.
+        """
+        said: list[str] = []
+        thought: list[str] = []
+        calls: list[CallPiece] = []
+        for channel, text in found:
+            match channel:
+                case Channel.SAID:
+                    said.append(text)
+                case Channel.THOUGHT:
+                    thought.append(text)
+                case Channel.CALLED:
+                    self._body.append(text)
+                    calls.extend(self._reader.push(text) if self._reader else ())
+                case Channel.CALL_ENDS:
+                    unread = self._end_call(calls)
+                    said.append("" if cut else unread)
+        return Shown("".join(said), "".join(thought), tuple(calls))
+
+    def _end_call(self, calls: list[CallPiece]) -> str:
+        """Add the rest of the open call to *calls*; return what the model wrote, where that is no call."""
+        body, self._body = "".join(self._body), []
+        rest = self._reader.end() if self._reader else None
+        if rest is None:
+            start, end = self._markup.call or ("", "")
+            return f"{start}{body}{end}"
+        calls.extend(rest)
+        self._called = True
+        return ""

@@ -8,21 +8,19 @@ what is left.
 from __future__ import annotations
 
 import resource
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlx_lm.generate import TextStateMachine
-from mlx_lm.tokenizer_utils import NaiveStreamingDetokenizer
+from mlx_lm.tokenizer_utils import NaiveStreamingDetokenizer, TokenizerWrapper
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["StopMatcher", "naive_detokenizer"]
+__all__ = ["TextStateMachine", "ThinkTags", "naive_detokenizer", "think_tags"]
 
 _hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (_hard, _hard))
-
-_TEXT = "text"
 
 
 def naive_detokenizer(tokenizer: PreTrainedTokenizerBase) -> NaiveStreamingDetokenizer:
@@ -30,28 +28,19 @@ def naive_detokenizer(tokenizer: PreTrainedTokenizerBase) -> NaiveStreamingDetok
     return NaiveStreamingDetokenizer(tokenizer)
 
 
-class StopMatcher:
-    """Finds stop strings in text that comes in pieces, whatever the pieces.
+@dataclass(frozen=True, slots=True)
+class ThinkTags:
+    """The tags around what a model thinks."""
 
-    Text that may be the beginning of a stop string is held back until it is known not to be.
-    """
+    start: str
+    end: str
+    start_tokens: tuple[int, ...]
+    end_tokens: tuple[int, ...]
 
-    def __init__(self, stops: Sequence[str]) -> None:
-        self.stopped = False
-        # A state of None ends the machine: what follows the stop string is dropped with it.
-        self._state = TextStateMachine({_TEXT: [(stop, None) for stop in stops]}).make_state(_TEXT)
 
-    def push(self, text: str) -> str:
-        """Return what may be shown after *text* came. Once ``stopped``, nothing more comes."""
-        if self.stopped:
-            return ""
-        self._state, shown, state = TextStateMachine.step(self._state, text)
-        self.stopped = state is None
-        return str(shown)
-
-    def flush(self) -> str:
-        """Return what was held back, for an answer that ended without a stop string."""
-        if self.stopped:
-            return ""
-        self._state, held, _ = TextStateMachine.flush(self._state)
-        return str(held)
+def think_tags(tokenizer: PreTrainedTokenizerBase) -> ThinkTags | None:
+    """Return the tags that the tokenizer's vocabulary has for thinking, None where it has none."""
+    wrapped = TokenizerWrapper(tokenizer)
+    if not wrapped.has_thinking:
+        return None
+    return ThinkTags(wrapped.think_start, wrapped.think_end, tuple(wrapped.think_start_tokens), tuple(wrapped.think_end_tokens))

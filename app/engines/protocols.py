@@ -23,6 +23,8 @@ from app.errors import InferenceError
 
 if TYPE_CHECKING:
     from app.engines.ledger import KvAccount
+    from app.engines.markup import Markup
+    from app.engines.thinking import ThinkingBudget
 
 __all__ = [
     "Conclusion",
@@ -84,6 +86,8 @@ class TextWork:
     extra: bool = False  # one more answer of a request that has one in the engine: other requests' first ones go before it
     ends_loops: bool = False  # an answer that ends in the same few tokens again and again is over
     pictures: tuple[Picture, ...] = ()  # in the order in which the prompt has places for them
+    markup: Markup | None = None  # what of the answer's text is markup; None: nothing
+    thinking: ThinkingBudget | None = None  # how much may be thought; None: as much as the answer may have
     echo: str = ""  # the prompt's text, where the caller wants to see it before the answer; engines do not look at it
 
 

@@ -195,7 +195,9 @@ class TextEngine:
         for answer in joining:
             try:
                 work = answer.work
-                row = self._batch.insert(answer.tokens, len(answer.ids), answer.missing, work.sampling, work.logprobs, piece, work.pictures)
+                row = self._batch.insert(
+                    answer.tokens, len(answer.ids), answer.missing, work.sampling, work.logprobs, piece, work.pictures, work.thinking
+                )
             except LIBRARY_ERRORS as error:
                 failed.append(Failed(answer.work.id, engine_failed(error)))
             else:
@@ -242,7 +244,8 @@ class TextEngine:
             del self._running[row]
             return [Failed(answer.work.id, EngineFailed(NOT_FINITE))]
         seen = () if drawn is None or token in self._eos_token_ids else (self._likelihood(token, drawn),)
-        events: list[Event] = [Tokens(answer.work.id, (token,), answer.take(token), seen)]
+        shown = answer.take(token)
+        events: list[Event] = [Tokens(answer.work.id, (token,), shown.text, seen, shown.reasoning, shown.calls)]
         if answer.finish is not None:
             del self._running[row]
             self._batch.remove(row, keep=True)  # a stop string is known here alone; at any other end the row has left
@@ -289,4 +292,5 @@ class TextEngine:
 
 def _finished(answer: Answer) -> Finished:
     work = answer.work
-    return Finished(work.id, answer.finish or "stop", len(work.prompt), len(answer.ids), answer.cached_tokens, answer.looped)
+    reason = answer.finish or "stop"
+    return Finished(work.id, reason, len(work.prompt), len(answer.ids), answer.cached_tokens, answer.looped, answer.reasoning_tokens)

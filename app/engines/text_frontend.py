@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app.engines.checkpoint import Checkpoint
+from app.engines.conversation import Conversation, Conversations, pictures_in, plain_text
 from app.engines.detokenize import detokenizer_for, spelling
 from app.engines.device import on_cpu
 from app.engines.eyes import eyes_of
@@ -29,13 +30,13 @@ from app.models.tensors import bytes_by_type
 __all__ = ["TextFrontend"]
 
 _SLOTS = 16
-_DEFAULT_MAX_TOKENS = {"chat": 2048, "completion": 16, "ocr": 4096}  # by kind; OpenAI documents the second, a full page has the third
+# By kind: OpenAI documents the second, a full page has the third, and what is thought comes before the answer.
+_DEFAULT_MAX_TOKENS = {"chat": 2048, "completion": 16, "ocr": 4096, "thought": 8192}
+_KINDS = frozenset({"chat", "completion", "ocr"})
 # What PaddleOCR-VL was trained to be asked (its model card on the hub).
 _READING = {"ocr": "OCR:", "table": "Table Recognition:", "formula": "Formula Recognition:", "chart": "Chart Recognition:"}
 _SEEDS = 2**63
 _ALONE = frozenset({"paddleocr_vl"})
-# OpenAI's newer name for the same role; templates know the older one.
-_ROLES = {"developer": "system"}
 
 _T = TypeVar("_T")
 
@@ -58,6 +59,7 @@ class TextFrontend:
         self._spec = spec
         self._checkpoint = checkpoint
         self._tokenizing = Tokenizing(checkpoint)
+        self._conversations = Conversations(self._tokenizing)
         self._eyes = eyes_of(checkpoint)
         own_end = self._tokenizing.eos_token_id
         self._eos_token_ids = checkpoint.eos_token_ids | ({own_end} if own_end is not None else set())
@@ -83,16 +85,21 @@ class TextFrontend:
                 of the vocabulary.
             UnsupportedTask: *kind* is neither chat nor completion nor ocr.
         """
-        if kind not in _DEFAULT_MAX_TOKENS:
+        if kind not in _KINDS:
             raise UnsupportedTask(self._spec.id, kind, self._spec.tasks)
         if kind == "ocr":
             request = _of_a_page(request)
-        prompt, pictures = (self._raw(request["prompt"]), ()) if kind == "completion" else self._conversation(request)
+        conversation: Conversation | None = None
+        pictures: Sequence[Picture] = ()
+        if kind == "completion":
+            prompt = self._raw(request["prompt"])
+        else:
+            conversation, prompt, pictures = self._conversation(request)
         stop = request.get("stop") or ()
         return TextWork(
             id=work_id,
             prompt=tuple(prompt),
-            max_tokens=self._max_tokens(request, len(prompt), kind),
+            max_tokens=self._max_tokens(request, len(prompt), "thought" if conversation and conversation.thinks else kind),
             sampling=self._sampling(request, seed),
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             published=tuple(published),
@@ -100,6 +107,8 @@ class TextFrontend:
             logprobs=_logprobs(request),
             pictures=tuple(pictures),
             ends_loops=kind == "ocr",
+            markup=conversation.markup if conversation else None,
+            thinking=conversation.thinking if conversation else None,
             echo=self._text_of(request["prompt"]) if kind == "completion" and request.get("echo") else "",
         )
 
@@ -136,26 +145,24 @@ class TextFrontend:
             msg = f"{strange} is no token id of {self._spec.id!r}, which has {self._vocabulary}."
             raise InvalidRequest(msg, param=param)
 
-    def _conversation(self, request: Mapping[str, Any]) -> tuple[list[int], Sequence[Picture]]:
+    def _conversation(self, request: Mapping[str, Any]) -> tuple[Conversation, list[int], Sequence[Picture]]:
+        """Return the conversation, its prompt with a place for each picture, and the pictures."""
         if not self._tokenizing.has_chat_template:
             msg = f"The model {self._spec.id!r} has no chat template, so it cannot answer a conversation."
             raise InvalidRequest(msg, param="model")
-        messages = [
-            {"role": _ROLES.get(message["role"], message["role"]), "content": shown_content(message["content"])}
-            for message in request["messages"]
-        ]
+        messages = request["messages"]
         self._tokenizing.refuse_hopeless(
-            "".join(plain_text(message["content"]) for message in request["messages"]), self.context, param="messages"
+            "".join(plain_text(message.get("content")) for message in messages), self.context, param="messages"
         )
-        prompt = self._tokenizing.encode_chat(messages, request.get("chat_template_kwargs") or {})
-        if not prompt:
+        conversation = self._conversations.read(request)
+        if not conversation.prompt:
             msg = "The model's chat template makes an empty prompt of these messages."
             raise InvalidRequest(msg, param="messages")
-        return self._with_pictures(prompt, request["messages"])
+        return conversation, *self._with_pictures(conversation.prompt, messages)
 
     def _with_pictures(self, prompt: list[int], messages: Sequence[Mapping[str, Any]]) -> tuple[list[int], Sequence[Picture]]:
         """Return *prompt* with the places of the pictures that *messages* show, and these."""
-        parts = [part for message in messages for part in pictures_in(message["content"])]
+        parts = [part for message in messages for part in pictures_in(message.get("content"))]
         if self._eyes is None:
             if parts:
                 msg = f"The model {self._spec.id!r} does not take pictures."
@@ -201,23 +208,6 @@ def _of_a_page(request: Mapping[str, Any]) -> dict[str, Any]:
     content = [{"type": "image", **request["image"]}, {"type": "text", "text": words}]
     asked = {"messages": [{"role": "user", "content": content}], "temperature": 0.0}
     return asked | ({"max_tokens": request["max_tokens"]} if request.get("max_tokens") else {})
-
-
-def plain_text(content: str | Sequence[Mapping[str, str]]) -> str:
-    """Return a turn's text, whether it came whole or in parts."""
-    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
-
-
-def pictures_in(content: str | Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the parts of a turn that are pictures, in their order."""
-    return [] if isinstance(content, str) else [part for part in content if part["type"] == "image"]
-
-
-def shown_content(content: str | Sequence[Mapping[str, Any]]) -> str | list[dict[str, str]]:
-    """Return a turn as chat templates take it: a text, or, where it has pictures, parts of which they are some."""
-    if isinstance(content, str) or not pictures_in(content):
-        return plain_text(content)
-    return [{"type": "image"} if part["type"] == "image" else {"type": "text", "text": part["text"]} for part in content]
 
 
 def _logprobs(request: Mapping[str, Any]) -> int | None:

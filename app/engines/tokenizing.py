@@ -121,12 +121,19 @@ class Tokenizing:
                 )
         return self._ids(text, add_special_tokens=True, truncation=True, max_length=most)
 
-    def encode_chat(self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> list[int]:
-        """Return the ids of a conversation up to where the answer begins.
+    def encode_plain(self, text: str) -> list[int]:
+        """Return the ids of *text* alone, as it would stand in the middle of another."""
+        return self._ids(text, add_special_tokens=False, truncation=False)
+
+    def encode_chat(
+        self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[list[int], str]:
+        """Return the ids of a conversation up to where the answer begins, and its text.
 
         Args:
-            messages: ``role`` and ``content`` of each turn: a text, or parts of which some are pictures.
-            variables: Set by the request for the template; ``enable_thinking`` is false unless set.
+            messages: Each turn, as the template takes it: its content is a text, or parts of which some are pictures.
+            variables: Set for the template; ``enable_thinking`` is false unless set.
+            tools: What the template is to tell the model of, as OpenAI writes it.
 
         Raises:
             InvalidRequest: The template refuses the conversation, or a variable may not be set.
@@ -140,10 +147,11 @@ class Tokenizing:
                     [dict(message) for message in messages],
                     tokenize=False,
                     add_generation_prompt=True,
+                    tools=[dict(tool) for tool in tools] or None,
                     **{"enable_thinking": False, **variables},
                 )
             # The template writes the special tokens itself.
-            return self._ids(cast("str", text), add_special_tokens=False, truncation=False)
+            return self._ids(cast("str", text), add_special_tokens=False, truncation=False), cast("str", text)
         except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
             msg = f"The model's chat template refuses this conversation: {error}"
             raise InvalidRequest(msg, param="messages") from error

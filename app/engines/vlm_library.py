@@ -24,6 +24,7 @@ from app.engines.penalties import penalties_of
 from app.engines.protocols import Sampling
 from app.engines.sampling import NOT_A_TOKEN, Draw
 from app.engines.seeing import Picture
+from app.engines.thinking import ThinkingBudget, ThinkingLimit
 from app.engines.vlm_library_generator import Generator
 from app.engines.vlm_library_pictures import Sight, pictures_hash
 
@@ -150,6 +151,7 @@ class TextBatch:
         logprobs: int | None = None,
         piece: int | None = None,
         pictures: Sequence[Picture] = (),
+        thinking: ThinkingBudget | None = None,
     ) -> int:
         """Begin a row and return its number.
 
@@ -161,6 +163,7 @@ class TextBatch:
             logprobs: Say how likely they were, beside so many of the likeliest; None: do not.
             piece: Tokens of this prompt, and of those inserted with it, that a step may read; None: as many as the pace allows.
             pictures: What the prompt has places for; all of them are encoded.
+            thinking: How much of the answer may be thought.
         """
         self._piece = piece
         ids = list(tokens)
@@ -169,7 +172,8 @@ class TextBatch:
         prompt = len(ids) - answered
         penalties = penalties_of(sampling, ids[:prompt], ids[prompt:])
         bias = LogitBias(sampling.logit_bias) if sampling.logit_bias else None
-        changes = [change for change in (penalties, bias) if change is not None]
+        limit = ThinkingLimit(thinking, ids[prompt:]) if thinking else None
+        changes = [change for change in (penalties, bias, limit) if change is not None]
         before = Before() if changes and logprobs is not None else None
         processors: list[Callable[[mx.array, mx.array], mx.array]] = [*([before] if before else []), *changes]
         # One more than the row may have: it leaves when we say so, and its keys and values can be kept before it does.

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.engines.answer import Answer
+from app.engines.channels import Channels
 from app.engines.detokenize import ByteDetokenizer
-from app.engines.lm_library import StopMatcher
+from app.engines.markup import PLAIN
 from app.engines.protocols import Sampling, TextWork
 
 EOS = 256
@@ -23,7 +24,7 @@ def shown(answer: Answer, ids: list[int]) -> str:
     text = ""
     for token in ids:
         if answer.finish is None:
-            text += answer.take(token)
+            text += answer.take(token).text
     return text
 
 
@@ -80,9 +81,9 @@ def test_a_character_cut_by_the_length_is_shown_as_one_replacement() -> None:
 
 def test_the_first_of_several_stop_strings_to_be_complete_wins_however_text_is_grouped() -> None:
     for pieces in (["abcd"], ["a", "b", "c", "d"], ["ab", "cd"]):
-        matcher = StopMatcher(("abcd", "c"))
-        assert "".join(matcher.push(piece) for piece in pieces) == "ab"
-        assert matcher.stopped
+        channels = Channels(PLAIN, ("abcd", "c"))
+        assert "".join(text for piece in pieces for _, text in channels.push(piece)) == "ab"
+        assert channels.stopped
 
 
 def test_an_answer_that_an_earlier_attempt_had_completed_is_complete() -> None:

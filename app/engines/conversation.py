@@ -1,0 +1,189 @@
+"""From a chat's request to its prompt, and to what is markup in its answer: turns, tools and thinking in a model's own format."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from app.engines.lm_library import ThinkTags, think_tags
+from app.engines.markup import PLAIN, Markup
+from app.engines.thinking import ThinkingBudget
+from app.engines.tokenizing import Tokenizing
+from app.engines.tool_prompt import told_in_words
+from app.engines.vlm_library_tools import JSON_CALLS, LibraryCallReader, call_tags, syntax_of
+
+__all__ = ["Conversation", "Conversations", "pictures_in", "plain_text"]
+
+ENFORCED: Final = frozenset({JSON_CALLS, "qwen3_coder"})
+"""Syntaxes that a grammar is written for; a call that must be made, or must be right, is made in one of them."""
+
+# OpenAI's newer name for the same role; templates know the older one.
+_ROLES: Final = {"developer": "system"}
+# Of gpt-oss (OpenAI's harmony format), whose tags are no pair of tokens.
+_HARMONY_THINK: Final = ("<|channel|>analysis<|message|>", "<|end|>")
+_HARMONY_DROPPED: Final = ("<|start|>assistant", "<|channel|>final<|message|>", "<|channel|>commentary<|message|>")
+_EFFORT_TOKENS: Final = {"minimal": 512, "low": 2048, "medium": 8192}  # "high" and above: as many as the answer may have
+_MISTRAL_ID: Final = 9  # characters of a call's id in its templates
+
+_Request = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A chat, ready for the model."""
+
+    prompt: list[int]
+    markup: Markup
+    thinks: bool  # it was asked to, and can
+    thinking: ThinkingBudget | None
+    tools: tuple[Mapping[str, Any], ...]  # that may be called
+    syntax: str | None  # how calls are written; None: there are no tools
+
+
+class Conversations:
+    """Puts the chats of one model into its format.
+
+    Args:
+        tokenizing: Of the model.
+    """
+
+    def __init__(self, tokenizing: Tokenizing) -> None:
+        self._tokenizing = tokenizing
+        tokenizer = tokenizing.tokenizer
+        self._syntax = syntax_of(tokenizer.chat_template) if tokenizing.has_chat_template else None
+        self._tags: ThinkTags | None = think_tags(tokenizer)
+        self._special = {int(token): str(tokenizer.convert_ids_to_tokens(int(token))) for token in tokenizer.all_special_ids}
+
+    def read(self, request: _Request) -> Conversation:
+        """Return the conversation that *request* asks to go on with.
+
+        Raises:
+            InvalidRequest: The template refuses it, or a variable may not be set.
+        """
+        tools = _callable_tools(request)
+        own = self._syntax is not None and (self._syntax in ENFORCED or not _enforced(request, tools))
+        syntax = (self._syntax if own else JSON_CALLS) if tools else None
+        messages = [_turn(message, short_ids=self._syntax == "mistral") for message in request["messages"]]
+        if not own:
+            messages = told_in_words(messages, tools)
+        variables = dict(request.get("chat_template_kwargs") or {})
+        thinks = _wants_to_think(request, variables)
+        variables |= {"enable_thinking": thinks, "thinking": thinks}
+        if effort := request.get("reasoning_effort"):
+            variables.setdefault("reasoning_effort", effort)
+        prompt, text = self._tokenizing.encode_chat(messages, variables, tools if own else ())
+        return Conversation(
+            prompt=prompt,
+            markup=self._markup(text, syntax, tools, one_call=request.get("parallel_tool_calls") is False),
+            thinks=thinks and self._tags is not None,
+            thinking=self._budget(request, text) if thinks else None,
+            tools=tools,
+            syntax=syntax,
+        )
+
+    def _markup(self, prompt: str, syntax: str | None, tools: Sequence[Mapping[str, Any]], *, one_call: bool) -> Markup:
+        harmony = self._syntax == "harmony"
+        think = _HARMONY_THINK if harmony else (self._tags.start, self._tags.end) if self._tags else None
+        call = call_tags(syntax) if syntax else None
+        dropped = _HARMONY_DROPPED if harmony else ()
+        if think is None and call is None:
+            return PLAIN
+        tags = [tag for tag in (*(think or ()), *(call or ()), *dropped) if tag]
+        return Markup(
+            think=think,
+            opened=self._opened(prompt),
+            call=call,
+            reader=partial(LibraryCallReader, syntax, tools, by_pieces=syntax in ENFORCED) if syntax else None,
+            one_call=one_call,
+            dropped=dropped,
+            spelled={token: text for token, text in self._special.items() if text and any(text in tag for tag in tags)},
+        )
+
+    def _opened(self, prompt: str) -> bool:
+        """Return whether *prompt* ends within an open tag for thinking."""
+        return self._tags is not None and prompt.rstrip().endswith(self._tags.start)
+
+    def _budget(self, request: _Request, prompt: str) -> ThinkingBudget | None:
+        tokens = request.get("thinking_budget")
+        if tokens is None:
+            tokens = _EFFORT_TOKENS.get(request.get("reasoning_effort") or "")
+        if tokens is None or self._tags is None:
+            return None
+        closing = tuple(self._tokenizing.encode_plain(f"\n{self._tags.end}\n\n"))
+        return ThinkingBudget(tokens, self._tags.start_tokens, self._tags.end_tokens, closing, opened=self._opened(prompt))
+
+
+def plain_text(content: str | Sequence[Mapping[str, str]] | None) -> str:
+    """Return a turn's text, whether it came whole, in parts, or not at all."""
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content or ())
+
+
+def pictures_in(content: str | Sequence[Mapping[str, Any]] | None) -> list[Mapping[str, Any]]:
+    """Return the parts of a turn that are pictures, in their order."""
+    return [] if content is None or isinstance(content, str) else [part for part in content if part["type"] == "image"]
+
+
+def _shown(content: str | Sequence[Mapping[str, Any]] | None) -> str | list[dict[str, str]]:
+    """Return a turn as chat templates take it: a text, or, where it has pictures, parts of which they are some."""
+    if content is None or isinstance(content, str) or not pictures_in(content):
+        return plain_text(content)
+    return [{"type": "image"} if part["type"] == "image" else {"type": "text", "text": part["text"]} for part in content]
+
+
+def _turn(message: Mapping[str, Any], *, short_ids: bool) -> dict[str, Any]:
+    """Return a message as chat templates take it: arguments of calls are objects there."""
+    named = {name: message[name] for name in ("name", "reasoning_content") if message.get(name)}
+    turn = {"role": _ROLES.get(message["role"], message["role"]), "content": _shown(message.get("content")), **named}
+    if calls := message.get("tool_calls"):
+        turn["tool_calls"] = [
+            {"id": _id(call["id"], short=short_ids), "type": "function", "function": _function(call["function"])} for call in calls
+        ]
+    if message.get("tool_call_id"):
+        turn["tool_call_id"] = _id(message["tool_call_id"], short=short_ids)
+    return turn
+
+
+def _function(function: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": function["name"], "arguments": json.loads(function.get("arguments") or "{}")}
+
+
+def _id(call_id: str, *, short: bool) -> str:
+    return hashlib.sha256(call_id.encode()).hexdigest()[:_MISTRAL_ID] if short else call_id
+
+
+def _callable_tools(request: _Request) -> tuple[Mapping[str, Any], ...]:
+    """Return the tools that may be called."""
+    tools, choice = request.get("tools") or (), request.get("tool_choice")
+    if choice == "none":
+        return ()
+    if isinstance(choice, Mapping):
+        allowed = choice["allowed_tools"]["tools"] if "allowed_tools" in choice else [choice]
+        names = {one["function"]["name"] for one in allowed}
+        return tuple(tool for tool in tools if tool["function"]["name"] in names)
+    return tuple(tools)
+
+
+def must_call(request: _Request) -> bool:
+    """Return whether an answer has to call a tool."""
+    choice = request.get("tool_choice")
+    if isinstance(choice, Mapping):
+        return "function" in choice or choice["allowed_tools"]["mode"] == "required"
+    return choice == "required"
+
+
+def _enforced(request: _Request, tools: Sequence[Mapping[str, Any]]) -> bool:
+    return must_call(request) or any(tool["function"].get("strict") for tool in tools)
+
+
+def _wants_to_think(request: _Request, variables: Mapping[str, Any]) -> bool:
+    """Return whether the model is asked to think: by the plainest word that was said of it. It is not unless asked."""
+    for said in (request.get("enable_thinking"), variables.get("enable_thinking"), variables.get("thinking")):
+        if said is not None:
+            return bool(said)
+    if request.get("thinking_budget") is not None:
+        return bool(request["thinking_budget"])
+    return request.get("reasoning_effort") not in {None, "none"}
