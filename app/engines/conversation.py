@@ -71,7 +71,8 @@ class Conversations:
         if not own:
             messages = told_in_words(messages, tools)
         variables = dict(request.get("chat_template_kwargs") or {})
-        thinks = _wants_to_think(request, variables)
+        asked = _asked_to_think(request, variables)
+        thinks = bool(asked)
         variables |= {"enable_thinking": thinks, "thinking": thinks}
         if effort := request.get("reasoning_effort"):
             variables.setdefault("reasoning_effort", effort)
@@ -80,7 +81,7 @@ class Conversations:
             prompt=prompt,
             markup=self._markup(text, syntax, tools, one_call=request.get("parallel_tool_calls") is False),
             thinks=thinks and self._tags is not None,
-            thinking=self._budget(request, text) if thinks else None,
+            thinking=self._budget(text, None if asked is None else _budget_tokens(request) if asked else 0),
             tools=tools,
             syntax=syntax,
         )
@@ -107,10 +108,8 @@ class Conversations:
         """Return whether *prompt* ends within an open tag for thinking."""
         return self._tags is not None and prompt.rstrip().endswith(self._tags.start)
 
-    def _budget(self, request: _Request, prompt: str) -> ThinkingBudget | None:
-        tokens = request.get("thinking_budget")
-        if tokens is None:
-            tokens = _EFFORT_TOKENS.get(request.get("reasoning_effort") or "")
+    def _budget(self, prompt: str, tokens: int | None) -> ThinkingBudget | None:
+        """Return the bound of *tokens*. Of none, where the model is not to think: some templates begin with a thought in any case."""
         if tokens is None or self._tags is None:
             return None
         closing = tuple(self._tokenizing.encode_plain(f"\n{self._tags.end}\n\n"))
@@ -179,11 +178,18 @@ def _enforced(request: _Request, tools: Sequence[Mapping[str, Any]]) -> bool:
     return must_call(request) or any(tool["function"].get("strict") for tool in tools)
 
 
-def _wants_to_think(request: _Request, variables: Mapping[str, Any]) -> bool:
-    """Return whether the model is asked to think: by the plainest word that was said of it. It is not unless asked."""
+def _asked_to_think(request: _Request, variables: Mapping[str, Any]) -> bool | None:
+    """Return whether the model is asked to think, or not to, by the plainest word that was said of it; None: nothing was said."""
     for said in (request.get("enable_thinking"), variables.get("enable_thinking"), variables.get("thinking")):
         if said is not None:
             return bool(said)
     if request.get("thinking_budget") is not None:
         return bool(request["thinking_budget"])
-    return request.get("reasoning_effort") not in {None, "none"}
+    effort = request.get("reasoning_effort")
+    return None if effort is None else effort != "none"
+
+
+def _budget_tokens(request: _Request) -> int | None:
+    """Return how many tokens may be thought; None: as many as the answer may have."""
+    tokens = request.get("thinking_budget")
+    return _EFFORT_TOKENS.get(request.get("reasoning_effort") or "") if tokens is None else int(tokens)

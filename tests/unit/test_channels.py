@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -29,7 +30,7 @@ CALLS = {
 }
 
 
-def markup(syntax: str | None = None, **more: bool) -> Markup:
+def markup(syntax: str | None = None, **more: Any) -> Markup:  # noqa: ANN401 - fields of Markup
     if syntax is None:
         return Markup(think=THINK, **more)
     reader = partial(LibraryCallReader, syntax, TOOLS, by_pieces=syntax in CALLS)
