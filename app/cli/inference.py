@@ -38,11 +38,12 @@ def chat(
     temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0, help="0 is greedy.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")] = None,
     *,
+    think: Annotated[bool, typer.Option("--think", help="Let a model that can think do so first; the thought is shown dimmed.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask the chat model; the answer is printed as it is written. On a terminal, without a prompt: a conversation."""
     settings = terminal.settings()
-    options = {"temperature": temperature, "max_tokens": max_tokens}
+    options = {"temperature": temperature, "max_tokens": max_tokens, "enable_thinking": think or None}
     body: dict[str, Any] = {"model": model or "chat", **{name: value for name, value in options.items() if value is not None}}
     if not prompt and not images and not as_json and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
         from app.cli.conversation import converse, line_history
@@ -101,9 +102,17 @@ def _pieces(settings: Settings, body: Mapping[str, Any]) -> Generator[str]:
     from app.cli import api_client
 
     with contextlib.closing(api_client.stream(settings, "/v1/chat/completions", {**body, "stream": True})) as events:
+        thinks = False
         for event in events:
             for choice in event.get("choices") or []:
-                if piece := choice.get("delta", {}).get("content"):
+                delta = choice.get("delta", {})
+                if thought := delta.get("reasoning_content"):
+                    thinks = True
+                    terminal.show_thought(thought)
+                if piece := delta.get("content"):
+                    if thinks:
+                        terminal.show_thought("\n\n")
+                    thinks = False
                     yield piece
 
 

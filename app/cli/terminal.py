@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
 
-__all__ = ["FAILED", "NOT_RUNNING", "USAGE", "CommandError", "about", "console", "print_json", "say", "settings", "show"]
+__all__ = ["FAILED", "NOT_RUNNING", "USAGE", "CommandError", "about", "console", "print_json", "say", "settings", "show", "show_thought"]
 
 FAILED = 1
 USAGE = 2  # a wrong argument or a wrong setting
@@ -75,6 +75,13 @@ def show(text: str) -> None:
     """Print what a model wrote, at once. A terminal gets nothing of it that would move its cursor or more: nobody vouches for a model."""
     sys.stdout.write(_CONTROLS.sub("", text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
+
+
+def show_thought(text: str) -> None:
+    """Print what a model thinks, dimmed, on stderr: the answer alone is for who reads stdout. Where stderr is no terminal, nothing."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\x1b[2m{_CONTROLS.sub('', text)}\x1b[0m")
+        sys.stderr.flush()
 
 
 def console() -> Console:

@@ -54,6 +54,18 @@ def test_what_is_piped_in_follows_the_prompt(client_settings: Settings, worker: 
     assert job.request["messages"] == [{"role": "user", "content": "Summarise:\n\na\nlong text\n"}]
 
 
+def test_what_is_thought_is_asked_for_and_is_no_part_of_what_is_piped_on(
+    client_settings: Settings, worker: FakeWorker, background: ThreadPoolExecutor
+) -> None:
+    call = background.submit(mlx_local, client_settings, "chat", "--think", "Hello", stdin="")
+    job = worker.claim()
+    assert job.request["enable_thinking"] is True
+    worker.say(job, reasoning="He greets me.")
+    worker.say(job, "Hi")
+    worker.finish_chat(job, "Hi", reasoning="He greets me.")
+    assert call.result().stdout == "Hi\n"
+
+
 def test_json_prints_the_whole_answer(client_settings: Settings, worker: FakeWorker, background: ThreadPoolExecutor) -> None:
     call = background.submit(mlx_local, client_settings, "chat", "--json", "-m", "little", stdin="Hello")
     worker.finish_chat(worker.claim(), "Hi")
