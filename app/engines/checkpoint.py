@@ -18,6 +18,8 @@ __all__ = ["Checkpoint"]
 
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
 _UNSTATED_CONTEXT = 4096
+# RoBERTa counts positions from the padding token's on, so the first ones are never used.
+_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,12 @@ class Checkpoint:
         """Tokens that prompt and answer may have together, as the configuration states it."""
         stated = [value for key in _CONTEXT_KEYS if isinstance(value := self._text(key), int) and value > 0]
         return stated[0] if stated else _UNSTATED_CONTEXT
+
+    @property
+    def positions(self) -> int:
+        """Places that an encoder has for tokens: the context, less those that it never uses."""
+        unused = int(self.config.get("pad_token_id") or 0) + 1 if self.model_type in _OFFSET_POSITIONS else 0
+        return self.context - unused
 
     @property
     def vocab_size(self) -> int | None:

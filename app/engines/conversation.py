@@ -112,7 +112,7 @@ class Conversations:
         """Return the bound of *tokens*. Of none, where the model is not to think: some templates begin with a thought in any case."""
         if tokens is None or self._tags is None:
             return None
-        closing = tuple(self._tokenizing.encode_plain(f"\n{self._tags.end}\n\n"))
+        closing = tuple(self._tokenizing.encode_bare(f"\n{self._tags.end}\n\n"))
         return ThinkingBudget(tokens, self._tags.start_tokens, self._tags.end_tokens, closing, opened=self._opened(prompt))
 
 

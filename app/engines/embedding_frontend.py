@@ -25,8 +25,6 @@ _SLOTS = 32
 # Attention masks grow with the square of the length (4 GB for 32k tokens of Qwen3), so unless the catalog
 # allows more, an input may be as long as OpenAI's own models take.
 _LONGEST = 8192
-# RoBERTa counts positions from the padding token's on, so the first ones are never used.
-_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert"})
 
 
 class EmbeddingFrontend:
@@ -83,9 +81,7 @@ class EmbeddingFrontend:
         return load_embedding_engine(self._checkpoint, slots=self.slots, pooling=self._pooling)
 
     def _context(self) -> int:
-        stated = self._checkpoint.context
-        if self._checkpoint.model_type in _OFFSET_POSITIONS:
-            stated -= int(self._checkpoint.config.get("pad_token_id") or 0) + 1
+        stated = self._checkpoint.positions
         if self._tokenizing.longest is not None:
             stated = min(stated, self._tokenizing.longest)
         return min(stated, self._spec.context or _LONGEST)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from app.engines.hearing import Heard, Spans, SpansWork, TranscriptionWork
+from app.engines.ranking import Ranked, RerankWork
 from app.engines.seeing import Picture
 from app.engines.speaking import Sound, SpeechWork, Spoken
 from app.errors import InferenceError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Conclusion",
+    "CountsPrompts",
     "Embedded",
     "EmbeddingWork",
     "Engine",
@@ -100,7 +102,7 @@ class EmbeddingWork:
     alone: bool = False
 
 
-Work = TextWork | EmbeddingWork | SpansWork | TranscriptionWork | SpeechWork
+Work = TextWork | EmbeddingWork | RerankWork | SpansWork | TranscriptionWork | SpeechWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ class Failed:
     error: InferenceError
 
 
-Conclusion = Finished | Embedded | Spans | Heard | Spoken | Failed
+Conclusion = Finished | Embedded | Ranked | Spans | Heard | Spoken | Failed
 """The last event about a piece of work."""
 
 Event = Prefilled | Tokens | Sound | Conclusion
@@ -242,6 +244,23 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Drop weights and caches, so that active memory falls to what it was before the load."""
+        ...
+
+
+@runtime_checkable
+class CountsPrompts(Protocol):
+    """A frontend that can say how long a prompt is, whatever the context."""
+
+    def count(self, request: Mapping[str, Any]) -> int:
+        """Return the tokens of a chat's prompt, of which :meth:`Frontend.prepare` would make its work; pictures count too.
+
+        Args:
+            request: As :meth:`Frontend.prepare` takes it, of kind ``chat``.
+
+        Raises:
+            ContextTooLong: It is so long that nobody counts it to its end.
+            InvalidRequest: The chat template or the tokenizer refuses the request.
+        """
         ...
 
 

@@ -20,6 +20,7 @@ _BY_TASK = {
     Task.EMBEDDING: "embedding",
     Task.ASR: "hearing",
     Task.TTS: "speech",
+    Task.RERANK: "reranking",
 }
 
 
@@ -33,7 +34,7 @@ def open_frontend(spec: ModelSpec, directory: Path, vad: Path | None = None) -> 
 
     Args:
         spec: What the catalog says of the model. Its ``engine`` comes before its tasks: ``text``, ``embedding``,
-            ``hearing``, ``speech``, or ``package.module:function`` for an adapter of your own, called as this function is.
+            ``hearing``, ``speech``, ``reranking``, or ``package.module:function`` for an adapter of your own, called as this function is.
         directory: Where the model's files are.
         vad: Where the weights are that find speech; for models that hear.
 
@@ -60,6 +61,10 @@ def open_frontend(spec: ModelSpec, directory: Path, vad: Path | None = None) -> 
         from app.engines.speech_frontend import SpeechFrontend
 
         return SpeechFrontend(spec, checkpoint)
+    if engine == "reranking":
+        from app.engines.rerank_frontend import RerankFrontend
+
+        return RerankFrontend(spec, checkpoint)
     wanted = f"names the engine {engine!r}" if engine else f"is for {', '.join(spec.tasks)}"
     msg = f"The model {spec.id!r} {wanted}, and there is no such engine in this version."
     raise ModelLoadFailed(msg)

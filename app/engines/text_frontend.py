@@ -112,6 +112,11 @@ class TextFrontend:
             echo=self._text_of(request["prompt"]) if kind == "completion" and request.get("echo") else "",
         )
 
+    def count(self, request: Mapping[str, Any]) -> int:
+        """Return the tokens of a chat's prompt; see :class:`~app.engines.protocols.CountsPrompts`."""
+        prompt, _ = self._conversation(request)
+        return len(prompt)
+
     def open(self, account: KvAccount | None = None) -> Loading:
         """Begin to load the weights."""
         stored = bytes_by_type(self._checkpoint.directory)

@@ -121,9 +121,33 @@ class Tokenizing:
                 )
         return self._ids(text, add_special_tokens=True, truncation=True, max_length=most)
 
-    def encode_plain(self, text: str) -> list[int]:
-        """Return the ids of *text* alone, as it would stand in the middle of another."""
+    def encode_bare(self, text: str) -> list[int]:
+        """Return the ids of *text* and of nothing beside it; special tokens that it spells are taken for such."""
         return self._ids(text, add_special_tokens=False, truncation=False)
+
+    def encode_pair(self, first: str, second: str, most: int | None) -> tuple[list[int], int]:
+        """Return the ids of two texts as the tokenizer joins them, and where the second one's segment begins.
+
+        Args:
+            first: Never cut.
+            second: Its end is cut off so that both have *most* tokens with special ones; *first* must leave room.
+            most: None: nothing is cut.
+
+        Returns:
+            The ids, and the place of the second segment: their number, where the model knows no segments.
+        """
+        cut: dict[str, Any] = {"truncation": False} if most is None else {"truncation": "only_second", "max_length": most}
+        encoded = self._encoded(first, second, **cut)
+        ids, segments = list(encoded["input_ids"]), list(encoded.get("token_type_ids") or ())
+        return ids, segments.index(1) if 1 in segments else len(ids)
+
+    def token_id(self, token: str) -> int | None:
+        """Return the id of *token*, None where the vocabulary lacks it."""
+        return self.tokenizer.get_vocab().get(token)
+
+    def clip(self, text: str, most: int) -> str:
+        """Return *text* without what cannot be among its first *most* tokens: a quick cut, long before the right place."""
+        return text[: self._widest * most]
 
     def encode_chat(
         self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any], tools: Sequence[Mapping[str, Any]] = ()
@@ -157,11 +181,14 @@ class Tokenizing:
             raise InvalidRequest(msg, param="messages") from error
 
     def _ids(self, text: str, **options: Any) -> list[int]:  # noqa: ANN401 - keywords of the tokenizer, of several types
-        if len(text) <= _LONG_CHARACTERS:
+        return list(self._encoded(text, **options)["input_ids"])
+
+    def _encoded(self, *texts: str, **options: Any) -> Mapping[str, Any]:  # noqa: ANN401 - keywords of the tokenizer, of several types
+        if sum(map(len, texts)) <= _LONG_CHARACTERS:
             with self._lock:
-                return list(self.tokenizer(text, verbose=False, **options)["input_ids"])
+                return cast("Mapping[str, Any]", self.tokenizer(*texts, verbose=False, **options))
         with self._long_lock:
             if self._long_tokenizer is None:
                 with self._lock:
                     self._long_tokenizer = copy.deepcopy(self.tokenizer)
-            return list(self._long_tokenizer(text, verbose=False, **options)["input_ids"])
+            return cast("Mapping[str, Any]", self._long_tokenizer(*texts, verbose=False, **options))

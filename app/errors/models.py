@@ -19,6 +19,10 @@ __all__ = [
 ]
 
 
+_EXAMPLES = {"rerank": "mlx-community/Qwen3-Reranker-0.6B-4bit"}
+"""Role -> a model of the hub that can have it, for roles that no profile fills."""
+
+
 class UnknownModel(InferenceError):
     """No model of the catalog has this name."""
 
@@ -42,6 +46,8 @@ class NoModelForRole(InferenceError):
         advice = (
             f"name one that can do it, as `model` or with -m: {able} (`mlx-local models pull {candidates[0]}` gets files that are not here)"
             if candidates
+            else f"no model of the catalog can have it: `mlx-local models pull {_EXAMPLES[role]}` gets one"
+            if role in _EXAMPLES
             else "name a model of the catalog"
         )
         super().__init__(f"No model has the role {role!r} in this profile; {advice}.", param="model")
@@ -110,6 +116,10 @@ class ContextTooLong(InferenceError):
         asked = f" and {max_tokens} are asked for the answer" if max_tokens is not None else ""
         if param == "input":
             what, mend = "input", "Shorten the input, or let truncate_prompt_tokens cut it."
+        elif param.startswith("documents."):
+            what, mend = "document, with its query,", "Shorten it, or let max_tokens_per_doc or truncate_prompt_tokens cut it."
+        elif param in {"query", "instruction"}:
+            what, mend = param, f"Shorten the {param}."
         else:
             what, mend = "prompt", "Shorten the prompt" + (" or lower max_tokens." if max_tokens is not None else ".")
         super().__init__(f"This model's context is {context} tokens; the {what} has {has}{asked}. {mend}", param=param)

@@ -61,6 +61,7 @@ _WINDOW_S = 8  # of a clip, in which its encoder attends
 _CONVOLVED = 6
 _BANDS = 128  # of a spectrum, a hundred times a second
 _SPEECH = "qwen3_tts"
+_SHORTEST_VERDICT = 64  # tokens: no row of a model that judges is shorter, and of each it makes logits
 _CPU_FLOAT_BYTES = 4
 
 
@@ -158,7 +159,10 @@ def footprint_of(
     keys = min(context, DEFAULT_REQUEST_TOKENS)
     if set(tasks) <= {Task.EMBEDDING, Task.RERANK}:
         tokens = BATCH_TOKENS_CPU if cpu else BATCH_TOKENS
-        return Footprint(weights, _slice_bytes(attention, tokens, keys, float_bytes, cpu=cpu), context, float_bytes)
+        activation = _slice_bytes(attention, tokens, keys, float_bytes, cpu=cpu)
+        if Task.RERANK in tasks and not _classifies(config):
+            activation += tokens // _SHORTEST_VERDICT * attention.vocabulary * float_bytes
+        return Footprint(weights, activation, context, float_bytes)
     hears = Task.ASR in tasks
     context = min(context, HEARD_TOKENS) if hears else context
     keys = min(context, keys)
@@ -210,6 +214,11 @@ def _sound_bytes(config: Mapping[str, Any]) -> int:
     stated = ears.get("num_mel_bins") or ears.get("n_mels") if isinstance(ears, Mapping) else None
     bands = stated if isinstance(stated, int) else _BANDS
     return _CLIP_S * (16_000 + 2 * 100 * bands) * _CPU_FLOAT_BYTES
+
+
+def _classifies(config: Mapping[str, Any]) -> bool:
+    architectures = config.get("architectures")
+    return isinstance(architectures, list) and any(str(one).endswith("ForSequenceClassification") for one in architectures)
 
 
 def _fused(attention: Attention, *, cpu: bool) -> bool:

@@ -13,7 +13,7 @@ os.environ.setdefault("MLX_DISABLE_COMPILE", "1")
 # On NVIDIA, f32 products are shortened to TF32 by default, and batches then differ in the fourth digit.
 os.environ.setdefault("MLX_ENABLE_TF32", "0")
 
-from tests.conformance.subjects import EMBEDDING, SPEECH, TEXT, Subject
+from tests.conformance.subjects import EMBEDDING, RERANK, SPEECH, TEXT, Subject
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def subject_named(tiny_model: Callable[[str], Path]) -> Callable[[str], Subject]
     return named
 
 
-@pytest.fixture(params=[*TEXT, *EMBEDDING, *SPEECH])
+@pytest.fixture(params=[*TEXT, *EMBEDDING, *RERANK, *SPEECH])
 def subject(request: pytest.FixtureRequest, subject_named: Callable[[str], Subject]) -> Iterator[Subject]:
     """Every engine, over every tiny model that it serves."""
     subject = subject_named(request.param)

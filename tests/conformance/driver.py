@@ -10,6 +10,7 @@ import numpy as np
 
 from app.engines.hearing import Heard, Spans
 from app.engines.protocols import Conclusion, Embedded, Engine, Event, Failed, Finished, Prefilled, Sound, Spoken, TextWork, Tokens, Work
+from app.engines.ranking import Ranked
 from app.errors import InferenceError
 
 __all__ = ["Outcome", "Run", "run", "same"]
@@ -44,6 +45,11 @@ class Outcome:
     def rows(self) -> Any:  # noqa: ANN401 - as the Protocol has it
         assert isinstance(self.end, Embedded)
         return self.end.rows
+
+    @property
+    def scores(self) -> Any:  # noqa: ANN401 - as the Protocol has it
+        assert isinstance(self.end, Ranked)
+        return self.end.scores
 
     @property
     def heard(self) -> Heard:
@@ -121,6 +127,8 @@ def same(one: Outcome, other: Outcome) -> bool:
     """Return whether two runs of one piece of work came to the same answer."""
     if isinstance(one.end, Embedded) and isinstance(other.end, Embedded):
         return one.end.prompt_tokens == other.end.prompt_tokens and bool(np.allclose(one.rows, other.rows, atol=1e-5))
+    if isinstance(one.end, Ranked) and isinstance(other.end, Ranked):
+        return one.end.prompt_tokens == other.end.prompt_tokens and bool(np.allclose(one.scores, other.scores, atol=1e-5))
     if isinstance(one.end, Heard | Spans):
         return (one.end, one.text) == (other.end, other.text)
     if isinstance(one.end, Spoken):

@@ -19,7 +19,9 @@ from app.engines.kv_admission import KvAdmission
 from app.engines.ledger import KvAccount
 from app.engines.pooling import pooling_of
 from app.engines.protocols import EmbeddingWork, Engine, Frontend, Sampling, TextWork, Work
+from app.engines.ranking import RerankWork
 from app.engines.registry import open_frontend
+from app.engines.reranking import RerankEngine
 from app.engines.speaking import SpeechWork
 from app.engines.speech import SpeechEngine
 from app.engines.speech_books import SpeechBooks
@@ -27,11 +29,12 @@ from app.engines.text import TextEngine
 from app.models.footprint import Footprint, read_footprint
 from app.models.spec import ModelSpec, Task
 
-__all__ = ["EMBEDDING", "SPEECH", "TEXT", "Subject", "poisoned", "with_nan"]
+__all__ = ["EMBEDDING", "RERANK", "SPEECH", "TEXT", "Subject", "poisoned", "with_nan"]
 
 # f32 alone: elsewhere sums depend on the shape of the batch, and answers with them.
 TEXT = ("qwen3-f32", "qwen3_5-f32", "qwen3_vl-f32")
 EMBEDDING = ("bert-f32", "qwen3_embedding-f32")
+RERANK = ("qwen3_reranker-f32",)  # test_reranking.py has the others: they differ in what a row is, not in how rows are batched
 SPEECH = ("qwen3_tts-f32",)
 
 # A token that no other work has: the one that faults hang on.
@@ -66,7 +69,8 @@ class Subject:
     def __init__(self, name: str, directory: Path) -> None:
         self.name = name
         self.directory = directory
-        self.kind = "embedding" if name in EMBEDDING else "tts" if name.startswith("qwen3_tts") else "chat"
+        kinds = {"tts": name.startswith("qwen3_tts"), "embedding": name in EMBEDDING, "rerank": "_reranker" in name}
+        self.kind = next((kind for kind, its in kinds.items() if its), "chat")
         self._opened: list[Engine] = []
 
     def frontend(self, **spec: Any) -> Frontend:  # noqa: ANN401 - fields of ModelSpec
@@ -110,6 +114,12 @@ class Subject:
             model = speech_library.load_lazily(self.directory, checkpoint.generation, self.tokenizer.encode)
             speech_library.finish_loading(model)
             engine = SpeechEngine(changed(model, change), slots=slots, books=SpeechBooks(self.footprint, account))
+        elif self.kind == "rerank":
+            *_, ranking = self.frontend(slots=slots).open()
+            assert isinstance(ranking, RerankEngine)
+            engine = ranking
+            model = ranking._model  # noqa: SLF001 - its frontend chooses how it is loaded
+            changed(model.language_model.model if hasattr(model, "language_model") else model, change)
         else:
             model = vlm_library.load_lazily(self.directory)
             engine = TextEngine(
@@ -152,6 +162,9 @@ class Subject:
         if self.kind == "embedding":
             rows = tuple((*self.tokens(number * 10 + row, size + row), *fault) for row in range(3))
             return EmbeddingWork(f"work-{number}", rows, alone)
+        if self.kind == "rerank":
+            rows = tuple((*self.tokens(number * 10 + row, size + row), *fault) for row in range(3))
+            return RerankWork(f"work-{number}", rows, tuple(len(row) // 2 for row in rows), alone)
         if self.kind == "tts":
             said = " ".join(_WORDS[number % 5 : number % 5 + 4])
             return SpeechWork(
@@ -202,5 +215,5 @@ def with_nan(model: nn.Module) -> None:
         model.talker.model.text_embedding.weight[FAULTY_TOKEN] = mx.nan
         return
     inner = getattr(model, "language_model", model)
-    table = inner.embeddings.word_embeddings if hasattr(inner, "embeddings") else inner.model.embed_tokens
+    table = inner.embeddings.word_embeddings if hasattr(inner, "embeddings") else getattr(inner, "model", inner).embed_tokens
     table.weight[FAULTY_TOKEN] = mx.nan

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from app.engines import embeddings_library
 from app.engines.checkpoint import Checkpoint
-from app.engines.embedding import padded_length
+from app.engines.micro_batches import padded_length
 from app.engines.pooling import Pooling, pooling_of, unit_rows
 from app.engines.protocols import EmbeddingWork
 from tests.conformance.driver import Run, run

@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from tests.tiny.files import Precision
 from tests.tiny.hearing import qwen3_asr, whisper
+from tests.tiny.reranking import bert_reranker, modernbert_reranker, qwen3_reranker, xlm_roberta_reranker
 from tests.tiny.speech import qwen3_tts, qwen3_tts_base, qwen3_tts_design
 from tests.tiny.text import bert, gemma3, llama, qwen3, qwen3_embedding
 from tests.tiny.vision import paddleocr_vl, qwen3_5, qwen3_5_moe, qwen3_vl
@@ -30,9 +31,13 @@ FAMILIES: Mapping[str, Callable[[Path, Precision], None]] = {
     "qwen3_tts_design": qwen3_tts_design,
     "qwen3_tts_base": qwen3_tts_base,
     "paddleocr_vl": paddleocr_vl,
+    "qwen3_reranker": qwen3_reranker,
+    "bert_reranker": bert_reranker,
+    "xlm_roberta_reranker": xlm_roberta_reranker,
+    "modernbert_reranker": modernbert_reranker,
 }
-# bfloat16 mixtures of experts do not run on CPU; nobody publishes a quantised BERT.
-_UNUSED = {"qwen3_5_moe", "bert-4bit", "whisper-4bit"}
+# bfloat16 mixtures of experts do not run on CPU; nobody publishes a quantised BERT, or one of its kin.
+_UNUSED = {"qwen3_5_moe", "bert-4bit", "whisper-4bit", "bert_reranker-4bit", "xlm_roberta_reranker-4bit", "modernbert_reranker-4bit"}
 
 
 def names() -> list[str]:

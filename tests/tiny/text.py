@@ -8,7 +8,7 @@ from typing import Any
 from tests.tiny.files import Precision, write_json, write_model
 from tests.tiny.tokenizers import CONTEXT, VOCAB, bert_tokenizer, qwen_tokenizer
 
-__all__ = ["bert", "gemma3", "generation_config", "llama", "qwen3", "qwen3_config", "qwen3_embedding"]
+__all__ = ["bert", "bert_config", "gemma3", "generation_config", "llama", "qwen3", "qwen3_config", "qwen3_embedding"]
 
 _WIDTH = 64
 
@@ -59,7 +59,15 @@ def bert(out: Path, precision: Precision) -> None:
     from mlx_embeddings.models.bert import Model, ModelArgs
 
     bert_tokenizer(out)
-    config = {
+    config = bert_config()
+    write_model(out, Model(ModelArgs.from_dict(config)), config, precision)
+    _write_pooling(out, "mean_tokens")
+    write_json(out / "sentence_bert_config.json", {"max_seq_length": 256, "do_lower_case": False})
+
+
+def bert_config() -> dict[str, Any]:
+    """Return the ``config.json`` of a two-layer BERT."""
+    return {
         "architectures": ["BertModel"],
         "model_type": "bert",
         "attention_probs_dropout_prob": 0.1,
@@ -78,9 +86,6 @@ def bert(out: Path, precision: Precision) -> None:
         "use_cache": True,
         "vocab_size": VOCAB,
     }
-    write_model(out, Model(ModelArgs.from_dict(config)), config, precision)
-    _write_pooling(out, "mean_tokens")
-    write_json(out / "sentence_bert_config.json", {"max_seq_length": 256, "do_lower_case": False})
 
 
 def qwen3_config(ids: dict[str, int]) -> dict[str, Any]:

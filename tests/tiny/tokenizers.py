@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from tests.tiny.files import write_json
 
-__all__ = ["VOCAB", "bert_tokenizer", "paddle_tokenizer", "qwen_tokenizer"]
+__all__ = ["VOCAB", "bert_tokenizer", "paddle_tokenizer", "qwen_tokenizer", "xlm_roberta_tokenizer"]
 
 VOCAB = 512
 CONTEXT = 4096
@@ -47,6 +47,7 @@ _PADDLE_SPECIAL = (
     "<|placeholder|>",
 )
 
+_ROBERTA_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 _BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 # Enough different words for 512 merges, and characters of two, three and four bytes.
@@ -186,6 +187,39 @@ def paddle_tokenizer(out: Path) -> dict[str, int]:
     template = Path(__file__).with_name("templates").joinpath("paddleocr_vl.jinja").read_text(encoding="utf-8")
     (out / "chat_template.jinja").write_text(template, encoding="utf-8")
     return {text: _id(tokenizer, text) for text in _PADDLE_SPECIAL}
+
+
+def xlm_roberta_tokenizer(out: Path) -> dict[str, int]:
+    """Write XLM-RoBERTa's tokenizer files: Unigram as SentencePiece has it, pairs with two separators and without segments.
+
+    Returns:
+        Special tokens -> ids.
+    """
+    tokenizer = Tokenizer(models.Unigram([(piece, -float(place)) for place, piece in enumerate(_unigrams())], unk_id=3))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in _ROBERTA_SPECIAL])
+    begin, end = _id(tokenizer, "<s>"), _id(tokenizer, "</s>")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", begin), ("</s>", end)]
+    )
+    _save(out, tokenizer)
+    names = {"bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "cls_token": "<s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    config = {
+        "tokenizer_class": "XLMRobertaTokenizer",
+        "mask_token": "<mask>",
+        "model_max_length": 512,
+        "clean_up_tokenization_spaces": False,
+    }
+    write_json(out / "tokenizer_config.json", config | names)
+    return {text: _id(tokenizer, text) for text in _ROBERTA_SPECIAL}
+
+
+def _unigrams() -> list[str]:
+    words = [f"▁{word}" for text in _CORPUS for word in text.split()]
+    characters = sorted({character for text in _CORPUS for character in text if not character.isspace()} | {"▁"})
+    pairs = [f"{head}{tail}" for head in string.ascii_lowercase for tail in string.ascii_lowercase]
+    return list(dict.fromkeys([*_ROBERTA_SPECIAL[:4], *words, *characters, *pairs]))[: VOCAB - 1]
 
 
 def bert_tokenizer(out: Path) -> None:

@@ -66,9 +66,9 @@ def test_an_encoder_is_no_chat_model(tmp_path: Path) -> None:
         open_frontend(spec, folder(tmp_path, {"model_type": "bert"}))
 
 
-def test_a_task_without_an_engine_is_named(tmp_path: Path) -> None:
-    spec = ModelSpec.model_validate({"id": "m", "repo": "m", "tasks": ["rerank"]})
-    with pytest.raises(ModelLoadFailed, match="is for rerank"):
+def test_an_engine_that_there_is_not_is_named(tmp_path: Path) -> None:
+    spec = ModelSpec.model_validate({"id": "m", "repo": "m", "tasks": ["rerank"], "engine": "guessing"})
+    with pytest.raises(ModelLoadFailed, match="names the engine 'guessing'"):
         open_frontend(spec, folder(tmp_path, {"model_type": "qwen3"}))
 
 
