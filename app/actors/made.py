@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from app.actors.ocr import read_output
 from app.actors.outputs import chat_completion, download_report, embedding_list, text_completion
+from app.actors.ranking import ranked_list
 from app.actors.runs import Downloaded, Ending, Joined, Planned, Run, Withdrawn
 from app.actors.speech import spoken_output
 from app.actors.transcription import heard_output
 from app.engines.hearing import Heard
 from app.engines.protocols import Embedded, Failed, Finished
+from app.engines.ranking import Ranked
 from app.engines.speaking import Spoken
 from app.jobs.record import JobKind
 
@@ -30,13 +32,12 @@ def made_of(store: JobStore, run: Run, ending: Ending) -> Joined:
     """
     claim = run.claim
     match ending:
-        case Finished() if claim.kind is JobKind.OCR:
-            return read_output(store.spool, run, ending)
         case Finished():
-            make = chat_completion if claim.kind is JobKind.CHAT else text_completion
-            return Joined(*make(claim, int(time.time()), run.choices))
+            return _written(store, run, ending)
         case Embedded():
             return Joined(*embedding_list(claim, ending))
+        case Ranked():
+            return ranked_list(claim, ending)
         case Heard():
             return heard_output(run, ending)
         case Spoken():
@@ -50,3 +51,11 @@ def made_of(store: JobStore, run: Run, ending: Ending) -> Joined:
         case Planned() | Withdrawn():
             msg = f"{ending} makes no output"
             raise TypeError(msg)
+
+
+def _written(store: JobStore, run: Run, ending: Finished) -> Joined:
+    """Return what came of a run whose model wrote text."""
+    if run.claim.kind is JobKind.OCR:
+        return read_output(store.spool, run, ending)
+    make = chat_completion if run.claim.kind is JobKind.CHAT else text_completion
+    return Joined(*make(run.claim, int(time.time()), run.choices))

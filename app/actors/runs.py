@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from app.engines.hearing import Heard, Spans
 from app.engines.protocols import Embedded, Failed, Finished, Work
+from app.engines.ranking import Ranked
 from app.engines.speaking import Spoken
 from app.jobs.calls import CallDelta
 from app.jobs.chains import Plan
@@ -56,7 +57,7 @@ class Joined:
     media_type: str = "application/json"
 
 
-Ending = Finished | Embedded | Heard | Spoken | Downloaded | Joined | Planned | Failed | Withdrawn
+Ending = Finished | Embedded | Ranked | Heard | Spoken | Downloaded | Joined | Planned | Failed | Withdrawn
 
 
 @dataclass(slots=True)
@@ -97,7 +98,7 @@ class Run:
         with contextlib.suppress(InvalidStateError):
             self.ended.set_result(ending)
 
-    def settle(self, number: int, ending: Finished | Embedded | Heard | Spoken | Failed) -> None:
+    def settle(self, number: int, ending: Finished | Embedded | Ranked | Heard | Spoken | Failed) -> None:
         """Say how choice *number* ended: the last one's end is the run's, and so is any failure."""
         if isinstance(ending, Finished):
             self.choices[number].finished = ending

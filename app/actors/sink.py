@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from app.actors.runs import Run, Runs
 from app.engines.hearing import Heard, Spans
 from app.engines.protocols import Embedded, Event, Failed, Finished, Tokens
+from app.engines.ranking import Ranked
 from app.engines.speaking import Sound, Spoken
 from app.errors import StoreUnavailable
 from app.jobs.calls import CallDelta
@@ -63,7 +64,7 @@ class _New:
 class _Batch:
     tokens: dict[str, _New] = field(default_factory=dict)  # by work id
     sounds: list[Sound] = field(default_factory=list)
-    endings: list[Finished | Embedded | Heard | Spoken | Failed] = field(default_factory=list)
+    endings: list[Finished | Embedded | Ranked | Heard | Spoken | Failed] = field(default_factory=list)
 
 
 class EventSink:
@@ -141,7 +142,7 @@ class EventSink:
             elif isinstance(event, Sound):
                 batch.sounds.append(event)
                 urgent = True
-            elif isinstance(event, Finished | Embedded | Heard | Spoken | Failed):
+            elif isinstance(event, Finished | Embedded | Ranked | Heard | Spoken | Failed):
                 batch.endings.append(event)
                 urgent = True
         return urgent

@@ -33,6 +33,7 @@ from app.jobs.ocr_requests import OcrRequest
 from app.jobs.reading import Output
 from app.jobs.record import Job, JobKind, JobState, Lane
 from app.jobs.requests import ChatRequest, CompletionRequest, EmbeddingRequest
+from app.jobs.rerank_requests import RerankRequest
 from app.jobs.submission import Idempotency, NewJob
 from app.models.spec import Task
 
@@ -46,6 +47,7 @@ KINDS: Mapping[JobKind, tuple[type[BaseModel], Task]] = {
     JobKind.TRANSLATION: (TranslationRequest, Task.ASR),
     JobKind.SPEECH: (SpeechRequest, Task.TTS),
     JobKind.OCR: (OcrRequest, Task.OCR),
+    JobKind.RERANK: (RerankRequest, Task.RERANK),
 }
 """What checks the request of each kind, and what its model must be able to do."""
 

@@ -94,6 +94,9 @@ STATUS: Mapping[str, int] = {
 }
 """A code that is not here is an internal error."""
 
+_ALSO_OPENAI = frozenset({"/rerank", "/v2/rerank"})
+"""Other servers' paths for what is under ``/v1/`` here."""
+
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _RETRY_AFTER_S = {"store_unavailable": 2, "worker_draining": 2, "server_stopping": 2, "not_ready": 2}
 
@@ -172,7 +175,8 @@ class ClientHungUp(Exception):
 
 def speaks_openai(path: str) -> bool:
     """Return whether *path* belongs to OpenAI's interface rather than ours."""
-    return path.startswith("/v1/") and path != "/v1/jobs" and not path.startswith("/v1/jobs/")
+    ours = path == "/v1/jobs" or path.startswith("/v1/jobs/")
+    return path in _ALSO_OPENAI or (path.startswith("/v1/") and not ours)
 
 
 def error_body(path: str, fact: Failure, status: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from app.api.answers import DownloadReport, EmbeddingList
 from app.api.body import json_body, parse_json
-from app.api.calls import accepted, idempotency, new_job, output_of, submit
+from app.api.calls import KINDS, accepted, idempotency, new_job, output_of, submit
 from app.api.deadline import deadline_of
 from app.api.describe import JOB_ERRORS, RECEIPT, STORE_ERRORS, SUBMISSION_ERRORS, as_json, errors, event_stream, takes
 from app.api.documents import check_document, with_document
@@ -23,6 +23,7 @@ from app.api.downloads import new_download
 from app.api.errors import error_body, status_of
 from app.api.ocr_answers import OcrAnswer
 from app.api.recordings import HEARD, kept_recording
+from app.api.rerank_answers import RerankAnswer
 from app.api.services import Services, ServicesDep
 from app.api.sse import EventStream
 from app.api.standing import with_comments
@@ -37,7 +38,8 @@ __all__ = ["JobPage", "JobSubmission", "router"]
 
 router = APIRouter(prefix="/v1/jobs", responses=errors(*STORE_ERRORS))
 
-_LATER_KINDS = frozenset({"rerank", "transcript"})
+_LATER_KINDS = frozenset({"transcript"})
+_SUBMITTED = frozenset({*KINDS, JobKind.DOWNLOAD})
 _STREAM_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 
 LastEventId = Annotated[
@@ -76,6 +78,7 @@ class JobPage(BaseModel):
         "EmbeddingSubmission",
         "SpeechSubmission",
         "OcrSubmission",
+        "RerankSubmission",
         headers=("Idempotency-Key", "Cancel-After"),
         form="FileSubmission",
     ),
@@ -121,16 +124,15 @@ async def _create_of_file(request: Request, services: Services) -> Response:
 
 
 def _kind(name: str) -> JobKind:
-    *others, last = [repr(kind.value) for kind in JobKind]
+    *others, last = [repr(kind.value) for kind in JobKind if kind in _SUBMITTED]
     known = f"{', '.join(others)} or {last}"
     if name in _LATER_KINDS:
         message = f"Jobs of kind {name!r} are not implemented in this version; `kind` must be {known}."
         raise InvalidRequest(message, param="kind")
-    try:
-        return JobKind(name)
-    except ValueError:
+    if name not in _SUBMITTED:
         message = f"`kind` must be {known} (got {name[:40]!r})."
-        raise InvalidRequest(message, param="kind") from None
+        raise InvalidRequest(message, param="kind")
+    return JobKind(name)
 
 
 @router.get("", responses=errors("invalid_request", "job_not_found"))
@@ -174,7 +176,7 @@ async def show_job(job_id: str, services: ServicesDep) -> Job:
 @router.get(
     "/{job_id}/output",
     responses=errors("job_not_found", "job_not_finished", *JOB_ERRORS, *STORE_ERRORS)
-    | {200: {"model": ChatCompletion | TextCompletion | EmbeddingList | OcrAnswer | DownloadReport}},
+    | {200: {"model": ChatCompletion | TextCompletion | EmbeddingList | OcrAnswer | RerankAnswer | DownloadReport}},
 )
 async def show_output(job_id: str, services: ServicesDep) -> Response:
     """Return a job's output: the body that the OpenAI route would have answered with, or what was downloaded."""

@@ -1,7 +1,7 @@
 """The parts of mlx-vlm that rank, and the one door to them.
 
-Classifiers of BERT's family are loaded here and not by mlx-embeddings, which drops the head
-of all but ModernBERT's (0.1.0). A judge is an ordinary language model: of it the logits of the
+Classifiers of BERT's family are loaded here and not by mlx-embeddings, which has a head for
+ModernBERT alone (0.1.0). A judge is an ordinary language model: of it the logits of the
 last token are read, and no token is ever drawn.
 """
 
@@ -66,7 +66,8 @@ def judge(model: nn.Module, ids: mx.array, lengths: mx.array, *, yes: int, no: i
     hidden = language.model(ids)
     last = hidden[mx.arange(ids.shape[0]), lengths - 1]
     logits = language.lm_head(last) if hasattr(language, "lm_head") else language.model.embed_tokens.as_linear(last)
-    return mx.sigmoid((logits[:, yes] - logits[:, no]).astype(mx.float32))
+    answers = logits[:, [yes, no]].astype(mx.float32)
+    return mx.sigmoid(answers[:, 0] - answers[:, 1])
 
 
 def classify(model: nn.Module, ids: mx.array, lengths: mx.array, documents_at: mx.array) -> mx.array:

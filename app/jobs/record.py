@@ -67,6 +67,7 @@ class JobKind(StrEnum):
     TRANSLATION = "translation"
     SPEECH = "speech"
     OCR = "ocr"
+    RERANK = "rerank"
     DOWNLOAD = "download"
 
 
@@ -129,5 +130,6 @@ def new_job_id() -> str:
 
 
 def completion_id(job_id: str, kind: JobKind = JobKind.CHAT) -> str:
-    """Return the id of the completion that a job makes; its whole output and its stream have the same one."""
-    return f"{'chatcmpl' if kind is JobKind.CHAT else 'cmpl'}-{job_id.removeprefix('job_')}"
+    """Return the id of the answer that a job makes; its whole output and its stream have the same one."""
+    prefix = {JobKind.CHAT: "chatcmpl", JobKind.RERANK: "rerank"}.get(kind, "cmpl")
+    return f"{prefix}-{job_id.removeprefix('job_')}"

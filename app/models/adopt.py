@@ -87,10 +87,10 @@ def tasks_of(directory: Path, repo: str) -> tuple[Task, ...]:
         return (Task.ASR,)
     if _TEXT_TO_SPEECH.search(what):
         return (Task.TTS,)
-    if (directory / "modules.json").is_file() or re.search(r"embed", repo, re.IGNORECASE) or architectures.endswith("Model"):
-        return (Task.EMBEDDING,)
     if "SequenceClassification" in architectures or re.search(r"rerank", repo, re.IGNORECASE):
         return (Task.RERANK,)
+    if (directory / "modules.json").is_file() or re.search(r"embed", repo, re.IGNORECASE) or architectures.endswith("Model"):
+        return (Task.EMBEDDING,)
     if "vision_config" in config:
         return (Task.OCR, Task.VISION) if _READS_PAGES.search(what) else (Task.CHAT, Task.VISION)
     return (Task.CHAT,) if "ForCausalLM" in architectures or "ConditionalGeneration" in architectures else ()

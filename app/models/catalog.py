@@ -22,9 +22,12 @@ from app.settings import Settings
 __all__ = ["ROLES", "Catalog", "load_catalog"]
 
 ROLES: Mapping[str, Task] = MappingProxyType(
-    {"chat": Task.CHAT, "embedding": Task.EMBEDDING, "asr": Task.ASR, "ocr": Task.OCR, "tts": Task.TTS},
+    {"chat": Task.CHAT, "embedding": Task.EMBEDDING, "asr": Task.ASR, "ocr": Task.OCR, "tts": Task.TTS, "rerank": Task.RERANK},
 )
 """Role name -> what a model must do to have it."""
+
+_BY_ITSELF = frozenset({"rerank"})
+"""Roles that profiles do not give out: the only model of the catalog that can have one has it."""
 
 # A picture in a chat that names no model goes to the chat model, if that one sees.
 _ROLE_OF_TASK = {task: role for role, task in ROLES.items()} | {Task.VISION: "chat"}
@@ -102,9 +105,12 @@ class Catalog:
         return self.models[model_id]
 
     def _of_role(self, role: str) -> ModelSpec:
-        if role not in self.roles:
-            raise NoModelForRole(role, [spec.id for spec in self if role in {task.value for task in spec.tasks}])
-        return self.models[self.roles[role]]
+        if role in self.roles:
+            return self.models[self.roles[role]]
+        able = [spec for spec in self if role in {task.value for task in spec.tasks}]
+        if role in _BY_ITSELF and len(able) == 1:
+            return able[0]
+        raise NoModelForRole(role, [spec.id for spec in able])
 
     def _checked_role(self, role: str, name: str) -> str:
         field = f"roles.{role}"

@@ -15,11 +15,13 @@ import numpy as np
 from app.actors.choices import answers_to_each
 from app.actors.outputs import chat_completion, download_report, embedding_list, text_completion
 from app.actors.pages import blank_page, ocr_body
+from app.actors.ranking import ranked_list
 from app.actors.runs import Choice, Downloaded
 from app.actors.transcripts import Transcript, transcript_body
 from app.audio.encoding import CONTENT_TYPES, encode
 from app.engines.hearing import Segment, Word
 from app.engines.protocols import Embedded, Finished, Sampling, TextWork
+from app.engines.ranking import Ranked
 from app.errors import InvalidRequest
 from app.jobs.claims import Claimed
 from app.jobs.decoding import ModelState
@@ -87,6 +89,11 @@ def _answer(worker: FakeWorker, job: Claimed) -> None:
         return
     if job.kind in {JobKind.TRANSCRIPTION, JobKind.TRANSLATION}:
         _write_down(worker, job)
+        return
+    if job.kind is JobKind.RERANK:
+        scores = np.linspace(0, 1, len(job.request["documents"]), dtype=np.float32)
+        made = ranked_list(job, Ranked("w", scores, prompt_tokens=5))
+        worker.store.commit(job.id, job.token, JobState.SUCCEEDED, output=made.output, usage=made.usage)
         return
     if job.kind is JobKind.OCR:
         page, spent = blank_page(1)

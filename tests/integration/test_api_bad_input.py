@@ -277,9 +277,9 @@ def test_a_wrong_job_submission_says_what_to_change(api: Api) -> None:
         (
             {"kind": "poem", "request": {}},
             "kind",
-            "must be 'chat', 'completion', 'embedding', 'transcription', 'translation', 'speech', 'ocr' or 'download' (got 'poem')",
+            "'chat', 'completion', 'embedding', 'transcription', 'translation', 'speech', 'ocr', 'rerank' or 'download' (got 'poem')",
         ),
-        ({"kind": "rerank", "request": {}}, "kind", "not implemented in this version"),
+        ({"kind": "transcript", "request": {}}, "kind", "not implemented in this version"),
         ({"kind": "transcription", "request": {}}, "file", "send a form"),
         ({"kind": "chat", "request": []}, "request", "must be an object"),
         ({"kind": "chat", "request": {}, "lane": "fast"}, "lane", "'interactive' or 'batch'"),

@@ -90,6 +90,13 @@ def test_an_entry_of_the_users_comes_before_what_was_pulled(settings: Settings, 
     assert catalog.find("same-alias").id == catalog.find("pulled/same-repo").id == "b"
 
 
+def test_a_classifier_of_pairs_ranks_whatever_else_its_folder_has(tmp_path: Path) -> None:
+    folder = _model(tmp_path / "m", architectures=["BertForSequenceClassification"])
+    (folder / "modules.json").write_text("[]")
+    assert tasks_of(folder, "cross-encoder/ms-marco-MiniLM-L6-v2") == (Task.RERANK,)
+    assert tasks_of(_model(tmp_path / "q", architectures=["Qwen3ForCausalLM"]), "someone/Qwen3-Reranker-4B-8bit") == (Task.RERANK,)
+
+
 def test_a_model_that_says_nothing_of_itself_is_not_adopted(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(DownloadFailed, match="MLX_LOCAL_CATALOG"):
         adopt("x", "someone/x", _model(tmp_path / "m"), settings)

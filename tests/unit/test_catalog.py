@@ -96,6 +96,20 @@ def test_a_role_without_a_model_says_which_to_pull(tmp_path: Path) -> None:
         _load(tmp_path, profile="starter").resolve("ocr", Task.OCR)
 
 
+def test_the_only_model_that_ranks_does_so_unless_the_role_is_anothers(tmp_path: Path) -> None:
+    catalog = _load(tmp_path)
+    assert catalog.resolve(None, Task.RERANK).id == catalog.resolve("rerank", Task.RERANK).id == "qwen3-reranker-0.6b"
+    own = '[[model]]\nid = "own"\nrepo = "me/own"\ntasks = ["rerank"]\n'
+    with pytest.raises(NoModelForRole, match=r"name one .*qwen3-reranker-0\.6b.*own"):
+        _load(tmp_path, own).resolve(None, Task.RERANK)
+    assert _load(tmp_path, f'{own}[roles]\nrerank = "own"\n').resolve(None, Task.RERANK).id == "own"
+
+
+def test_where_nothing_ranks_it_is_told_how_to_get_something_that_does() -> None:
+    with pytest.raises(NoModelForRole, match=r"models pull mlx-community/Qwen3-Reranker-0\.6B-4bit` gets one"):
+        Catalog({}, {}).resolve(None, Task.RERANK)
+
+
 def test_embedding_and_speech_recognition_are_resident_and_the_rest_loads_on_demand(tmp_path: Path) -> None:
     catalog = _load(tmp_path, profile="16gb")
     assert {spec.id for spec in catalog if spec.residency == "always"} == {"qwen3-embedding-0.6b", "qwen3-asr-1.7b"}

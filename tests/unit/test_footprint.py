@@ -86,6 +86,16 @@ def test_what_only_embeds_keeps_nothing_of_a_request() -> None:
     assert embedding.load_need_bytes == embedding.weights_bytes + embedding.activation_bytes
 
 
+def test_a_model_that_judges_makes_logits_of_many_rows_at_once_and_one_with_a_head_does_not() -> None:
+    shape = SHAPE | {"vocab_size": 150_000}
+    embeds, judges = (footprint_of(shape, {"BF16": 1000}, [task], 4096, cpu=False) for task in (Task.EMBEDDING, Task.RERANK))
+    classified = shape | {"architectures": ["BertForSequenceClassification"]}
+    classifies = footprint_of(classified, {"BF16": 1000}, [Task.RERANK], 4096, cpu=False)
+    assert classifies == embeds
+    assert judges.activation_bytes - embeds.activation_bytes >= 85 * 150_000 * 2  # rows of a slice at 96 tokens each
+    assert judges.one_request_bytes(3000, 0) == 0
+
+
 @pytest.mark.parametrize("part", ["text_config", "talker_config"])
 def test_figures_are_found_where_models_with_eyes_or_ears_nest_them(part: str) -> None:
     nested = footprint_of({"model_type": "x", part: SHAPE}, {"BF16": 1000}, [Task.CHAT], 4096, cpu=False)
