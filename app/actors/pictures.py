@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from app.jobs.chains import Children
     from app.jobs.spool import Spool
 
-__all__ = ["PictureSteps"]
+__all__ = ["PictureSteps", "with_paths"]
 
 
 class PictureSteps:
@@ -27,16 +27,22 @@ class PictureSteps:
     def plan(self, run: Run) -> None:
         """Say where the pictures are, if there are any."""
         if run.claim.blobs:
-            run.request = {**run.claim.request, "messages": [self._found(message) for message in run.claim.request["messages"]]}
+            run.request = with_paths(run.claim.request, self._spool)
 
     def join(self, run: Run, children: Children) -> Joined:
         """Never asked: a chat plans no children."""
         msg = f"{run.claim.id} is a chat, which has no children ({len(children)})."
         raise TypeError(msg)
 
-    def _found(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        if isinstance(message["content"], str):
-            return dict(message)
-        # A path is what the engine takes, and never what a caller says.
-        parts = [{**part, "path": self._spool.path(part["blob"])} if part["type"] == "image" else part for part in message["content"]]
-        return {**message, "content": parts}
+
+def with_paths(request: Mapping[str, Any], spool: Spool) -> dict[str, Any]:
+    """Return a chat whose pictures say where they are in *spool*."""
+    return {**request, "messages": [_found(message, spool) for message in request["messages"]]}
+
+
+def _found(message: Mapping[str, Any], spool: Spool) -> dict[str, Any]:
+    if isinstance(message["content"], str):
+        return dict(message)
+    # A path is what the engine takes, and never what a caller says.
+    parts = [{**part, "path": spool.path(part["blob"])} if part["type"] == "image" else part for part in message["content"]]
+    return {**message, "content": parts}

@@ -19,6 +19,7 @@ import redis
 from app.actors.chains import STEPS_AT_ONCE, Steps
 from app.actors.consumer import WorkerBroker
 from app.actors.control import Control, declare_known_queues
+from app.actors.counting import COUNTS_AT_ONCE, CountSteps
 from app.actors.downloads import AT_ONCE, Downloads
 from app.actors.gates import QueueGates
 from app.actors.home import home_id, lock_worker
@@ -48,6 +49,7 @@ from app.scheduler.breadcrumb import Breadcrumb, Preparing
 from app.scheduler.budget import Pressure, ask_device, budget_bytes, default_watermark_bytes
 from app.scheduler.circuit import Circuits
 from app.scheduler.conductor import Conductor
+from app.scheduler.frontends import Frontends
 from app.scheduler.gpu import GpuThread
 from app.scheduler.load_deaths import LoadDeaths
 from app.scheduler.lookout import DEFAULT_SLOTS, Lookout
@@ -67,6 +69,7 @@ log = get_logger("worker")
 _SPARE_THREADS = 8
 _MOST_THREADS = 1024
 _IDLE_TIMEOUT_MS = 30_000
+_AT_ONCE = {keys.DOWNLOADS: AT_ONCE, keys.CHAINS: STEPS_AT_ONCE, keys.COUNTS: COUNTS_AT_ONCE}  # queues that need no model
 _SETTLE_S = 5.0  # what a drain gives to runs that were told to end
 
 
@@ -135,12 +138,14 @@ class InferenceWorker:
         self._runner.errands[JobKind.DOWNLOAD] = self._downloads
         longest_s = self._settings.max_recording.total_seconds()
         hearing = TranscriptionSteps(self._store.spool, self._current_catalog, self._residency, self._gpu, self._preparing, longest_s)
+        frontends = Frontends(self._residency, self._settings, self._preparing)
         limits = Limits(self._settings.max_picture_pixels, int(self._settings.max_picture))
         known: dict[JobKind, Steps] = {
             JobKind.CHAT: PictureSteps(self._store.spool),
             JobKind.TRANSCRIPTION: hearing,
             JobKind.TRANSLATION: hearing,
             JobKind.SPEECH: SpeechSteps(self._store.spool),
+            JobKind.COUNT: CountSteps(self._store.spool, self._current_catalog, frontends, self._preparing),
             JobKind.OCR: OcrSteps(self._store.spool, limits, self._settings.max_pages, self._preparing),
         }
         self._runner.steps.kinds |= known | dict(steps)
@@ -211,10 +216,8 @@ class InferenceWorker:
 
     def _first_limit(self, queue: str) -> int:
         """Return how wide a queue's gate is: the conductor opens those of models, all others are open."""
-        if queue == keys.DOWNLOADS:
-            return AT_ONCE
-        if queue == keys.CHAINS:
-            return STEPS_AT_ONCE
+        if queue in _AT_ONCE:
+            return _AT_ONCE[queue]
         # Suspects run one at a time. A queue of a model that the catalog has lost is open, so that its jobs are told.
         return 0 if any(queue == keys.queue_name(spec.id, lane) for spec in self._catalog for lane in Lane) else 1
 
@@ -278,5 +281,5 @@ class InferenceWorker:
 
 def _threads_for(catalog: Catalog) -> int:
     """Return how many messages may be waited on at once. A thread that waits costs next to nothing; one too few starves a model."""
-    wanted = sum(2 * (spec.slots or DEFAULT_SLOTS) for spec in catalog if serves(spec)) + AT_ONCE + STEPS_AT_ONCE
+    wanted = sum(2 * (spec.slots or DEFAULT_SLOTS) for spec in catalog if serves(spec)) + sum(_AT_ONCE.values())
     return min(_MOST_THREADS, wanted + _SPARE_THREADS)

@@ -49,7 +49,10 @@ KINDS: Mapping[JobKind, tuple[type[BaseModel], Task]] = {
     JobKind.OCR: (OcrRequest, Task.OCR),
     JobKind.RERANK: (RerankRequest, Task.RERANK),
 }
-"""What checks the request of each kind, and what its model must be able to do."""
+"""What checks the request of each kind that users submit, and what its model must be able to do."""
+
+_UNSEEN: Mapping[JobKind, tuple[type[BaseModel], Task]] = {JobKind.COUNT: (ChatRequest, Task.CHAT)}
+"""Likewise of kinds that the API submits on its own account."""
 
 _MAX_KEY_CHARACTERS = 255
 
@@ -103,7 +106,7 @@ async def new_job(
         InvalidRequest: The body is not what *kind* takes.
         UnknownModel: Likewise NoModelForRole, UnsupportedTask, ModelNotDownloaded.
     """
-    model, task = KINDS[kind]
+    model, task = {**KINDS, **_UNSEEN}[kind]
     checked = validated(model, body, prefix=prefix)
     if isinstance(checked, ChatRequest) and checked.pictures:
         task = Task.VISION

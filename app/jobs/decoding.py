@@ -88,7 +88,7 @@ def explain(job: Job, queue: str, position: int | None, scene: Scene, *, people:
     if job.parent is not None and position is None:
         return WaitingFor(reason="siblings", detail="It waits for parts of the same job that come before it.")
     detail = f"{position} jobs are before this one in {queue}." if position else "It is next."
-    if queue in {keys.DOWNLOADS, keys.CHAINS}:
+    if queue in {keys.DOWNLOADS, keys.CHAINS, keys.COUNTS}:
         return WaitingFor(reason="queue", detail=detail)
     if model and model.state == "downloading":
         return _downloading(model)
@@ -102,7 +102,7 @@ def _running(job: Job, model: ModelState | None, scene: Scene) -> WaitingFor | N
     if job.kind is JobKind.DOWNLOAD:
         return _downloading(model)
     coming = model is not None and model.state in {"waiting", "loading"}
-    needs_it = not job.child_count  # a parent's steps need no model
+    needs_it = not job.child_count and job.kind is not JobKind.COUNT  # a parent's steps need no model
     return _wait("model_loading", f"{job.model} is being loaded.", model, scene, 0) if coming and needs_it else None
 
 

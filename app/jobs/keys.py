@@ -13,6 +13,7 @@ from app.jobs.record import JobKind, Lane
 __all__ = [
     "CHAINS",
     "CONTROL",
+    "COUNTS",
     "DOWNLOADS",
     "PREFIX",
     "QUARANTINE",
@@ -34,6 +35,7 @@ PREFIX = "mlx:"
 QUARANTINE = "quarantine"
 DOWNLOADS = "download"  # the queue of downloads: they need no model, and their lanes are one
 CHAINS = "chain"  # the queue of parents whose children have ended: what is left to do needs no model, and never waits for one
+COUNTS = "count"  # the queue of those who want to know how many tokens a chat has: a tokenizer tells, no weights
 SCHEMA = f"{PREFIX}schema"
 FILES = f"{PREFIX}files"  # sorted set: uploaded files by time
 EVENTS = f"{PREFIX}events"
@@ -46,6 +48,9 @@ ENDED_SUBMITTED = f"{PREFIX}ended:submitted"
 WAKE = f"{PREFIX}wake"  # channel: a job's id, whenever its stream or state changed
 CONTROL = f"{PREFIX}control"  # channel: "cancel JOB", "queue NAME" and "wish MODEL", for workers
 WISHES = f"{PREFIX}wishes"  # hash: model id to what users want of it, as JSON
+
+
+_OF_KIND = {JobKind.DOWNLOAD: DOWNLOADS, JobKind.COUNT: COUNTS}
 
 
 def job(job_id: str) -> str:
@@ -100,4 +105,4 @@ def queue_name(model: str, lane: Lane) -> str:
 
 def queue_of(kind: JobKind, model: str, lane: Lane) -> str:
     """Return the Dramatiq queue of a job."""
-    return DOWNLOADS if kind is JobKind.DOWNLOAD else queue_name(model, lane)
+    return _OF_KIND.get(kind) or queue_name(model, lane)

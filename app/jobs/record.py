@@ -69,6 +69,7 @@ class JobKind(StrEnum):
     OCR = "ocr"
     RERANK = "rerank"
     DOWNLOAD = "download"
+    COUNT = "count"  # the tokens of a chat; the API asks for it on a caller's behalf, nobody submits it
 
 
 class Lane(StrEnum):

@@ -114,6 +114,12 @@ class Residency:
                 if not one.leaving
             ]
 
+    def frontend(self, model: str) -> Frontend | None:
+        """Return the frontend of a model that is in memory, for what needs no engine and so no lease."""
+        with self._lock:
+            resident = self._residents.get(model)
+            return resident.frontend if resident is not None else None
+
     @property
     def loading(self) -> str | None:
         """The model that is being loaded."""

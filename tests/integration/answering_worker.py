@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from app.actors.choices import answers_to_each
+from app.actors.counting import counted
 from app.actors.outputs import chat_completion, download_report, embedding_list, text_completion
 from app.actors.pages import blank_page, ocr_body
 from app.actors.ranking import ranked_list
@@ -90,9 +91,9 @@ def _answer(worker: FakeWorker, job: Claimed) -> None:
     if job.kind in {JobKind.TRANSCRIPTION, JobKind.TRANSLATION}:
         _write_down(worker, job)
         return
-    if job.kind is JobKind.RERANK:
-        scores = np.linspace(0, 1, len(job.request["documents"]), dtype=np.float32)
-        made = ranked_list(job, Ranked("w", scores, prompt_tokens=5))
+    if job.kind in {JobKind.RERANK, JobKind.COUNT}:
+        scores = np.linspace(0, 1, len(job.request.get("documents", ())), dtype=np.float32)
+        made = ranked_list(job, Ranked("w", scores, prompt_tokens=5)) if job.kind is JobKind.RERANK else counted(7)
         worker.store.commit(job.id, job.token, JobState.SUCCEEDED, output=made.output, usage=made.usage)
         return
     if job.kind is JobKind.OCR:
