@@ -114,7 +114,7 @@ class TextFrontend:
 
     def count(self, request: Mapping[str, Any]) -> int:
         """Return the tokens of a chat's prompt; see :class:`~app.engines.protocols.CountsPrompts`."""
-        prompt, _ = self._conversation(request)
+        _, prompt, _ = self._conversation(request)
         return len(prompt)
 
     def open(self, account: KvAccount | None = None) -> Loading:

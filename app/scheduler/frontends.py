@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Frontends"]
 
-_KEPT = 2  # a large vocabulary takes its room
+_KEPT = 2  # vocabularies take their room, and few models are asked about in turn
 
 
 class Frontends:
