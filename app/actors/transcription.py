@@ -8,11 +8,11 @@ what a child heard is kept, whatever happens to the worker afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.actors.recordings import decoded
 from app.actors.runs import Joined, Run
@@ -20,7 +20,7 @@ from app.actors.transcripts import Transcript, chunk_facts, read_chunk, transcri
 from app.audio.cutting import Chunk, Rules, Span, cut, grouped
 from app.audio.energy import loudness_of, speech_spans
 from app.audio.pcm import duration_s
-from app.engines.hearing import Heard, Hears, SpansWork
+from app.engines.hearing import Heard, Hears, SpansWork, TranscriptionWork
 from app.errors import EngineFailed
 from app.jobs.bodies import keep_seconds
 from app.jobs.chains import MAX_CHILDREN, Child, Children, Plan
@@ -28,6 +28,7 @@ from app.jobs.record import JobKind
 
 if TYPE_CHECKING:
     from app.engines.protocols import Frontend
+    from app.jobs.claims import Claimed
     from app.jobs.spool import Spool
     from app.models.catalog import Catalog
     from app.scheduler.breadcrumb import Preparing
@@ -37,7 +38,16 @@ if TYPE_CHECKING:
 __all__ = ["TranscriptionSteps", "heard_output"]
 
 _CHUNKS_AT_ONCE = 4
+_TOO_MANY_WORDS = "Of {asked} hot words the first {told} were told to {model!r}: it takes no more."
 _OF_A_CHUNK = ("language", "prompt", "hotwords", "temperature", "seed", "timestamp_granularities", "keep_alive")  # what each is asked with
+
+
+class _Look(NamedTuple):
+    """What a model says of a recording before it hears it."""
+
+    spans: Sequence[tuple[float, float]]  # where somebody speaks
+    longest_s: float  # of a chunk
+    hotwords: Sequence[str]  # that it is told
 
 
 class TranscriptionSteps:
@@ -71,19 +81,20 @@ class TranscriptionSteps:
             CancelledError: The run is ended.
         """
         claim = run.claim
-        if claim.parent is not None:
+        if _is_chunk(claim):
             run.request = {**claim.request, "audio": self._spool.path(claim.request["audio"])}
             return None
         (recording,) = claim.blobs
         sound = decoded(self._spool, run, recording, longest_s=self._longest_s)
         path = self._spool.path(sound)
         total_s = duration_s(path)
-        spans, longest_s = self._spans(run, path)
-        chunks = cut((Span(*span) for span in spans), total_s, Rules(longest_s=longest_s), energy=loudness_of(path))
+        look = self._look(run, path)
+        chunks = cut((Span(*span) for span in look.spans), total_s, Rules(longest_s=look.longest_s), energy=loudness_of(path))
         if not chunks:
             return transcript_body(Transcript(), claim.request, task=_task(claim.kind), duration_s=total_s)
         chunks = grouped(chunks, MAX_CHILDREN)
-        asked = [self._asked(claim.request, chunk, total_s) for chunk in chunks]
+        asked = [self._asked(claim, look.hotwords, chunk, total_s) for chunk in chunks]
+        asked[0] |= {"warnings": self._warnings(claim, look.hotwords)}
         if len(chunks) == 1:
             run.request = {**asked[0], "audio": path, "whole": True}
             return None
@@ -106,43 +117,57 @@ class TranscriptionSteps:
         heard, durations = zip(*(read_chunk(output) for output in outputs), strict=True)
         return transcript_body(Transcript.together(heard), run.claim.request, task=_task(run.claim.kind), duration_s=durations[0])
 
-    def _spans(self, run: Run, path: Path) -> tuple[Sequence[tuple[float, float]], float]:
-        """Return where somebody speaks, and how long a chunk of the model may be."""
+    def _look(self, run: Run, path: Path) -> _Look:
+        """Return what the model says of a recording before it hears it."""
         claim = run.claim
         keep_s = keep_seconds(claim.request.get("keep_alive"))
         with self._residency.lease(self._catalog().get(claim.model), run.work_id, run.ended, keep_s) as frontend:
             if not isinstance(frontend, Hears):
                 message = f"{claim.model!r} is a model that does not hear."
                 raise EngineFailed(message)
-            self._refuse_early(frontend, run, path)
+            hotwords = self._refuse_early(frontend, run, path)
             if not frontend.finds_speech:
-                return speech_spans(path), frontend.longest_chunk_s
+                return _Look(speech_spans(path), frontend.longest_chunk_s, hotwords)
             self._gpu.add(claim.model, SpansWork(run.work_id, path, alone=claim.suspect))
             futures: set[Future[Any]] = {run.spans, run.ended}
             wait(futures, return_when=FIRST_COMPLETED)
             if run.ended.done():
                 self._gpu.cancel(claim.model, run.work_id)
                 raise CancelledError
-            return run.spans.result().spans, frontend.longest_chunk_s
+            return _Look(run.spans.result().spans, frontend.longest_chunk_s, hotwords)
 
-    def _refuse_early(self, frontend: Frontend, run: Run, path: Path) -> None:
-        """Have what the model cannot do refused before its sound is searched."""
+    def _refuse_early(self, frontend: Frontend, run: Run, path: Path) -> Sequence[str]:
+        """Have what the model cannot do refused before its sound is searched; return the hot words that it is told."""
         with self._preparing.naming(run.work_id):
-            frontend.prepare(run.work_id, run.claim.kind, {**run.claim.request, "audio": path}, seed=run.claim.seed)
+            work = frontend.prepare(run.work_id, run.claim.kind, {**run.claim.request, "audio": path}, seed=run.claim.seed)
+        return work.hotwords if isinstance(work, TranscriptionWork) else ()
 
     @staticmethod
-    def _asked(request: Mapping[str, Any], chunk: Chunk, total_s: float) -> dict[str, Any]:
-        asked = {name: request[name] for name in _OF_A_CHUNK if name in request}
-        return asked | {"start_s": chunk.start_s, "end_s": chunk.end_s, "duration_s": total_s}
+    def _asked(claim: Claimed, hotwords: Sequence[str], chunk: Chunk, total_s: float) -> dict[str, Any]:
+        asked = {name: claim.request[name] for name in _OF_A_CHUNK if name in claim.request}
+        told = {"hotwords": list(hotwords)} if hotwords else {}
+        return asked | told | {"start_s": chunk.start_s, "end_s": chunk.end_s, "duration_s": total_s}
+
+    @staticmethod
+    def _warnings(claim: Claimed, hotwords: Sequence[str]) -> list[str]:
+        asked = len(claim.request.get("hotwords") or ())
+        if not claim.request.get("fit_hotwords") or len(hotwords) >= asked:
+            return []
+        return [_TOO_MANY_WORDS.format(asked=asked, told=len(hotwords), model=claim.model)]
 
 
 def heard_output(run: Run, heard: Heard) -> Joined:
     """Return the output of a job whose sound was heard at once: a whole answer, or of a parent's chunk what the parent needs."""
-    transcript, claim = Transcript.of(heard), run.claim
+    transcript, claim = Transcript.of(heard, warnings=run.request.get("warnings", ())), run.claim
     total_s = float(run.request["duration_s"])
-    if claim.parent is not None:
+    if _is_chunk(claim):
         return Joined(chunk_facts(transcript, total_s))
     return transcript_body(transcript, claim.request, task=_task(claim.kind), duration_s=total_s)
+
+
+def _is_chunk(claim: Claimed) -> bool:
+    """Whether a job is a part of a recording; a whole one may be somebody's child too."""
+    return "audio" in claim.request
 
 
 def _task(kind: JobKind) -> str:

@@ -36,9 +36,10 @@ class Transcript:
     tokens: int = 0  # that the model wrote
 
     @classmethod
-    def of(cls, heard: Heard) -> Transcript:
-        """Return the transcript of one chunk."""
-        return cls(heard.text.strip(), heard.language, heard.segments, heard.words, heard.warnings, heard.completion_tokens)
+    def of(cls, heard: Heard, warnings: Iterable[str] = ()) -> Transcript:
+        """Return the transcript of one chunk; *warnings* go before those of its model."""
+        told = (*warnings, *heard.warnings)
+        return cls(heard.text.strip(), heard.language, heard.segments, heard.words, told, heard.completion_tokens)
 
     @classmethod
     def together(cls, parts: Iterable[Transcript]) -> Transcript:

@@ -30,6 +30,7 @@ from app.actors.runner import Runner
 from app.actors.runs import Run, Runs, Withdrawn
 from app.actors.sink import EventSink
 from app.actors.speech import SpeechSteps
+from app.actors.transcript import TranscriptSteps
 from app.actors.transcription import TranscriptionSteps
 from app.engines.registry import serves
 from app.errors import InvalidSetting
@@ -144,6 +145,7 @@ class InferenceWorker:
             JobKind.CHAT: PictureSteps(self._store.spool),
             JobKind.TRANSCRIPTION: hearing,
             JobKind.TRANSLATION: hearing,
+            JobKind.TRANSCRIPT: TranscriptSteps(),
             JobKind.SPEECH: SpeechSteps(self._store.spool),
             JobKind.COUNT: CountSteps(self._store.spool, self._current_catalog, frontends, self._preparing),
             JobKind.OCR: OcrSteps(self._store.spool, limits, self._settings.max_pages, self._preparing),

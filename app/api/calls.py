@@ -35,6 +35,7 @@ from app.jobs.record import Job, JobKind, JobState, Lane
 from app.jobs.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from app.jobs.rerank_requests import RerankRequest
 from app.jobs.submission import Idempotency, NewJob
+from app.jobs.transcript_requests import TranscriptRequest
 from app.models.spec import Task
 
 __all__ = ["KINDS", "Call", "accepted", "answer", "idempotency", "new_job", "output_of", "read_call", "submit"]
@@ -48,6 +49,7 @@ KINDS: Mapping[JobKind, tuple[type[BaseModel], Task]] = {
     JobKind.SPEECH: (SpeechRequest, Task.TTS),
     JobKind.OCR: (OcrRequest, Task.OCR),
     JobKind.RERANK: (RerankRequest, Task.RERANK),
+    JobKind.TRANSCRIPT: (TranscriptRequest, Task.ASR),
 }
 """What checks the request of each kind that users submit, and what its model must be able to do."""
 

@@ -28,6 +28,7 @@ from app.api.services import Services, ServicesDep
 from app.api.sse import EventStream
 from app.api.standing import with_comments
 from app.api.text_answers import ChatCompletion, TextCompletion
+from app.api.transcripts import TranscriptAnswer, for_recording, with_recording
 from app.api.validation import validated
 from app.errors import InferenceError, InvalidRequest, NoModelForRole, UnknownModel
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
@@ -38,7 +39,6 @@ __all__ = ["JobPage", "JobSubmission", "router"]
 
 router = APIRouter(prefix="/v1/jobs", responses=errors(*STORE_ERRORS))
 
-_LATER_KINDS = frozenset({"transcript"})
 _SUBMITTED = frozenset({*KINDS, JobKind.DOWNLOAD})
 _STREAM_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 
@@ -71,7 +71,7 @@ class JobPage(BaseModel):
 @router.post(
     "",
     status_code=202,
-    responses=RECEIPT | errors(*SUBMISSION_ERRORS),
+    responses=RECEIPT | errors(*SUBMISSION_ERRORS, "unreadable_audio"),
     openapi_extra=takes(
         "ChatSubmission",
         "CompletionSubmission",
@@ -79,12 +79,16 @@ class JobPage(BaseModel):
         "SpeechSubmission",
         "OcrSubmission",
         "RerankSubmission",
+        "TranscriptSubmission",
         headers=("Idempotency-Key", "Cancel-After"),
         form="FileSubmission",
     ),
 )
 async def create_job(request: Request, services: ServicesDep) -> Response:
-    """Accept work that nobody waits on. What is to be heard comes in a form with its file; what is to be read may do so."""
+    """Accept work that nobody waits on. What is to be heard comes in a form with its file; what is to be read may do so.
+
+    A transcript is written down by one model and corrected by another, as one job.
+    """
     if request.headers.get("content-type", "").startswith("multipart/"):
         return await _create_of_file(request, services)
     body = await json_body(request, services)
@@ -102,6 +106,8 @@ async def create_job(request: Request, services: ServicesDep) -> Response:
         job = await new_job(services, kind, wanted, lane=asked.lane, waited=False, key=key, deadline=late, prefix=where)
     if kind is JobKind.OCR:
         job = await with_document(services, job, where)
+    if kind is JobKind.TRANSCRIPT:
+        job = await with_recording(services, job, where)
     return await accepted(services.gateway, await submit(request, job, services.gateway))
 
 
@@ -111,7 +117,7 @@ async def _create_of_file(request: Request, services: Services) -> Response:
         fields["request"] = parse_json(str(fields.get("request") or "{}").encode(), field="request")
         asked = validated(JobSubmission, fields)
         kind = _kind(asked.kind)
-        if kind not in HEARD and kind is not JobKind.OCR:
+        if kind not in {*HEARD, JobKind.OCR, JobKind.TRANSCRIPT}:
             message = f"Jobs of kind {kind!r} take no file; send them as JSON."
             raise InvalidRequest(message, param="file")
         key = idempotency(request, fields | {"file": kept.facts})
@@ -120,15 +126,14 @@ async def _create_of_file(request: Request, services: Services) -> Response:
         job = await new_job(services, kind, wanted, lane=asked.lane, waited=False, key=key, deadline=late, prefix=where)
         if kind is JobKind.OCR:
             await check_document(services, kept.blob, job, where)
+        if kind is JobKind.TRANSCRIPT:
+            job = await for_recording(services, kept.blob, job, where)
         return await accepted(services.gateway, await submit(request, kept.of(job), services.gateway))
 
 
 def _kind(name: str) -> JobKind:
     *others, last = [repr(kind.value) for kind in JobKind if kind in _SUBMITTED]
     known = f"{', '.join(others)} or {last}"
-    if name in _LATER_KINDS:
-        message = f"Jobs of kind {name!r} are not implemented in this version; `kind` must be {known}."
-        raise InvalidRequest(message, param="kind")
     if name not in _SUBMITTED:
         message = f"`kind` must be {known} (got {name[:40]!r})."
         raise InvalidRequest(message, param="kind")
@@ -176,7 +181,7 @@ async def show_job(job_id: str, services: ServicesDep) -> Job:
 @router.get(
     "/{job_id}/output",
     responses=errors("job_not_found", "job_not_finished", *JOB_ERRORS, *STORE_ERRORS)
-    | {200: {"model": ChatCompletion | TextCompletion | EmbeddingList | OcrAnswer | RerankAnswer | DownloadReport}},
+    | {200: {"model": ChatCompletion | TextCompletion | EmbeddingList | OcrAnswer | RerankAnswer | TranscriptAnswer | DownloadReport}},
 )
 async def show_output(job_id: str, services: ServicesDep) -> Response:
     """Return a job's output: the body that the OpenAI route would have answered with, or what was downloaded."""

@@ -90,13 +90,19 @@ class OcrForm(OcrFields):
 
 
 class FileSubmission(BaseModel):
-    """A recording to be written down, or a document to be read, later."""
+    """A recording to be written down, and perhaps corrected, or a document to be read, later."""
 
     file: Annotated[bytes, Field(min_length=1)]
-    kind: Literal["transcription", "translation", "ocr"]
+    kind: Literal["transcription", "translation", "transcript", "ocr"]
     lane: Lane = Lane.BATCH
     deadline: datetime | None = None
-    request: Annotated[str, Field(description="JSON: what the form of the route would say.", examples=['{"language": "en"}'])] = "{}"
+    request: Annotated[
+        str,
+        Field(
+            description="JSON: what the form of the route would say; of a transcript `TranscriptRequest`, its `file_id` left out.",
+            examples=['{"language": "en"}'],
+        ),
+    ] = "{}"
 
 
 class TranslationForm(TranslationRequest):

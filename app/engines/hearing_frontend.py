@@ -6,6 +6,7 @@ waits for a transcript to learn that it has no word times, or is in no asked lan
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,9 @@ class HearingFrontend:
             work_id: As the Protocol has it.
             kind: ``transcription`` or ``translation``.
             request: OpenAI's ``language`` (a code or an English name), ``prompt``, ``temperature`` and
-                ``timestamp_granularities``; ``hotwords``, ``seed`` and ``max_tokens``; and of the recording ``audio``, a pcm
-                file, ``start_s`` and ``end_s`` (unset: all of it), and ``whole``: whether that is all of it.
+                ``timestamp_granularities``; ``hotwords``, ``seed`` and ``max_tokens``; ``fit_hotwords``: that hot words beyond
+                what the model can be told are left out, not refused; and of the recording ``audio``, a pcm file, ``start_s`` and
+                ``end_s`` (unset: all of it), and ``whole``: whether that is all of it.
             seed: As the Protocol has it.
             published: As the Protocol has it.
             alone: As the Protocol has it.
@@ -146,7 +148,12 @@ class HearingFrontend:
 
     def _hotwords(self, request: Mapping[str, Any]) -> tuple[str, ...]:
         words = tuple(word.strip() for word in request.get("hotwords") or () if word.strip())
-        told = self._ears.told_tokens(request.get("prompt") or "", words)
+        prompt = request.get("prompt") or ""
+        told = self._ears.told_tokens(prompt, words)
+        if told > self._ears.most_told and request.get("fit_hotwords"):
+            fitting = bisect_right(range(len(words)), self._ears.most_told, key=lambda count: self._ears.told_tokens(prompt, words[:count]))
+            if fitting:  # how many from none on fit, so the last that does is one less
+                return words[: fitting - 1]
         if told > self._ears.most_told:
             param = "hotwords" if words else "prompt"
             msg = f"prompt and hotwords have {told} tokens together, and {self._spec.id!r} takes {self._ears.most_told}; shorten them."

@@ -3,7 +3,8 @@
 -- last end makes the parent's next step due. All of that happens in the move that ends the child, whoever makes it.
 --
 -- Of a parent's hash: `children` how many it has had in all, `first` the first one of this step, `head` the first that has
--- not ended, `next` the first that has not been let in, `live` let in and not ended, `open` not ended, `failed` ended badly.
+-- not ended, `next` the first that has not been let in, `live` let in and not ended, `open` not ended, `failed` ended badly,
+-- `follows` '1' where its one child tells how far it is.
 
 local function child_id(parent, n) return parent .. '.' .. n end
 
@@ -47,16 +48,28 @@ end
 
 -- How far a parent is, as its record and its stream say it: the average pace since the plan, and the end at that pace.
 local function progress_of(parent)
-  local done, total, unit, since = read(parent, 'done', 'total', 'unit', 'planned_at')
-  local progress = { done = tonumber(done), total = tonumber(total), unit = unit }
+  local done, total, unit, since, stage = read(parent, 'done', 'total', 'unit', 'planned_at', 'stage')
+  local progress = { done = tonumber(done), total = tonumber(total), unit = unit, stage = stage }
   local took = now - tonumber(since)
   if progress.done > 0 and took > 0 then
     progress.rate_per_s = tonumber(string.format('%.3f', progress.done / took))
     progress.eta_s = tonumber(string.format('%.1f', math.max(0, progress.total - progress.done) * took / progress.done))
   end
   redis.call('HSET', job_key(parent), 'progress', cjson.encode(progress))
-  return { 'done', progress.done, 'total', progress.total, 'unit', unit,
+  return { 'done', progress.done, 'total', progress.total, 'unit', unit, 'stage', stage or '',
     'rate_per_s', tostring(progress.rate_per_s or ''), 'eta_s', tostring(progress.eta_s or '') }
+end
+
+-- A parent that follows this one is as far as this one is.
+local function tell_follower(id)
+  local parent = read(id, 'parent')
+  if not parent then return end
+  local state, attempt, follows = read(parent, 'state', 'attempt', 'follows')
+  if state ~= 'running' or follows ~= '1' then return end
+  local done, total = read(id, 'done', 'total')
+  redis.call('HSET', job_key(parent), 'done', done, 'total', total)
+  redis.call('XADD', tok_key(parent), '*', 'type', 'progress', 'attempt', attempt, unpack(progress_of(parent)))
+  wake(parent)
 end
 
 -- The failure of a parent is its child's, and says which of how many it was.
@@ -69,7 +82,8 @@ local function failure_of(parent, id, n, to)
 end
 
 function child_ended(parent, id, to)
-  local state, attempt, next, head, children, on_failure = read(parent, 'state', 'attempt', 'next', 'head', 'children', 'on_failure')
+  local state, attempt, next, head, children, on_failure, follows, total =
+    read(parent, 'state', 'attempt', 'next', 'head', 'children', 'on_failure', 'follows', 'total')
   if state ~= 'running' then return end -- it has ended, and takes its children with it
   local n, units = read(id, 'number', 'units')
   n, head = tonumber(n), tonumber(head)
@@ -77,9 +91,11 @@ function child_ended(parent, id, to)
   if n < tonumber(next) then redis.call('HINCRBY', job_key(parent), 'live', -1) end
   while head < tonumber(children) and TERMINAL[read(child_id(parent, head), 'state')] do head = head + 1 end
   redis.call('HSET', job_key(parent), 'head', head)
-  redis.call('HINCRBY', job_key(parent), 'done', units)
+  if follows == '1' then redis.call('HSET', job_key(parent), 'done', total)
+  else redis.call('HINCRBY', job_key(parent), 'done', units) end
   redis.call('XADD', tok_key(parent), '*', 'type', 'child', 'attempt', attempt, 'number', n, 'ended', to, unpack(progress_of(parent)))
   wake(parent)
+  tell_follower(parent)
   if to ~= 'succeeded' then redis.call('HINCRBY', job_key(parent), 'failed', 1) end
   if to ~= 'succeeded' and on_failure ~= 'keep' then
     redis.call('HSET', job_key(parent), 'error', failure_of(parent, id, n, to))
@@ -97,11 +113,16 @@ end
 
 -- Every child of a step at once, or none: ARGV[3] is the list of them. Repeated, it finds itself done.
 function commands.plan()
-  local state, token, planned_by, attempt, children, total, deadline =
-    read(a.id, 'state', 'token', 'planned_by', 'attempt', 'children', 'total', 'deadline')
+  local state, token, planned_by, attempt, children, total, deadline, stage =
+    read(a.id, 'state', 'token', 'planned_by', 'attempt', 'children', 'total', 'deadline', 'stage')
   if not state then return { 'gone' } end
   if planned_by == a.token then return { 'planned' } end
   if state ~= 'running' or token ~= a.token then return { 'stale', state } end
+  if a.stage and a.stage ~= stage then
+    redis.call('HDEL', job_key(a.id), 'done', 'planned_at')
+    redis.call('HSET', job_key(a.id), 'stage', a.stage)
+    total = nil
+  end
   local specs = cjson.decode(raw)
   local first, units = tonumber(children or 0), 0
   for i, child in ipairs(specs) do
@@ -118,13 +139,14 @@ function commands.plan()
   end
   redis.call('HSET', job_key(a.id), 'planned_by', a.token, 'step', a.step, 'queue', a.queue, 'on_failure', a.on_failure,
     'window', a.window, 'children', first + #specs, 'first', first, 'head', first, 'next', first, 'live', 0, 'open', #specs,
-    'unit', a.unit, 'total', a.total or (tonumber(total or 0) + units), 'charges', 0)
+    'unit', a.unit, 'total', a.total or (tonumber(total or 0) + units), 'follows', a.follows and 1 or 0, 'charges', 0)
   redis.call('HSETNX', job_key(a.id), 'done', 0)
   redis.call('HSETNX', job_key(a.id), 'failed', 0)
   redis.call('HSETNX', job_key(a.id), 'planned_at', now_text)
   redis.call('HDEL', job_key(a.id), 'token', 'worker', 'message')
   redis.call('XADD', tok_key(a.id), '*', 'type', 'progress', 'attempt', attempt, unpack(progress_of(a.id)))
   wake(a.id)
+  tell_follower(a.id)
   fill_window(a.id)
   return { 'planned' }
 end

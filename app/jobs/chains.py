@@ -52,6 +52,8 @@ class Plan(BaseModel, frozen=True):
     on_failure: Literal["fail", "keep"] = Field("fail", description="fail: a child that does not succeed fails the parent.")
     unit: str = Field("parts", description="Of progress.")
     total: int | None = Field(None, description="Of progress, where later steps will add to it; none: what has been planned so far.")
+    stage: str | None = Field(None, description="Of progress, which is counted anew where it is another than the step before had.")
+    follows: bool = Field(default=False, description="Its one child, which may be a parent itself, tells how far it is.")
 
 
 class EndedChild(NamedTuple):
@@ -84,7 +86,7 @@ class Chains:
         """
         for blob in dict.fromkeys(blob for child in plan.children for blob in child.blobs):
             self._store.spool.hold(blob, holder=claim.id)
-        facts = plan.model_dump(include={"window", "step", "on_failure", "unit", "total"})
+        facts = plan.model_dump(include={"window", "step", "on_failure", "unit", "total", "stage", "follows"})
         children = [self._facts(child, claim.lane) for child in plan.children]
         arguments = {"id": claim.id, "token": claim.token, "queue": keys.CHAINS, **facts}
         return bool(self._store.moves("plan", arguments, json.dumps(children, ensure_ascii=False))[0] == "planned")

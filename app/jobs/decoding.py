@@ -102,12 +102,12 @@ def _running(job: Job, model: ModelState | None, scene: Scene) -> WaitingFor | N
     if job.kind is JobKind.DOWNLOAD:
         return _downloading(model)
     coming = model is not None and model.state in {"waiting", "loading"}
-    needs_it = not job.child_count and job.kind is not JobKind.COUNT  # a parent's steps need no model
+    needs_it = not job.child_count and job.kind not in {JobKind.COUNT, JobKind.TRANSCRIPT}  # a parent's steps need no model
     return _wait("model_loading", f"{job.model} is being loaded.", model, scene, 0) if coming and needs_it else None
 
 
 def explain_parent(job: Job, open_children: int, head: Job | None) -> WaitingFor:
-    """Say what a parent waits for that waits for its children.
+    """Say what a parent waits for that waits for its children; one of a single child waits for what that waits for.
 
     Args:
         job: The parent.
@@ -116,6 +116,8 @@ def explain_parent(job: Job, open_children: int, head: Job | None) -> WaitingFor
     """
     detail = f"{job.child_count - open_children} of {job.child_count} parts are done."
     waits = head.waiting_for if head is not None else None
+    if waits is not None and job.child_count == 1:
+        return waits
     if waits is None:
         return WaitingFor(reason="children", detail=detail)
     return waits.model_copy(update={"detail": f"{detail} The next one: {waits.detail}"})

@@ -34,7 +34,7 @@ __all__ = [
 PREFIX = "mlx:"
 QUARANTINE = "quarantine"
 DOWNLOADS = "download"  # the queue of downloads: they need no model, and their lanes are one
-CHAINS = "chain"  # the queue of parents whose children have ended: what is left to do needs no model, and never waits for one
+CHAINS = "chain"  # the queue of steps that need no model, and so never wait for one: of parents whose children have ended, and transcripts
 COUNTS = "count"  # the queue of those who want to know how many tokens a chat has: a tokenizer tells, no weights
 SCHEMA = f"{PREFIX}schema"
 FILES = f"{PREFIX}files"  # sorted set: uploaded files by time
@@ -50,7 +50,7 @@ CONTROL = f"{PREFIX}control"  # channel: "cancel JOB", "queue NAME" and "wish MO
 WISHES = f"{PREFIX}wishes"  # hash: model id to what users want of it, as JSON
 
 
-_OF_KIND = {JobKind.DOWNLOAD: DOWNLOADS, JobKind.COUNT: COUNTS}
+_OF_KIND = {JobKind.DOWNLOAD: DOWNLOADS, JobKind.COUNT: COUNTS, JobKind.TRANSCRIPT: CHAINS}
 
 
 def job(job_id: str) -> str:

@@ -68,6 +68,7 @@ class JobKind(StrEnum):
     SPEECH = "speech"
     OCR = "ocr"
     RERANK = "rerank"
+    TRANSCRIPT = "transcript"
     DOWNLOAD = "download"
     COUNT = "count"  # the tokens of a chat; the API asks for it on a caller's behalf, nobody submits it
 
@@ -85,6 +86,9 @@ class Progress(BaseModel, frozen=True):
     done: int
     total: int | None = None
     unit: str = "tokens"
+    stage: str | None = Field(
+        None, description="What is being done, of a job that counts anew for each thing; of a transcript `transcribing`, then `correcting`."
+    )
     rate_per_s: float | None = Field(None, description="Units a second, lately.")
     eta_s: float | None = Field(None, description="Seconds to the end, at that rate.")
 

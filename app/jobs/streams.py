@@ -165,4 +165,4 @@ def _entry(entry_id: str, fields: dict[str, str]) -> StreamEntry:
 def _progress(fields: Mapping[str, str]) -> Progress:
     total = int(fields["total"]) if fields["total"] else None
     pace = {name: float(fields[name]) for name in ("rate_per_s", "eta_s") if fields.get(name)}
-    return Progress(done=int(fields["done"]), total=total, unit=fields["unit"], **pace)
+    return Progress(done=int(fields["done"]), total=total, unit=fields["unit"], stage=fields.get("stage") or None, **pace)

@@ -37,7 +37,9 @@ def test_a_parent_is_one_job_among_others_and_lists_its_children(api: Api, worke
     worker.finish_chat(claim(worker, f"{parent.id}.0"), "one")
     shown = api.http.get(f"/v1/jobs/{parent.id}").json()
     assert (shown["state"], shown["child_count"], len(shown["children"])) == ("running", 6, 6)
-    assert shown["progress"] | {"rate_per_s": 0, "eta_s": 0} == {"done": 10, "total": 60, "unit": "seconds", "rate_per_s": 0, "eta_s": 0}
+    assert shown["progress"] | {"rate_per_s": 0, "eta_s": 0} == {
+        "done": 10, "total": 60, "unit": "seconds", "stage": None, "rate_per_s": 0, "eta_s": 0
+    }  # fmt: skip
     assert shown["waiting_for"]["detail"].startswith("1 of 6 parts are done.")
     assert [job["id"] for job in api.http.get("/v1/jobs").json()["data"]] == [parent.id]
 
