@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.actors.corrections import Raw, read_correction, read_raw, transcript_output
 from app.actors.runs import Joined, Run
@@ -31,6 +31,13 @@ _PIECES_AT_ONCE = 4  # of one transcript, so that others pass between
 _MOST_PIECES = 1000
 _OF_THE_EAR = ("language", "prompt", "hotwords")
 _HEARD, _CORRECTED = "heard", "corrected"
+
+
+class _Piece(NamedTuple):
+    """A piece of the text."""
+
+    text: str
+    before: str  # the last sentences of the piece before
 
 
 class TranscriptSteps:
@@ -65,8 +72,7 @@ class TranscriptSteps:
         pieces = _cut(raw.text, asked) if asked.corrects else []
         if run.claim.step == _HEARD and pieces:
             return _plan(run, raw, asked, pieces)
-        befores = ["", *map(last_sentences, pieces[:-1])]
-        read = [read_correction(piece, before, child) for piece, before, child in zip(pieces, befores, others, strict=True)]
+        read = [read_correction(*piece, child) for piece, child in zip(pieces, others, strict=True)]
         if read and not any(correction.answered for correction in read):
             raise _not_corrected(first.id, next((child.error for child in others if child.error is not None), None))
         return transcript_output(raw, asked, read, run.claim.model)
@@ -80,26 +86,26 @@ def _heard(child: EndedChild) -> Raw:
     raise JobCanceled(child.id)
 
 
-def _cut(text: str, asked: TranscriptFields) -> list[str]:
-    return cut(text, max(asked.piece_characters, len(text) // _MOST_PIECES)) if text else []
+def _cut(text: str, asked: TranscriptFields) -> list[_Piece]:
+    pieces = cut(text, max(asked.piece_characters, len(text) // _MOST_PIECES))
+    return [_Piece(piece, last_sentences(before)) for piece, before in zip(pieces, ["", *pieces], strict=False)]
 
 
-def _plan(run: Run, raw: Raw, asked: TranscriptFields, pieces: Sequence[str]) -> Plan:
+def _plan(run: Run, raw: Raw, asked: TranscriptFields, pieces: Sequence[_Piece]) -> Plan:
     model = str(asked.correction_model)
     told = Asked(raw.language, raw.language_name, asked.hotwords or (), asked.prompt_additions or "")
 
-    def request(piece: str, before: str) -> dict[str, Any]:
+    def request(piece: _Piece) -> dict[str, Any]:
         return {
-            "messages": messages(piece, before, told),
+            "messages": messages(piece.text, piece.before, told),
             "temperature": asked.temperature,
-            "max_tokens": answer_budget(piece),
+            "max_tokens": answer_budget(piece.text),
             "chat_template_kwargs": {"enable_thinking": False},
         }
 
-    befores = ["", *map(last_sentences, pieces[:-1])]
     children = tuple(
-        Child(kind=JobKind.CHAT, model=model, request=request(piece, before), units=units, seed=run.claim.seed)
-        for piece, before, units in zip(pieces, befores, _seconds(pieces, raw.duration_s), strict=True)
+        Child(kind=JobKind.CHAT, model=model, request=request(piece), units=units, seed=run.claim.seed)
+        for piece, units in zip(pieces, _seconds(pieces, raw.duration_s), strict=True)
     )
     total = round(raw.duration_s)
     return Plan(
@@ -107,11 +113,11 @@ def _plan(run: Run, raw: Raw, asked: TranscriptFields, pieces: Sequence[str]) ->
     )
 
 
-def _seconds(pieces: Sequence[str], total_s: float) -> Iterator[int]:
+def _seconds(pieces: Sequence[_Piece], total_s: float) -> Iterator[int]:
     """Yield how many seconds of the recording each piece is about, by its share of the text."""
     ends = [0]
     for piece in pieces:
-        ends.append(ends[-1] + len(piece))
+        ends.append(ends[-1] + len(piece.text))
     for begin, end in pairwise(ends):
         yield round(end / ends[-1] * total_s) - round(begin / ends[-1] * total_s)
 

@@ -150,7 +150,7 @@ class TranscriptionSteps:
 
     @staticmethod
     def _warnings(claim: Claimed, hotwords: Sequence[str]) -> list[str]:
-        asked = len(claim.request.get("hotwords") or ())
+        asked = sum(bool(word.strip()) for word in claim.request.get("hotwords") or ())
         if not claim.request.get("fit_hotwords") or len(hotwords) >= asked:
             return []
         return [_TOO_MANY_WORDS.format(asked=asked, told=len(hotwords), model=claim.model)]

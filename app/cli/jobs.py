@@ -176,7 +176,6 @@ def _model_id(settings: Settings, name: str) -> str:
 
 def _facts(job: Job) -> list[tuple[str, str]]:
     waiting = job.waiting_for
-    progress = job.progress
     facts: list[tuple[str, object]] = [
         ("id", job.id),
         ("kind", job.kind),
@@ -186,7 +185,7 @@ def _facts(job: Job) -> list[tuple[str, str]]:
         ("waiting for", f"{waiting.reason}: {waiting.detail}" if waiting else None),
         ("starts in", terminal.about(waiting.estimate_s) if waiting else None),
         ("position", job.position),
-        ("progress", f"{progress.done} of {progress.total or '?'} {progress.unit}" if progress else None),
+        ("progress", job.progress),
         ("attempt", job.attempt),
         ("created", _local(job.created_at)),
         ("started", _local(job.started_at)),

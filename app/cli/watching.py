@@ -106,12 +106,13 @@ def drawn() -> Iterator[Callable[[Job, TokenCount], None]]:
 
 @contextmanager
 def in_lines() -> Iterator[Callable[[Job, TokenCount], None]]:
-    """Print a line whenever a job's state, or the reason that it waits, has changed."""
+    """Print a line whenever a job's state or stage, or the reason that it waits, has changed."""
     last: list[tuple[object, ...]] = []
 
     def show(job: Job, tokens: TokenCount) -> None:
         waiting = job.waiting_for
-        now = (job.state, job.attempt, waiting.reason if waiting else None, waiting.detail if waiting else None)
+        stage = job.progress.stage if job.progress else None
+        now = (job.state, job.attempt, stage, waiting.reason if waiting else None, waiting.detail if waiting else None)
         if last[-1:] != [now]:
             last.append(now)
             terminal.say(_line(job, tokens))
@@ -191,5 +192,5 @@ def so_far(job: Job, tokens: TokenCount | None) -> str:
     waiting = job.waiting_for.detail if job.waiting_for else ""
     starts = terminal.about(job.waiting_for.estimate_s) if job.waiting_for else ""
     told = job.waiting_for is not None and job.waiting_for.reason == "downloading"  # in gigabytes, which are easier to read
-    progress = f"{job.progress.done} of {job.progress.total or '?'} {job.progress.unit}" if job.progress and not told else ""
+    progress = str(job.progress) if job.progress and not told else ""
     return ", ".join(part for part in (waiting, starts and f"starts in {starts}", progress, str(tokens or "")) if part)

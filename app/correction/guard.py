@@ -67,12 +67,12 @@ def judged(raw: str, answer: str, *, cut_off: bool = False, before: str = "") ->
         return Verdict(None, "runaway")
     heard = content(raw)
     text = _without_note(_without_context(text, raw, before), heard)
-    reason = _reason(heard, content(unmarked(text)), text)
+    reason = _reason(heard, content(unmarked(text)), talk=begins_as_talk(answer) or begins_as_talk(text))
     return Verdict(None, reason) if reason else Verdict(text, None, tuple(uncertain_in(text)))
 
 
-def _reason(heard: Sequence[str], found: Sequence[str], text: str) -> KeptRaw | None:
-    """Return why *text*, which consists of *found*, is no correction of *heard*; None: it is one."""
+def _reason(heard: Sequence[str], found: Sequence[str], *, talk: bool) -> KeptRaw | None:
+    """Return why an answer of the words *found* is no correction of *heard*; None: it is one."""
     if not found:
         return "empty"
     kept, own = _in_common(heard, found)
@@ -82,7 +82,7 @@ def _reason(heard: Sequence[str], found: Sequence[str], text: str) -> KeptRaw | 
     same_words = sum(word in known for word in found) / len(found)
     length = len("".join(found)) / max(1, len("".join(heard)))
     rules: tuple[tuple[bool, KeptRaw], ...] = (
-        (begins_as_talk(text), "answered"),
+        (talk, "answered"),
         (same_words < _SAME_LANGUAGE or _lost_a_script(heard, found), "translated"),
         (length > (_LONGER if kept >= _LEAST_IN_COMMON else _MUCH_LONGER), "runaway"),
         (length < _SHORTER, "summarised"),

@@ -14,7 +14,7 @@ _SINITIC = frozenset({"zh", "yue"})
 _UNKNOWN = "the language of the transcript"
 _MOST_HOTWORD_CHARACTERS = 4000  # they are in the prompt of every piece
 _BYTES_A_TOKEN = 2  # of UTF-8, where a tokenizer knows the script badly; those that know it need half as many tokens
-_SPARE_TOKENS = 256
+_SPARE_TOKENS = 96
 
 
 class Asked(NamedTuple):

@@ -92,6 +92,10 @@ class Progress(BaseModel, frozen=True):
     rate_per_s: float | None = Field(None, description="Units a second, lately.")
     eta_s: float | None = Field(None, description="Seconds to the end, at that rate.")
 
+    def __str__(self) -> str:
+        """Return it for people: ``transcribing, 30 of 90 seconds``."""
+        return f"{f'{self.stage}, ' if self.stage else ''}{self.done} of {self.total or '?'} {self.unit}"
+
 
 class WaitingFor(BaseModel, frozen=True):
     """Why a queued job does not run yet, in a word for programs and a sentence for people."""

@@ -129,6 +129,21 @@ def test_more_than_a_model_can_be_told_is_refused_and_a_long_prompt_of_whisper_i
     assert work_of(whisper, audio, prompt="the river " * 900).prompt.endswith("river ")
 
 
+def test_hot_words_beyond_what_is_taken_are_left_out_where_that_is_asked(
+    qwen: HearingFrontend, whisper: HearingFrontend, audio: str
+) -> None:
+    words = [f"river{n}" for n in range(3000)]
+    for frontend in (qwen, whisper):
+        told = work_of(frontend, audio, hotwords=words, fit_hotwords=True).hotwords
+        assert 0 < len(told) < len(words)
+        assert list(told) == words[: len(told)]
+        assert work_of(frontend, audio, hotwords=told).hotwords == told
+        with pytest.raises(InvalidRequest):
+            work_of(frontend, audio, hotwords=words[: len(told) + 1])
+    with pytest.raises(InvalidRequest):
+        work_of(qwen, audio, prompt="the river " * 900, hotwords=["river"], fit_hotwords=True)
+
+
 def test_other_work_is_refused(qwen: HearingFrontend, audio: str) -> None:
     with pytest.raises(UnsupportedTask):
         qwen.prepare("w", "chat", {"audio": audio}, seed=1)

@@ -276,3 +276,19 @@ def test_what_cannot_be_done_is_said(client: openai.OpenAI, clip: Callable[[str]
     refusal = httpx.post(f"{client.base_url}audio/translations", files={"file": file.read_bytes()}, timeout=60)
     assert refusal.status_code == 400
     assert "cannot translate" in refusal.json()["error"]["message"]
+
+
+def test_a_transcript_is_written_down_and_corrected_or_says_what_was_not(stack: Stack, clip: Callable[[str], Path]) -> None:
+    """The smallest of language models corrects badly: what it spoils must stay as it was heard."""
+    file = clip("m4a")
+    sent = httpx.post(f"{stack.url}/v1/jobs", data={"kind": "transcript"}, files={"file": (file.name, file.read_bytes())}, timeout=60)
+    assert sent.status_code == 202, sent.text
+    done = ended(stack, sent.json()["id"])
+    assert done["state"] == "succeeded", done["error"]
+    made = done["output"]
+    assert error_rate(" ".join(_LINE), made["text"]) <= 0.15
+    assert error_rate(" ".join(_LINE), made["corrected"]) <= 0.3
+    assert (made["total_pieces"], made["language"], made["correction_model"]) == (1, "en", "smollm2-135m-instruct")
+    assert [piece["kept_raw"] is None for piece in made["pieces"]] == [made["corrected_pieces"] == 1]
+    heard = httpx.get(f"{stack.url}/v1/jobs/{done['id']}.0/output", timeout=30).json()
+    assert heard["text"].split() == made["text"].split()

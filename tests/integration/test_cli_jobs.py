@@ -10,6 +10,7 @@ import pytest
 
 from app.cli.watching import TokenCount
 from app.jobs.broker import InferenceBroker
+from app.jobs.chains import Chains, Child, Plan
 from app.jobs.record import JobKind, JobState, Lane
 from app.jobs.store import JobStore
 from app.jobs.streams import StreamEntry
@@ -44,6 +45,26 @@ def test_a_job_is_followed_from_its_queue_to_its_end(settings: Settings, store: 
         hands.finish_chat(job, "Hi ")
         assert watch.stdout.read() == f"{job_id}  tiny-chat  succeeded  2 tokens\n"
     assert watch.returncode == 0
+
+
+def test_the_stage_of_a_job_is_told_and_how_far_its_one_child_is(settings: Settings, store: JobStore, hands: FakeWorker) -> None:
+    job_id = submit(store)
+    child = Child(kind=JobKind.CHAT, model="tiny-chat", request={"messages": []}, units=30)
+    chains = Chains(store)
+    chains.plan(hands.claim(), Plan(children=(child,), stage="transcribing", follows=True, unit="seconds"))
+    only = hands.try_to_claim(f"{job_id}.0")
+    assert only is not None
+    with subprocess.Popen([*COMMAND, "jobs", "watch", job_id], env=environment(settings), stdout=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        assert watch.stdout.readline().endswith("transcribing, 0 of 30 seconds\n")
+        chains.plan(only, Plan(children=(child,) * 2, unit="seconds", step="heard"))
+        part = hands.try_to_claim(f"{job_id}.0.0")
+        assert part is not None
+        hands.finish_chat(part, "Hi")
+        hands.appear()
+        assert "progress     transcribing, 30 of 60 seconds\n" in mlx_local(settings, "jobs", "show", job_id).stdout
+        store.cancel(job_id)
+        assert watch.stdout.read().splitlines()[-1].endswith("canceled  transcribing, 30 of 60 seconds")
 
 
 def test_on_a_terminal_one_line_is_drawn_again(settings: Settings, store: JobStore, hands: FakeWorker) -> None:

@@ -1,0 +1,210 @@
+"""Two models of the real Protocols for transcripts: one hears what it is told, one corrects by rule. Each counts its calls.
+
+``ears`` hears, of the chunk that begins in the n-th stretch of :data:`STRETCH_S`, the n-th line of the request's ``prompt``;
+``deaf`` there fails. ``editor`` answers a piece word by word, ``teh`` mended, a capital first and ``hm`` dropped; the piece's word
+``refuse`` has it fail, ``wander`` go on for ever, ``hesitate`` mark that word. A call is a line of the file ``calls``
+in the model's folder: the chunk's text, or the piece. Where a file ``hold`` is there, nothing ends until it is gone; where
+``broken`` is, the editor cannot be loaded.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+import wave
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.engines.hearing import Heard, Segment, TranscriptionWork
+from app.engines.ledger import KvAccount
+from app.engines.protocols import Engine, Event, Failed, Finished, Loading, Sampling, TextWork, Tokens, Work
+from app.errors import EngineFailed
+from app.models.spec import ModelSpec
+from tests.recordings import speechlike
+
+__all__ = ["STRETCH_S", "calls", "catalog", "open_ears", "open_editor", "recording"]
+
+STRETCH_S = 8.0
+_SPOKEN_S = 3.0
+_RATE = 16_000
+_SLOTS = 4
+_STEP_S = 0.002  # so that work is in flight when a test kills something
+
+
+def recording(stretches: int, seed: int = 1) -> bytes:
+    """Return a wav file in which somebody speaks so many times, with long pauses between: each time is a chunk of its own."""
+    spoken = speechlike(_SPOKEN_S, seed=seed)
+    sound = np.concatenate([spoken, np.zeros(round((STRETCH_S - _SPOKEN_S) * _RATE), np.float32)] * stretches)
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(_RATE)
+        file.writeframes((sound * 32767).astype("<i2").tobytes())
+    return out.getvalue()
+
+
+def catalog(folder: Path, memory: str = "1GB") -> Path:
+    """Write a catalog of both models, each of which takes *memory*."""
+    entries = []
+    for name, task in (("ears", "asr"), ("editor", "chat")):
+        model = folder / name
+        model.mkdir(exist_ok=True)
+        (model / "config.json").write_text("{}")
+        (model / "model.safetensors").write_bytes(b"")
+        (model / "calls").touch()
+        entries.append(
+            f'[[model]]\nid = "{name}"\nrepo = "{model}"\ntasks = ["{task}"]\nmemory = "{memory}"\nslots = {_SLOTS}\n'
+            f'engine = "tests.scripted_transcripts:open_{name}"\n'
+        )
+    file = folder / "catalog.toml"
+    file.write_text("".join(entries) + '[roles]\nasr = "ears"\nchat = "editor"\n')
+    return file
+
+
+def calls(folder: Path, model: str) -> list[str]:
+    """Return what each call of a model was about, in order."""
+    return (folder / model / "calls").read_text("utf-8").splitlines()
+
+
+class _Scripted:
+    """What both engines have in common."""
+
+    slots = _SLOTS
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._works: list[Any] = []
+
+    def add(self, work: Work) -> None:
+        self._works.append(work)
+
+    def cancel(self, work_id: str) -> None:
+        self._works = [work for work in self._works if work.id != work_id]
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._works)
+
+    def stepping(self) -> Sequence[str]:
+        return [work.id for work in self._works[:_SLOTS]]
+
+    def step(self) -> Sequence[Event]:
+        time.sleep(_STEP_S)
+        if (self._folder / "hold").exists():
+            return ()
+        return [event for work in self._works[:_SLOTS] for event in self._of(work)]
+
+    def _of(self, work: Any) -> Iterator[Event]:  # noqa: ANN401 - of its own kind
+        raise NotImplementedError
+
+    def _end(self, work: Any, call: str) -> None:  # noqa: ANN401 - likewise
+        self._works.remove(work)
+        with (self._folder / "calls").open("a", encoding="utf-8") as file:
+            file.write(call.replace("\n", " ") + "\n")
+
+    def close(self) -> None:
+        self._works.clear()
+
+
+class _Ears(_Scripted):
+    def _of(self, work: TranscriptionWork) -> Iterator[Event]:
+        lines = work.prompt.split("\n")
+        text = lines[min(int((work.start_s + 1) // STRETCH_S), len(lines) - 1)]
+        self._end(work, text)
+        if text == "deaf":
+            yield Failed(work.id, EngineFailed("This chunk was to fail."))
+            return
+        segments = (Segment(work.start_s, work.end_s, text),)
+        yield Heard(work.id, text, "en", segments, (), "stop", (), 1, 1)
+
+
+class _Editor(_Scripted):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._done: dict[str, int] = {}
+
+    def _of(self, work: TextWork) -> Iterator[Event]:
+        piece = bytes(work.prompt).decode()
+        if "refuse" in piece:
+            self._end(work, piece)
+            yield Failed(work.id, EngineFailed("This piece was to fail."))
+            return
+        words = _corrected(piece)
+        done = self._done.setdefault(work.id, len(work.published))
+        if done < (work.max_tokens if "wander" in piece else len(words)):
+            yield Tokens(work.id, (done,), words[done % len(words)])
+            self._done[work.id] += 1
+            return
+        self._end(work, piece)
+        yield Finished(work.id, "length" if "wander" in piece else "stop", len(work.prompt), done, 0)
+
+
+def _corrected(piece: str) -> list[str]:
+    text = re.sub(r"\bhm\b\s*", "", piece.replace("teh", "the").replace("hesitate", "【?hesitate】"))
+    return re.findall(r"\S+\s*", text[:1].upper() + text[1:])
+
+
+class _Frontend:
+    context = 100_000
+    slots = _SLOTS
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+
+class _EarsFrontend(_Frontend):
+    finds_speech = False
+    longest_chunk_s = 30.0
+    languages = ("en",)
+    words = False
+    translates = False
+
+    def prepare(
+        self, work_id: str, kind: str, request: Mapping[str, Any], *, seed: int, published: Sequence[int] = (), alone: bool = False
+    ) -> Work:
+        assert kind == "transcription"
+        start_s, end_s = request.get("start_s") or 0.0, request.get("end_s") or 1.0
+        hotwords = tuple(request.get("hotwords") or ())[:2]
+        return TranscriptionWork(
+            work_id, Path(request["audio"]), start_s, end_s, prompt=request.get("prompt") or "", hotwords=hotwords, alone=alone
+        )
+
+    def open(self, account: KvAccount | None = None) -> Loading:
+        return iter([_Ears(self._folder)])
+
+
+class _EditorFrontend(_Frontend):
+    def prepare(
+        self, work_id: str, kind: str, request: Mapping[str, Any], *, seed: int, published: Sequence[int] = (), alone: bool = False
+    ) -> Work:
+        assert kind == "chat"
+        assert request["chat_template_kwargs"] == {"enable_thinking": False}
+        found = re.search(r"<transcript>\n(.*)\n</transcript>", request["messages"][-1]["content"], re.DOTALL)
+        assert found is not None
+        prompt, sampling = tuple(found.group(1).encode()), Sampling(seed, temperature=request["temperature"])
+        return TextWork(work_id, prompt, request["max_tokens"], sampling, published=tuple(published), alone=alone)
+
+    def open(self, account: KvAccount | None = None) -> Loading:
+        def load() -> Iterator[Engine | None]:
+            yield None
+            if (self._folder / "broken").exists():
+                text = "asked to"
+                raise RuntimeError(text)
+            yield _Editor(self._folder)
+
+        return load()
+
+
+def open_ears(spec: ModelSpec, directory: Path) -> _EarsFrontend:
+    """Open the model that hears."""
+    return _EarsFrontend(directory)
+
+
+def open_editor(spec: ModelSpec, directory: Path) -> _EditorFrontend:
+    """Open the model that corrects."""
+    return _EditorFrontend(directory)
