@@ -13,7 +13,7 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from app.api.answers import DownloadReport, EmbeddingList
+from app.api.answers import DownloadReport, EmbeddingList, Transcription
 from app.api.body import json_body, parse_json
 from app.api.calls import KINDS, accepted, idempotency, new_job, output_of, submit
 from app.api.deadline import deadline_of
@@ -40,6 +40,7 @@ __all__ = ["JobPage", "JobSubmission", "router"]
 router = APIRouter(prefix="/v1/jobs", responses=errors(*STORE_ERRORS))
 
 _SUBMITTED = frozenset({*KINDS, JobKind.DOWNLOAD})
+_Output = ChatCompletion | TextCompletion | EmbeddingList | OcrAnswer | RerankAnswer | Transcription | TranscriptAnswer | DownloadReport
 _STREAM_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 
 LastEventId = Annotated[
@@ -180,8 +181,7 @@ async def show_job(job_id: str, services: ServicesDep) -> Job:
 
 @router.get(
     "/{job_id}/output",
-    responses=errors("job_not_found", "job_not_finished", *JOB_ERRORS, *STORE_ERRORS)
-    | {200: {"model": ChatCompletion | TextCompletion | EmbeddingList | OcrAnswer | RerankAnswer | TranscriptAnswer | DownloadReport}},
+    responses=errors("job_not_found", "job_not_finished", *JOB_ERRORS, *STORE_ERRORS) | {200: {"model": _Output}},
 )
 async def show_output(job_id: str, services: ServicesDep) -> Response:
     """Return a job's output: the body that the OpenAI route would have answered with, or what was downloaded."""

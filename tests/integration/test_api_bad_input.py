@@ -174,9 +174,9 @@ def test_a_wrong_job_submission_says_what_to_change(api: Api) -> None:
         (
             {"kind": "poem", "request": {}},
             "kind",
-            "'chat', 'completion', 'embedding', 'transcription', 'translation', 'speech', 'ocr', 'rerank' or 'download' (got 'poem')",
+            "'transcription', 'translation', 'speech', 'ocr', 'rerank', 'transcript' or 'download' (got 'poem')",
         ),
-        ({"kind": "transcript", "request": {}}, "kind", "not implemented in this version"),
+        ({"kind": "transcript", "request": {}}, "request.file_id", ""),
         ({"kind": "count", "request": {}}, "kind", "must be 'chat'"),  # for the API alone
         ({"kind": "transcription", "request": {}}, "file", "send a form"),
         ({"kind": "chat", "request": []}, "request", "must be an object"),
