@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+from app.apart.child import Refused
+
 __all__ = ["DAMAGED", "Refused"]
 
 DAMAGED = "The document is damaged and cannot be opened. Send an undamaged copy."
-
-
-class Refused(Exception):
-    """A document cannot be used; the message is a sentence for its owner."""

@@ -7,15 +7,12 @@ one file, writes one file, and says one JSON object on standard output.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import resource
 import sys
-import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from app.apart.child import serve
 from app.documents.blank import is_blank
 from app.documents.kinds import kind_of
 from app.documents.pdf import PdfPages
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["probe", "render"]
 
 _NARROWEST = 50  # a picture's longer side is at most so many times the shorter one: the eyes of models refuse strips
-_MOST_ADDRESSES_BYTES = 4 * 1024**3
 _WRITTEN_BYTES = 64 * 1024**2  # a PNG of noise with our longest side has 12 MB
 
 
@@ -110,52 +106,15 @@ def _widened(picture: Image.Image) -> Image.Image:
     return canvas
 
 
-def _end_with_starter() -> None:
-    """End this process when the one that started it is gone: then standard input ends."""
-
-    def wait() -> None:
-        with contextlib.suppress(OSError):
-            os.read(sys.stdin.fileno(), 1)
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def _limit(seconds: int) -> None:
-    """Bound what the watcher cannot see in time."""
-    limits = {resource.RLIMIT_CPU: seconds, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: _WRITTEN_BYTES}
-    if sys.platform == "linux":  # macOS does not keep to it
-        limits[resource.RLIMIT_AS] = _MOST_ADDRESSES_BYTES
-    for which, most in limits.items():
-        _, hard = resource.getrlimit(which)
-        resource.setrlimit(which, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-
-
-def _said(words: list[str]) -> dict[str, Any]:
-    try:
-        match words:
-            case ["probe", source]:
-                return {"result": probe(Path(source))}
-            case ["render", source, page, target, dpi, longest_px]:
-                return {"result": render(Path(source), int(page), Path(target), int(dpi), int(longest_px))}
-    except Refused as reason:
-        return {"refused": str(reason)}
-    except MemoryError:
-        return {"refused": "The document needs more memory than a page may take; it is probably damaged or made to do harm."}
-    except OSError as error:
-        return {"errno": error.errno or 0}
-    return {}
-
-
-def main(arguments: list[str]) -> int:
-    """Do what :mod:`app.documents.rendering` asks."""
-    seconds, *words = arguments
-    _end_with_starter()
-    _limit(int(seconds) + 1)
-    sys.stdout.write(json.dumps(_said(words)))
-    sys.stdout.flush()
-    os._exit(0)  # without tearing down: a library in C may crash at that, and the thread above still reads
+def _answer(words: Sequence[str]) -> dict[str, Any]:
+    match words:
+        case ["probe", source]:
+            return probe(Path(source))
+        case ["render", source, page, target, dpi, longest_px]:
+            return render(Path(source), int(page), Path(target), int(dpi), int(longest_px))
+        case _:
+            raise ValueError(words)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    serve(sys.argv[1:], _answer, what="document", written_bytes=_WRITTEN_BYTES)

@@ -11,17 +11,11 @@ Does not read the text that a PDF may have beside its picture.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
-
+from app.apart.watching import Stopped, Trade, Unusable, run_apart
 from app.documents.kinds import DocumentKind
 from app.errors import UnreadableDocument
 
@@ -33,17 +27,16 @@ DPI = 200
 LONGEST_SIDE_PX = 2000
 """Of an A4 page this makes 2.8 megapixels, to which PaddleOCR-VL scales whatever is larger: more would be drawn for nothing."""
 
-_LOOK_EVERY_S = 0.05
-_MOST_BYTES = 1536 * 1024**2  # the child's memory: a picture of 120 megapixels in a page is half a gigabyte when it is scaled
 _PATIENCE_S = 60.0
-_ENVIRONMENT = (
-    *("PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
-    *("LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ"),
+_RENDERER = Trade(
+    module="app.documents.renderer",
+    who="renderer",
+    what="document",
+    advice="Print it into a new PDF and send that.",
+    most_bytes=1536 * 1024**2,  # a picture of 120 megapixels in a page is half a gigabyte when it is scaled
 )
 
-
-class RenderingStopped(Exception):
-    """The caller's ``should_stop`` said so."""
+RenderingStopped = Stopped
 
 
 class Probed(NamedTuple):
@@ -113,52 +106,7 @@ def _never() -> bool:
 
 
 def _run(words: list[str], should_stop: Callable[[], bool], patience_s: float) -> dict[str, Any]:
-    """Run the child and return its result; whatever happens, it is gone afterwards."""
-    command = [sys.executable, "-P", "-m", "app.documents.renderer", f"{patience_s:.0f}", *words]
-    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    # Standard input stays open and silent: its end tells the child that this process has died.
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, process_group=0) as child:
-        try:
-            ended_by = _watch(child, should_stop, patience_s)
-            assert child.stdout  # noqa: S101 - for the type checker: it is a pipe
-            said: dict[str, Any] = json.loads(child.stdout.read() or "{}")
-        finally:
-            child.kill()
-    if "result" in said:
-        result: dict[str, Any] = said["result"]
-        return result
-    if "refused" in said:
-        raise UnreadableDocument(said["refused"])
-    if "errno" in said:
-        raise OSError(said["errno"], os.strerror(said["errno"]))
-    if ended_by < 0:
-        msg = "The renderer fails at this document; it is probably damaged. Print it into a new PDF and send that."
-        raise UnreadableDocument(msg)
-    msg = f"the renderer ended with {ended_by} and no word"
-    raise RuntimeError(msg)
-
-
-def _watch(child: subprocess.Popen[bytes], should_stop: Callable[[], bool], patience_s: float) -> int:
-    """Return how *child* ended; watch it meanwhile: the caller's wish, its memory, and its time. What it says fits its pipe."""
-    watched = psutil.Process(child.pid)
-    begun_s = time.monotonic()
-    while True:
-        try:
-            return child.wait(_LOOK_EVERY_S)
-        except subprocess.TimeoutExpired:
-            pass
-        if should_stop():
-            raise RenderingStopped
-        if _memory_bytes(watched) > _MOST_BYTES:
-            msg = "The renderer takes absurdly much memory for this document; it is probably damaged or made to do harm."
-            raise UnreadableDocument(msg)
-        if time.monotonic() - begun_s > patience_s:
-            msg = f"The renderer was not done with this document within {patience_s:.0f} s; it is probably damaged or made to do harm."
-            raise UnreadableDocument(msg)
-
-
-def _memory_bytes(process: psutil.Process) -> int:
     try:
-        return int(process.memory_info().rss)
-    except psutil.Error:
-        return 0  # it has just ended
+        return run_apart(_RENDERER, words, should_stop=should_stop, patience_s=patience_s)
+    except Unusable as reason:
+        raise UnreadableDocument(str(reason)) from None
