@@ -115,8 +115,12 @@ class Settings(BaseSettings):
     max_picture: Annotated[ByteSize, Field(ge=1)] = Field(ByteSize(50 * 1024**2), description="Largest file of a picture.")
     max_picture_pixels: Annotated[int, Field(ge=1)] = Field(120_000_000, description="Most pixels of a picture.")
     picture_timeout: Duration = Field(timedelta(seconds=15), description="How long fetching a picture from its address may take.")
+    max_video: Annotated[ByteSize, Field(ge=1)] = Field(ByteSize(256 * 1024**2), description="Largest file of a video.")
+    max_video_length: Duration = Field(timedelta(minutes=10), description="Longest video that is looked at.")
+    video_timeout: Duration = Field(timedelta(seconds=60), description="How long fetching a video from its address may take.")
     private_pictures: bool = Field(
-        default=False, description="Fetch pictures also from addresses of this machine and its networks. Callers can then look into them."
+        default=False,
+        description="Fetch pictures and videos also from addresses of this machine and its networks. Callers can then look into them.",
     )
     max_queued: Annotated[int, Field(ge=1)] = Field(100_000, description="Jobs that may be queued before a submission is refused.")
     max_redis_bytes: ByteSize = Field(ByteSize(2 * 1024**3), description="Redis memory above which a submission is refused.")

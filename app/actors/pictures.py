@@ -1,4 +1,4 @@
-"""What a chat that shows pictures is around its engine: names of blobs become files, which is what eyes take."""
+"""What a chat that shows pictures or videos is around its engine: names of blobs become files, which is what eyes take."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PictureSteps:
         self._spool = spool
 
     def plan(self, run: Run) -> None:
-        """Say where the pictures are, if there are any."""
+        """Say where the pictures and the frames of videos are, if there are any."""
         if run.claim.blobs:
             run.request = with_paths(run.claim.request, self._spool)
 
@@ -41,8 +41,8 @@ def with_paths(request: Mapping[str, Any], spool: Spool) -> dict[str, Any]:
 
 
 def _found(message: Mapping[str, Any], spool: Spool) -> dict[str, Any]:
-    if isinstance(message["content"], str):
+    if not isinstance(message.get("content"), list):
         return dict(message)
     # A path is what the engine takes, and never what a caller says.
-    parts = [{**part, "path": spool.path(part["blob"])} if part["type"] == "image" else part for part in message["content"]]
+    parts = [{**part, "path": spool.path(part["blob"])} if part["type"] in {"image", "video"} else part for part in message["content"]]
     return {**message, "content": parts}

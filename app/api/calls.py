@@ -110,7 +110,7 @@ async def new_job(
     """
     model, task = {**KINDS, **_UNSEEN}[kind]
     checked = validated(model, body, prefix=prefix)
-    if isinstance(checked, ChatRequest) and checked.pictures:
+    if isinstance(checked, ChatRequest) and (checked.pictures or checked.videos):
         task = Task.VISION
     try:
         spec = services.catalog.resolve(getattr(checked, "model", None), task)

@@ -45,6 +45,7 @@ SUBMISSION_ERRORS = (
     *("invalid_request", "body_too_large", "unsupported_media_type"),
     *("unsupported_task", "model_not_found", "model_not_downloaded"),
     *("unreadable_image", "image_too_large", "image_not_fetched"),
+    *("unreadable_video", "video_too_large", "video_not_fetched"),
     *("unreadable_document", "file_not_found"),
     *("idempotency_conflict", "queue_full"),
     *STORE_ERRORS,

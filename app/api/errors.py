@@ -53,6 +53,9 @@ STATUS: Mapping[str, int] = {
     "unreadable_image": 400,
     "image_too_large": 400,
     "image_not_fetched": 400,
+    "unreadable_video": 400,
+    "video_too_large": 400,
+    "video_not_fetched": 400,
     "unreadable_document": 400,
     "invalid_api_key": 401,
     "foreign_host": 403,
@@ -161,12 +164,13 @@ class InternalError(InferenceError):
 
 
 class ServerStopping(InferenceError):
-    """The API process stops while a caller waits. The job goes on without it."""
+    """The API process stops while a caller waits. Its job, if it is submitted already, goes on without it."""
 
     code = "server_stopping"
 
-    def __init__(self) -> None:
-        super().__init__("The server is stopping. The job of header X-Job-Id goes on: GET /v1/jobs/{id} has it after the restart.")
+    def __init__(self, *, submitted: bool = True) -> None:
+        goes_on = "The job of header X-Job-Id goes on: GET /v1/jobs/{id} has it after the restart."
+        super().__init__(f"The server is stopping. {goes_on if submitted else 'Nothing was submitted: ask again after the restart.'}")
 
 
 class ClientHungUp(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
@@ -14,7 +14,7 @@ from app.api.errors import BodyTooLarge, ClientHungUp, UnsupportedMediaType
 from app.errors import InvalidRequest
 from app.settings import Settings
 
-__all__ = ["file_of", "name_of", "pieces_of", "read_form"]
+__all__ = ["file_of", "file_pieces", "name_of", "pieces_of", "read_form"]
 
 _PIECE_BYTES = 1024**2
 _FORM_BYTES = 256 * 1024  # of the form around the file
@@ -79,3 +79,10 @@ def pieces_of(upload: UploadFile) -> Iterator[bytes]:
     """Yield the content, a megabyte at a time."""
     while piece := upload.file.read(_PIECE_BYTES):
         yield piece
+
+
+def file_pieces(file: Path) -> Iterator[bytes]:
+    """Yield the content of a file that lies here, likewise."""
+    with file.open("rb") as opened:
+        while piece := opened.read(_PIECE_BYTES):
+            yield piece

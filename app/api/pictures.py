@@ -1,4 +1,4 @@
-"""Pictures in a chat: each is fetched or decoded here, checked, and kept in the spool before its job is submitted."""
+"""Pictures and videos in a chat: each is fetched or decoded here, checked, and kept in the spool before its job is submitted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from app.api.forms import file_pieces
 from app.api.services import Services
+from app.api.videos import held_frames
 from app.errors import InferenceError
 from app.jobs.submission import NewJob
 from app.pictures.data_uri import is_data_uri, read_data_uri
@@ -18,30 +20,31 @@ from app.settings import Settings
 
 __all__ = ["held_content", "limits_of", "with_pictures"]
 
-_PIECE_BYTES = 1024**2
+_SHOWN = {"image_url": "image", "video_url": "video"}  # parts as they come, and as the worker is told of them
 
 
 async def with_pictures(services: Services, job: NewJob, prefix: tuple[str, ...] = ()) -> NewJob:
-    """Return *job* with every picture of its messages held for it in the spool, and named by its content.
+    """Return *job* with every picture and video of its messages held for it in the spool, and named by its content.
 
     Raises:
-        UnreadablePicture: One is none, or is broken.
-        PictureTooLarge: One has too many pixels or bytes.
-        PictureNotFetched: One cannot be had from its address.
+        UnreadablePicture: One is none, or is broken. Likewise UnreadableVideo.
+        PictureTooLarge: One has too many pixels or bytes. Likewise VideoTooLarge.
+        PictureNotFetched: One cannot be had from its address. Likewise VideoNotFetched.
         QueueFull: Nothing more can be kept.
     """
-    parts = [(where, part) for where, part in _parts(job.request) if part["type"] == "image_url"]
+    parts = [(where, part) for where, part in _parts(job.request) if part["type"] in _SHOWN]
     if not parts:
         return job
     await services.gateway.check_room()
-    blobs: dict[str, str] = {}  # address -> content: the same one is not fetched twice
+    blobs: dict[tuple[str, str], str] = {}  # kind and address -> content: the same one is not fetched twice
     try:
         for where, part in parts:
-            address = part["image_url"]["url"]
+            kind, address = _source(part)
+            keep = _kept if kind == "image_url" else held_frames
             try:
-                blobs[address] = blobs.get(address) or await _kept(services, address, holder=job.id)
+                blobs[kind, address] = blobs.get((kind, address)) or await keep(services, address, holder=job.id)
             except InferenceError as error:
-                error.param = ".".join((*prefix, *where, "image_url", "url"))
+                error.param = ".".join((*prefix, *where, kind, "url"))
                 raise
     except InferenceError:
         await services.gateway.drop(holder=job.id)
@@ -57,17 +60,23 @@ def _parts(request: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Mappin
                 yield ("messages", str(number), "content", str(place)), part
 
 
-def _named(message: Mapping[str, Any], blobs: Mapping[str, str]) -> dict[str, Any]:
-    """Return *message* with what its pictures hold instead of where they came from."""
+def _source(part: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the kind of a part, and its address."""
+    kind = part["type"]
+    return kind, part[kind]["url"]
+
+
+def _named(message: Mapping[str, Any], blobs: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    """Return *message* with what its pictures and videos hold instead of where they came from."""
     if isinstance(message["content"], str):
         return dict(message)
-    parts = [
-        {"type": "image", "blob": blobs[part["image_url"]["url"]], "detail": part["image_url"].get("detail") or "auto"}
-        if part["type"] == "image_url"
-        else part
-        for part in message["content"]
-    ]
-    return {**message, "content": parts}
+    return {**message, "content": [_of_blob(part, blobs) if part["type"] in _SHOWN else part for part in message["content"]]}
+
+
+def _of_blob(part: Mapping[str, Any], blobs: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    kind, address = _source(part)
+    named = {"type": _SHOWN[kind], "blob": blobs[kind, address]}
+    return named | ({"detail": part[kind].get("detail") or "auto"} if kind == "image_url" else {})
 
 
 async def _kept(services: Services, address: str, *, holder: str) -> str:
@@ -95,15 +104,9 @@ async def held_content(services: Services, address: str, max_bytes: int, *, hold
         target = Path(folder) / "fetched"
         timeout_s = settings.picture_timeout.total_seconds()
         await fetch(address, target, max_bytes=max_bytes, timeout_s=timeout_s, private=settings.private_pictures)
-        return await services.gateway.hold(_pieces(target), holder=holder)
+        return await services.gateway.hold(file_pieces(target), holder=holder)
 
 
 def limits_of(settings: Settings) -> Limits:
     """Return how large a picture may be."""
     return Limits(settings.max_picture_pixels, int(settings.max_picture))
-
-
-def _pieces(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as opened:
-        while piece := opened.read(_PIECE_BYTES):
-            yield piece

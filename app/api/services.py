@@ -41,6 +41,8 @@ class Services:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # the process ends: leave, and keep the jobs
     # Held by those who decode a stranger's picture: a large one takes half a gigabyte meanwhile.
     decoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    # The same of videos, which take a minute at the worst: pictures do not wait for them.
+    watching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     @property
     def catalog(self) -> Catalog:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -16,7 +16,7 @@ from app.engines.tokenizing import Tokenizing
 from app.engines.tool_prompt import told_in_words
 from app.engines.vlm_library_tools import JSON_CALLS, LibraryCallReader, call_tags, syntax_of
 
-__all__ = ["Conversation", "Conversations", "pictures_in", "plain_text"]
+__all__ = ["Conversation", "Conversations", "parts_of", "plain_text"]
 
 ENFORCED: Final = frozenset({JSON_CALLS, "qwen3_coder"})
 """Syntaxes that a grammar is written for; a call that must be made, or must be right, is made in one of them."""
@@ -58,8 +58,12 @@ class Conversations:
         self._tags: ThinkTags | None = think_tags(tokenizer)
         self._special = {int(token): str(tokenizer.convert_ids_to_tokens(int(token))) for token in tokenizer.all_special_ids}
 
-    def read(self, request: _Request) -> Conversation:
+    def read(self, request: _Request, edit: Callable[[str], str] = str) -> Conversation:
         """Return the conversation that *request* asks to go on with.
+
+        Args:
+            request: Of a chat.
+            edit: Changes what the template wrote.
 
         Raises:
             InvalidRequest: The template refuses it, or a variable may not be set.
@@ -76,7 +80,7 @@ class Conversations:
         variables |= {"enable_thinking": thinks, "thinking": thinks}
         if effort := request.get("reasoning_effort"):
             variables.setdefault("reasoning_effort", effort)
-        prompt, text = self._tokenizing.encode_chat(messages, variables, tools if own else ())
+        prompt, text = self._tokenizing.encode_chat(messages, variables, tools if own else (), edit)
         return Conversation(
             prompt=prompt,
             markup=self._markup(text, syntax, tools, one_call=request.get("parallel_tool_calls") is False),
@@ -121,16 +125,17 @@ def plain_text(content: str | Sequence[Mapping[str, str]] | None) -> str:
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content or ())
 
 
-def pictures_in(content: str | Sequence[Mapping[str, Any]] | None) -> list[Mapping[str, Any]]:
-    """Return the parts of a turn that are pictures, in their order."""
-    return [] if content is None or isinstance(content, str) else [part for part in content if part["type"] == "image"]
+def parts_of(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the parts of a turn; of one that is a text, or nothing, none."""
+    content = message.get("content")
+    return content if isinstance(content, list) else ()
 
 
 def _shown(content: str | Sequence[Mapping[str, Any]] | None) -> str | list[dict[str, str]]:
-    """Return a turn as chat templates take it: a text, or, where it has pictures, parts of which they are some."""
-    if content is None or isinstance(content, str) or not pictures_in(content):
+    """Return a turn as chat templates take it: a text, or, where something is shown, parts of which some are that."""
+    if content is None or isinstance(content, str) or all(part["type"] == "text" for part in content):
         return plain_text(content)
-    return [{"type": "image"} if part["type"] == "image" else {"type": "text", "text": part["text"]} for part in content]
+    return [{"type": "text", "text": part["text"]} if part["type"] == "text" else {"type": part["type"]} for part in content]
 
 
 def _turn(message: Mapping[str, Any], *, short_ids: bool) -> dict[str, Any]:

@@ -7,8 +7,6 @@ alone: of PaddleOCR-VL's processor several of different sizes cannot be.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from app.engines.checkpoint import Checkpoint, read_json
-from app.engines.seeing import SEEING, Picture
+from app.engines.seeing import SEEING, Picture, settings_hash
+from app.engines.video_eyes import VideoEyes, video_eyes_of
 from app.errors import InvalidRequest
 from app.pictures.reading import Limits, open_picture
 
@@ -57,7 +56,7 @@ def eyes_of(checkpoint: Checkpoint) -> Eyes | None:
     if not isinstance(mark, int):
         return None
     processor = _paddle if checkpoint.model_type == "paddleocr_vl" else _qwen
-    return Eyes(processor(checkpoint.directory), mark)
+    return Eyes(processor(checkpoint.directory), mark, video_eyes_of(checkpoint))
 
 
 class Eyes:
@@ -66,12 +65,14 @@ class Eyes:
     Args:
         processor: Of mlx-vlm, for one picture at a time.
         mark: The token that stands for a picture in a prompt.
+        videos: Looks at videos, where the family does.
     """
 
-    def __init__(self, processor: Any, mark: int) -> None:  # noqa: ANN401 - of mlx-vlm
+    def __init__(self, processor: Any, mark: int, videos: VideoEyes | None = None) -> None:  # noqa: ANN401 - of mlx-vlm
+        self.videos = videos
         self._processor = processor
-        self._mark = mark
-        self._settings = hashlib.sha256(json.dumps(_figures_of(processor), sort_keys=True).encode()).hexdigest()[:8]
+        self._marks = {mark} | ({videos.mark} if videos else set())
+        self._settings = settings_hash(processor)
 
     def look(self, file: Path, content: str, detail: Detail = "auto") -> Picture:
         """Return the picture in *file*.
@@ -97,27 +98,23 @@ class Eyes:
             image.thumbnail((_LOW_PX, _LOW_PX), Image.Resampling.BICUBIC)
         try:
             return self._processor(images=[image])
-        except ValueError as error:
-            msg = f"This model cannot look at a picture of {image.width} x {image.height} pixels: {error}."
+        except ValueError:
+            how = "the longer side may have at most 200 times as many as the shorter"  # of all families that see
+            msg = f"This model cannot look at a picture of {image.width} x {image.height} pixels: {how}."
             raise InvalidRequest(msg, param="messages") from None
 
     def place(self, prompt: Sequence[int], pictures: Sequence[Picture]) -> list[int]:
-        """Return *prompt* with as many marks for each picture as it takes places.
+        """Return *prompt* with as many marks for each picture, or pair of a video's frames, as it takes places.
 
         Raises:
             InvalidRequest: There is not one mark for each picture: a text has one in it, or the chat template takes no pictures.
         """
-        if (marks := sum(token == self._mark for token in prompt)) != len(pictures):
+        if (marks := sum(token in self._marks for token in prompt)) != len(pictures):
             msg = f"The prompt has {marks} marks for {len(pictures)} pictures: leave the model's own marks out of texts."
             raise InvalidRequest(msg, param="messages")
         waiting = iter(pictures)
-        return [place for token in prompt for place in ([token] * next(waiting).tokens if token == self._mark else [token])]
+        return [place for token in prompt for place in ([token] * next(waiting).tokens if token in self._marks else [token])]
 
 
 def _pixels(made: Any) -> Any:  # noqa: ANN401 - of mlx-vlm, and numpy
     return np.asarray(made["pixel_values"], np.float32)
-
-
-def _figures_of(processor: Any) -> dict[str, Any]:  # noqa: ANN401 - of mlx-vlm
-    """Return what of a processor's figures decides its patches."""
-    return {name: value for name, value in vars(processor).items() if isinstance(value, int | float | list | str | bool)}

@@ -6,23 +6,25 @@ that leaves out from OpenAI's documentation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 from app.engines.checkpoint import Checkpoint
-from app.engines.conversation import Conversation, Conversations, pictures_in, plain_text
+from app.engines.conversation import Conversation, Conversations, parts_of, plain_text
 from app.engines.detokenize import detokenizer_for, spelling
 from app.engines.device import on_cpu
-from app.engines.eyes import eyes_of
+from app.engines.eyes import Eyes, eyes_of
 from app.engines.kv_admission import KvAdmission
 from app.engines.ledger import KvAccount
 from app.engines.protocols import EmbeddingWork, Loading, Sampling, TextWork
 from app.engines.seeing import Picture
 from app.engines.text_loading import load_text_engine
 from app.engines.tokenizing import Tokenizing
+from app.engines.video_eyes import Video
 from app.engines.vlm_library import has_text_model
-from app.errors import ContextTooLong, InvalidRequest, ModelLoadFailed, UnsupportedTask
+from app.errors import ContextTooLong, InferenceError, InvalidRequest, ModelLoadFailed, UnsupportedTask
 from app.models.footprint import footprint_of
 from app.models.spec import ModelSpec
 from app.models.tensors import bytes_by_type
@@ -37,6 +39,7 @@ _KINDS = frozenset({"chat", "completion", "ocr"})
 _READING = {"ocr": "OCR:", "table": "Table Recognition:", "formula": "Formula Recognition:", "chart": "Chart Recognition:"}
 _SEEDS = 2**63
 _ALONE = frozenset({"paddleocr_vl"})
+_SHOWN = frozenset({"image", "video"})  # types of a message's parts
 
 _T = TypeVar("_T")
 
@@ -94,7 +97,8 @@ class TextFrontend:
         if kind == "completion":
             prompt = self._raw(request["prompt"])
         else:
-            conversation, prompt, pictures = self._conversation(request)
+            with _naming("file") if kind == "ocr" else nullcontext():  # the chat that has a page read is ours
+                conversation, prompt, pictures = self._conversation(request)
         stop = request.get("stop") or ()
         return TextWork(
             id=work_id,
@@ -159,22 +163,34 @@ class TextFrontend:
         self._tokenizing.refuse_hopeless(
             "".join(plain_text(message.get("content")) for message in messages), self.context, param="messages"
         )
-        conversation = self._conversations.read(request)
+        shown = shown_in(messages)
+        if self._eyes is None and shown:
+            msg = f"The model {self._spec.id!r} does not take pictures."
+            raise InvalidRequest(msg, param=next(iter(shown)))
+        films = {where: self._watch(self._eyes, where, part) for where, part in shown.items() if self._eyes and part["type"] == "video"}
+        videos = self._eyes.videos if self._eyes else None
+        edit = (lambda text: videos.write(text, list(films.values()))) if videos else str
+        conversation = self._conversations.read(request, edit)
         if not conversation.prompt:
             msg = "The model's chat template makes an empty prompt of these messages."
             raise InvalidRequest(msg, param="messages")
-        return conversation, *self._with_pictures(conversation.prompt, messages)
-
-    def _with_pictures(self, prompt: list[int], messages: Sequence[Mapping[str, Any]]) -> tuple[list[int], Sequence[Picture]]:
-        """Return *prompt* with the places of the pictures that *messages* show, and these."""
-        parts = [part for message in messages for part in pictures_in(message.get("content"))]
         if self._eyes is None:
-            if parts:
-                msg = f"The model {self._spec.id!r} does not take pictures."
-                raise InvalidRequest(msg, param="messages")
-            return prompt, ()
-        pictures = [self._eyes.look(Path(part["path"]), part["blob"], part.get("detail") or "auto") for part in parts]
-        return self._eyes.place(prompt, pictures), pictures
+            return conversation, conversation.prompt, ()
+        pictures: list[Picture] = []
+        for where, part in shown.items():
+            pictures.extend(films[where].pictures if where in films else [self._look(self._eyes, where, part)])
+        return conversation, self._eyes.place(conversation.prompt, pictures), pictures
+
+    def _watch(self, eyes: Eyes, where: str, part: Mapping[str, Any]) -> Video:
+        if eyes.videos is None:
+            msg = f"The model {self._spec.id!r} does not take videos: send frames of it as pictures."
+            raise InvalidRequest(msg, param=where)
+        with _naming(where):
+            return eyes.videos.watch(Path(part["path"]), part["blob"])
+
+    def _look(self, eyes: Eyes, where: str, part: Mapping[str, Any]) -> Picture:
+        with _naming(where):
+            return eyes.look(Path(part["path"]), part["blob"], part.get("detail") or "auto")
 
     def _max_tokens(self, request: Mapping[str, Any], prompt_tokens: int, kind: str) -> int:
         left = self.context - prompt_tokens
@@ -213,6 +229,26 @@ def _of_a_page(request: Mapping[str, Any]) -> dict[str, Any]:
     content = [{"type": "image", **request["image"]}, {"type": "text", "text": words}]
     asked = {"messages": [{"role": "user", "content": content}], "temperature": 0.0}
     return asked | ({"max_tokens": request["max_tokens"]} if request.get("max_tokens") else {})
+
+
+def shown_in(messages: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the pictures and videos of a conversation in their order, by where they stand in the request."""
+    return {
+        f"messages.{turn}.content.{place}": part
+        for turn, message in enumerate(messages)
+        for place, part in enumerate(parts_of(message))
+        if part["type"] in _SHOWN
+    }
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Let errors name the part at fault."""
+    try:
+        yield
+    except InferenceError as error:
+        error.param = where
+        raise
 
 
 def _logprobs(request: Mapping[str, Any]) -> int | None:

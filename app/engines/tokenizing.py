@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import jinja2
@@ -150,14 +150,19 @@ class Tokenizing:
         return text[: self._widest * most]
 
     def encode_chat(
-        self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any], tools: Sequence[Mapping[str, Any]] = ()
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        variables: Mapping[str, Any],
+        tools: Sequence[Mapping[str, Any]] = (),
+        edit: Callable[[str], str] = str,
     ) -> tuple[list[int], str]:
         """Return the ids of a conversation up to where the answer begins, and its text.
 
         Args:
-            messages: Each turn, as the template takes it: its content is a text, or parts of which some are pictures.
+            messages: Each turn, as the template takes it: its content is a text, or parts of which some are pictures or videos.
             variables: Set for the template; ``enable_thinking`` is false unless set.
             tools: What the template is to tell the model of, as OpenAI writes it.
+            edit: Changes what the template wrote.
 
         Raises:
             InvalidRequest: The template refuses the conversation, or a variable may not be set.
@@ -175,7 +180,8 @@ class Tokenizing:
                     **{"enable_thinking": False, **variables},
                 )
             # The template writes the special tokens itself.
-            return self._ids(cast("str", text), add_special_tokens=False, truncation=False), cast("str", text)
+            edited = edit(cast("str", text))
+            return self._ids(edited, add_special_tokens=False, truncation=False), edited
         except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
             msg = f"The model's chat template refuses this conversation: {error}"
             raise InvalidRequest(msg, param="messages") from error

@@ -30,7 +30,7 @@ def sight_of(model: nn.Module) -> Sight | None:
     for name in _TOWERS if getattr(model.config, "model_type", None) in SEEING else ():
         tower = getattr(model, name, None)
         if isinstance(tower, nn.Module):
-            sight = Sight(tower)
+            sight = Sight(tower, marks=(getattr(model.config, "video_token_id", None), getattr(model.config, "image_token_id", None)))
             setattr(model, name, sight)
             return sight
     return None
@@ -47,12 +47,18 @@ def pictures_hash(pictures: Sequence[Picture]) -> int:
 class Sight:
     """Stands where a model's vision tower stood.
 
+    Args:
+        tower: The model's own.
+        kept_bytes: Of features that nobody needs just now.
+        marks: The token of frames of a video, and that of pictures.
+
     Attributes:
-        encoded: How many pictures went through the tower.
+        encoded: How many pictures, and pairs of frames, went through the tower.
     """
 
-    def __init__(self, tower: nn.Module, kept_bytes: int = _KEPT_BYTES) -> None:
+    def __init__(self, tower: nn.Module, kept_bytes: int = _KEPT_BYTES, marks: tuple[Any, Any] = (None, None)) -> None:
         self._tower = tower
+        self._video_mark, self._picture_mark = marks
         self._kept_bytes = kept_bytes
         self._features: OrderedDict[str, tuple[Any, int]] = OrderedDict()  # the longest unused first
         self._shown: Sequence[Picture] = ()
@@ -88,7 +94,10 @@ class Sight:
         """Return what the batch generator is told of a prompt whose *pictures* are all known."""
         self._shown = pictures
         try:
-            ids, grids = mx.array([list(tokens)]), mx.array([picture.grid for picture in pictures]) if pictures else None
+            # Frames are pictures to the model but for their mark. Of videos as such the library takes either them or pictures,
+            # and all frames of one at once.
+            named = [self._picture_mark if token == self._video_mark else token for token in tokens] if pictures else list(tokens)
+            ids, grids = mx.array([named]), mx.array([picture.grid for picture in pictures]) if pictures else None
             given = {"pixel_values": mx.zeros((1,)), "image_grid_thw": grids} if pictures else {}
             features = model.get_input_embeddings(ids, **given).to_dict()
         finally:

@@ -38,7 +38,14 @@ from app.errors.models import (
     UnknownModel,
     UnsupportedTask,
 )
-from app.errors.pictures import PictureNotFetched, PictureTooLarge, UnreadablePicture
+from app.errors.pictures import (
+    PictureNotFetched,
+    PictureTooLarge,
+    UnreadablePicture,
+    UnreadableVideo,
+    VideoNotFetched,
+    VideoTooLarge,
+)
 
 __all__ = [
     "ContextTooLong",
@@ -70,7 +77,10 @@ __all__ = [
     "UnknownModel",
     "UnreadableDocument",
     "UnreadablePicture",
+    "UnreadableVideo",
     "UnsupportedTask",
+    "VideoNotFetched",
+    "VideoTooLarge",
     "WishFailed",
     "WorkerCrashed",
 ]

@@ -1,4 +1,4 @@
-"""The turns of a conversation, checked: texts, and pictures between them."""
+"""The turns of a conversation, checked: texts, and pictures and videos between them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from pydantic import Field, StringConstraints, model_validator
 from app.jobs.bodies import Body, refusal
 from app.jobs.tools import CalledTool
 
-__all__ = ["ChatMessage", "ImagePart", "ImageUrl", "TextPart"]
+__all__ = ["ChatMessage", "ImagePart", "ImageUrl", "TextPart", "VideoPart", "VideoUrl"]
 
-_LATER_PARTS = {"input_audio": "audio", "file": "a file", "video_url": "a video"}
+_PARTS = ("text", "image_url", "video_url")
+_OTHER_PARTS = {
+    "input_audio": "is audio, which this version does not take",
+    "file": "is a file, which this version does not take",
+    "video": "are frames of a video, which are sent as 'image_url' each, or as the 'video_url' that they are from",
+}
 
 
 class TextPart(Body):
@@ -45,7 +50,30 @@ class ImagePart(Body):
         return data
 
 
-Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+class VideoUrl(Body):
+    """Where a video is."""
+
+    url: Annotated[str, StringConstraints(min_length=1)] = Field(
+        description="A data URI (`data:video/mp4;base64,…`), or an http or https address.", examples=["data:video/mp4;base64,AAAAIGZ0eXA="]
+    )
+
+
+class VideoPart(Body):
+    """One video of a message. As vLLM and others have it: OpenAI has none."""
+
+    type: Literal["video_url"]
+    video_url: VideoUrl
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_short_form(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever came
+        """As with pictures."""
+        if isinstance(data, dict) and isinstance(data.get("video_url"), str):
+            return {**data, "video_url": {"url": data["video_url"]}}
+        return data
+
+
+Part = Annotated[TextPart | ImagePart | VideoPart, Field(discriminator="type")]
 
 
 class ChatMessage(Body):
@@ -66,14 +94,14 @@ class ChatMessage(Body):
         if data.get("role") == "function" or data.get("function_call"):
             param = "role" if data.get("role") == "function" else "function_call"
             raise refusal(param=param, message="is OpenAI's older way to call functions; use tools, tool_calls and the role 'tool'")
-        _refuse_other_media(data.get("content"))
+        _refuse_other_parts(data.get("content"))
         # Two names for the same thing are about.
         return data if data.get("reasoning") is None else {"reasoning_content": data["reasoning"], **data}
 
     @model_validator(mode="after")
     def _check_role(self) -> Self:
-        if self.pictures and self.role != "user":
-            raise refusal(param="content", message=f"may have no pictures in a turn of the role {self.role!r}; they belong into the user's")
+        if self.role != "user" and (what := "pictures" if self.pictures else "videos" if self.videos else None):
+            raise refusal(param="content", message=f"may have no {what} in a turn of the role {self.role!r}; they belong into the user's")
         if self.content is None and not (self.role == "assistant" and (self.tool_calls or self.reasoning_content)):
             raise refusal(param="content", message="is required: only an assistant that called tools may have said nothing")
         if self.tool_calls and self.role != "assistant":
@@ -85,12 +113,23 @@ class ChatMessage(Body):
     @property
     def pictures(self) -> int:
         """How many pictures the turn shows."""
-        return sum(part.type == "image_url" for part in self.content) if isinstance(self.content, list) else 0
+        return self._count("image_url")
+
+    @property
+    def videos(self) -> int:
+        """How many videos the turn shows."""
+        return self._count("video_url")
+
+    def _count(self, kind: str) -> int:
+        return sum(part.type == kind for part in self.content) if isinstance(self.content, list) else 0
 
 
-def _refuse_other_media(content: object) -> None:
+def _refuse_other_parts(content: object) -> None:
+    *others, last = [repr(kind) for kind in _PARTS]
+    known = f"must be {', '.join(others)} or {last}"
     for number, part in enumerate(content if isinstance(content, list) else ()):
-        kind = part.get("type") if isinstance(part, dict) else None
-        if isinstance(kind, str) and (what := _LATER_PARTS.get(kind)):
-            message = f"is {what}, which this version does not take; it must be 'text' or 'image_url'"
-            raise refusal(param=f"content.{number}.type", message=message)
+        kind = part.get("type", "") if isinstance(part, dict) else None
+        if isinstance(kind, str) and kind not in _PARTS:
+            what = _OTHER_PARTS.get(kind)
+            got = f"got {kind[:40]!r}" if kind else "it is missing"
+            raise refusal(param=f"content.{number}.type", message=f"{what}; it {known}" if what else f"{known} ({got})")

@@ -39,6 +39,7 @@ BiasedToken = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}$")]
 _MOST_CHOICES = 128  # of one completion: prompts times n
 
 _MOST_PICTURES = 100
+_MOST_VIDEOS = 8
 
 _MOST_TOOLS = 128  # OpenAI's limit
 
@@ -132,12 +133,19 @@ class ChatRequest(_Generation):
         chosen_tools(self.tools or [], self.tool_choice)
         if self.pictures > _MOST_PICTURES:
             raise refusal(param="messages", message=f"may show {_MOST_PICTURES} pictures at most, not {self.pictures}")
+        if self.videos > _MOST_VIDEOS:
+            raise refusal(param="messages", message=f"may show {_MOST_VIDEOS} videos at most, not {self.videos}")
         return self
 
     @property
     def pictures(self) -> int:
         """How many pictures the conversation shows."""
         return sum(message.pictures for message in self.messages)
+
+    @property
+    def videos(self) -> int:
+        """How many videos the conversation shows."""
+        return sum(message.videos for message in self.messages)
 
 
 class CompletionRequest(_Generation):

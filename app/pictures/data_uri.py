@@ -15,7 +15,7 @@ import base64
 import binascii
 from urllib.parse import unquote_to_bytes
 
-from app.errors import PictureTooLarge, UnreadablePicture
+from app.pictures.media import PICTURE, Medium
 
 __all__ = ["is_data_uri", "read_data_uri"]
 
@@ -29,40 +29,40 @@ def is_data_uri(uri: str) -> bool:
     return uri[: len(_SCHEME)].lower() == _SCHEME
 
 
-def read_data_uri(uri: str, max_bytes: int) -> bytes:
-    """Return the bytes that *uri* carries. Too many are refused before they are decoded.
+def read_data_uri(uri: str, max_bytes: int, medium: Medium = PICTURE) -> bytes:
+    """Return the bytes that *uri* carries, of a *medium*. Too many are refused before they are decoded.
 
     Raises:
         UnreadablePicture: It is no ``data:`` URI, not base64, or empty.
-        PictureTooLarge: It carries more than *max_bytes*.
+        PictureTooLarge: It carries more than *max_bytes*. Of another medium its own errors.
     """
     comma = uri.find(",", 0, _LONGEST_HEAD)
     if not is_data_uri(uri) or comma < 0:
-        msg = "This is no data URI: it begins like data:image/png;base64, and the content follows."
-        raise UnreadablePicture(msg)
+        msg = f"This is no data URI: it begins like {medium.example} and the content follows."
+        raise medium.unreadable(msg)
     if uri[:comma].rpartition(";")[2].strip().lower() != "base64":
-        msg = "The data URI must be base64: it begins like data:image/png;base64, and the content follows."
-        raise UnreadablePicture(msg)
-    encoded = _encoded(uri[comma + 1 :])
+        msg = f"The data URI must be base64: it begins like {medium.example} and the content follows."
+        raise medium.unreadable(msg)
+    encoded = _encoded(uri[comma + 1 :], medium)
     size = len(encoded) // 4 * 3 - encoded[-2:].count(b"=")
     if size > max_bytes:
-        msg = f"The picture has {size} bytes; this server takes at most {max_bytes} (MLX_LOCAL_MAX_PICTURE)."
-        raise PictureTooLarge(msg)
+        msg = f"The {medium.word} has {size} bytes; this server takes at most {max_bytes} ({medium.largest})."
+        raise medium.too_large(msg)
     try:
         content = base64.b64decode(encoded, validate=True)
     except binascii.Error as error:
         msg = f"The data URI is not valid base64: {str(error)[:1].lower()}{str(error)[1:]}."
-        raise UnreadablePicture(msg) from None
+        raise medium.unreadable(msg) from None
     if not content:
         msg = "The data URI is empty: nothing follows its comma."
-        raise UnreadablePicture(msg)
+        raise medium.unreadable(msg)
     return content
 
 
-def _encoded(text: str) -> bytes:
+def _encoded(text: str, medium: Medium) -> bytes:
     """Return the letters of base64 alone."""
     if not text.isascii():
         msg = "The data URI is not valid base64: it has letters beyond ASCII."
-        raise UnreadablePicture(msg)
+        raise medium.unreadable(msg)
     plain = unquote_to_bytes(text) if "%" in text else text.encode("ascii")
     return plain.translate(None, _WHITE_SPACE)
