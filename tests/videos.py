@@ -35,12 +35,14 @@ def video(
     out = io.BytesIO()
     with av.open(out, "w", format=container) as file:
         stream = file.add_stream(codec, rate=Fraction(rate))
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         if rotation:
             stream.set_display_rotation(rotation)
+        file.start_encoding()  # so that one of no frames is a video too
         for number in range(count):
-            file.mux(stream.encode(av.VideoFrame.from_image(shade(number, count, seed, size))))
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(shade(number, count, seed, size)), format="rgb24")))
         file.mux(stream.encode())
     return out.getvalue()
 
@@ -50,6 +52,7 @@ def sound_alone() -> bytes:
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as file:
         stream = file.add_stream("aac", rate=16_000)
+        assert isinstance(stream, av.AudioStream)
         for _ in range(16):
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
             frame.sample_rate = 16_000

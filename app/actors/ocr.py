@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.actors.pages import blank_page, failed_page, ocr_body, page_facts, page_of, read_page
+from app.actors.pages import blank_page, damage_warnings, failed_page, ocr_body, page_facts, page_of, read_page
 from app.actors.runs import Joined, Run
 from app.documents.blank import is_blank
 from app.documents.kinds import kind_of
@@ -22,7 +22,7 @@ from app.documents.rendering import Rendered, RenderingStopped, page_count, rend
 from app.errors import EngineFailed
 from app.jobs.chains import Child, Children, Plan
 from app.jobs.record import JobKind
-from app.pictures.reading import Limits, open_picture
+from app.pictures.reading import Limits, moves, open_picture
 
 if TYPE_CHECKING:
     from app.engines.protocols import Finished
@@ -66,11 +66,9 @@ class OcrSteps:
         path = self._spool.path(document)
         if kind_of(path) is None:
             with self._preparing.naming(run.work_id):
-                blank = is_blank(open_picture(path, self._limits))
-            if blank:
-                return _output(run, *blank_page(1))
-            run.request = {**_asked(claim.request), "page": 1, "image": {"blob": document, "path": str(path)}}
-            return None
+                blank, moving = is_blank(open_picture(path, self._limits)), moves(path, self._limits)
+            warnings = ["The picture moves: its first frame alone was read."] if moving else []
+            return self._ask(run, 1, document, warnings, blank=blank)
         pages = page_numbers(claim.request.get("pages"), page_count(path), self._most_pages)
         if len(pages) == 1:
             return self._show(run, document, pages[0])
@@ -119,8 +117,14 @@ class OcrSteps:
             raise CancelledError from None
         if drawn[0].blank:
             self._spool.drop(claim.id, picture)
-            return _output(run, *blank_page(page))
-        run.request = {**_asked(claim.request), "page": page, "image": {"blob": picture, "path": str(self._spool.path(picture))}}
+        return self._ask(run, page, picture, damage_warnings(page, drawn[0].damaged_pictures), blank=drawn[0].blank)
+
+    def _ask(self, run: Run, page: int, picture: str, warnings: list[str], *, blank: bool) -> Joined | None:
+        """Have the model read a page, unless it has nothing on it."""
+        if blank:
+            return _output(run, *blank_page(page, warnings))
+        image = {"blob": picture, "path": str(self._spool.path(picture))}
+        run.request = {**_asked(run.claim.request), "page": page, "image": image, "warnings": warnings}
         return None
 
 

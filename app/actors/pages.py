@@ -15,7 +15,7 @@ from app.documents.markup import markdown_of, text_of
 from app.engines.protocols import Finished
 from app.errors import Failure
 
-__all__ = ["blank_page", "failed_page", "ocr_body", "page_facts", "page_of", "read_page"]
+__all__ = ["blank_page", "damage_warnings", "failed_page", "ocr_body", "page_facts", "page_of", "read_page"]
 
 _MEDIA_TYPES = {"text": "text/plain; charset=utf-8", "markdown": "text/markdown; charset=utf-8"}
 _COUNTED = ("prompt_tokens", "completion_tokens", "total_tokens")
@@ -27,7 +27,7 @@ def page_of(run: Run, finished: Finished) -> tuple[Page, dict[str, int]]:
     """Return what the model wrote of a run's page, and what that took."""
     (choice,) = run.choices
     number, written = int(run.request.get("page") or 1), "".join(choice.text)
-    warnings = []
+    warnings = list(run.request.get("warnings") or ())
     if finished.looped:
         warnings.append(f"Page {number} repeats itself at its end and was stopped there: what follows is missing.")
     elif finished.reason == "length":
@@ -48,9 +48,16 @@ def page_of(run: Run, finished: Finished) -> tuple[Page, dict[str, int]]:
     return page, spent
 
 
-def blank_page(number: int) -> tuple[Page, dict[str, int]]:
+def damage_warnings(number: int, pictures: int) -> list[str]:
+    """Return what to say of a page with so many pictures that could not be drawn, or in part."""
+    which = "a damaged picture" if pictures == 1 else f"{pictures} damaged pictures"
+    return [f"Page {number} has {which} in it: what is on it is missing or incomplete."] if pictures else []
+
+
+def blank_page(number: int, warnings: Sequence[str] = ()) -> tuple[Page, dict[str, int]]:
     """Return the result of a page that has nothing on it: no model is asked, because models make something up of it."""
-    return {"page": number, "text": "", "markdown": "", "finish_reason": "stop", "warnings": []}, dict.fromkeys(_COUNTED, 0)
+    page = {"page": number, "text": "", "markdown": "", "finish_reason": "stop", "warnings": list(warnings)}
+    return page, dict.fromkeys(_COUNTED, 0)
 
 
 def failed_page(number: int, error: Failure | None) -> tuple[Page, dict[str, int]]:

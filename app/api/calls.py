@@ -25,6 +25,7 @@ from app.api.pictures import with_pictures
 from app.api.prefer import Preference, parse_prefer
 from app.api.services import Services
 from app.api.validation import validated
+from app.audio.decoding import UnreadableAudio
 from app.errors import FileNotHere, InferenceError, InvalidRequest, JobCanceled, JobFailed, JobNotFinished
 from app.jobs.audio_requests import SpeechRequest, TranscriptionRequest, TranslationRequest
 from app.jobs.feed import Waiter
@@ -37,6 +38,8 @@ from app.jobs.rerank_requests import RerankRequest
 from app.jobs.submission import Idempotency, NewJob
 from app.jobs.transcript_requests import TranscriptRequest
 from app.models.spec import Task
+from app.pictures.data_uri import is_data_uri, read_data_uri
+from app.pictures.media import Medium
 
 __all__ = ["KINDS", "Call", "accepted", "answer", "idempotency", "new_job", "output_of", "read_call", "submit"]
 
@@ -57,6 +60,9 @@ _UNSEEN: Mapping[JobKind, tuple[type[BaseModel], Task]] = {JobKind.COUNT: (ChatR
 """Likewise of kinds that the API submits on its own account."""
 
 _MAX_KEY_CHARACTERS = 255
+_RECORDING = Medium(
+    "recording", "MLX_LOCAL_MAX_UPLOAD", "", "data:audio/wav;base64,", UnreadableAudio, too_large=InvalidRequest, not_fetched=InvalidRequest
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +130,22 @@ async def new_job(
 
 
 async def _with_voice(services: Services, job: NewJob, prefix: tuple[str, ...]) -> NewJob:
-    """Let the job hold the recording that it is to speak like, where it names one."""
-    file_id = job.request.get("ref_audio")
-    if job.kind is not JobKind.SPEECH or not file_id:
+    """Let the job hold the recording that it is to speak like, where it names or brings one."""
+    said = job.request.get("ref_audio")
+    if job.kind is not JobKind.SPEECH or not said:
         return job
+    request = job.request
     try:
-        blob = await services.gateway.files(lambda files: files.hold(file_id, holder=job.id))
-    except FileNotHere as error:
+        if is_data_uri(said):
+            content = await asyncio.to_thread(read_data_uri, said, int(services.settings.max_upload), _RECORDING)
+            blob = await services.gateway.hold([content], holder=job.id)
+            request = {**request, "ref_audio": blob}
+        else:
+            blob = await services.gateway.files(lambda files: files.hold(said, holder=job.id))
+    except (FileNotHere, InvalidRequest, UnreadableAudio) as error:
         error.param = ".".join((*prefix, "ref_audio"))
         raise
-    return job.model_copy(update={"blobs": (blob,)})
+    return job.model_copy(update={"request": request, "blobs": (blob,)})
 
 
 async def read_call(request: Request, body: Any, kind: JobKind, services: Services) -> Call:  # noqa: ANN401 - any JSON

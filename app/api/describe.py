@@ -46,7 +46,7 @@ SUBMISSION_ERRORS = (
     *("unsupported_task", "model_not_found", "model_not_downloaded"),
     *("unreadable_image", "image_too_large", "image_not_fetched"),
     *("unreadable_video", "video_too_large", "video_not_fetched"),
-    *("unreadable_document", "file_not_found"),
+    *("unreadable_document", "unreadable_audio", "file_not_found"),
     *("idempotency_conflict", "queue_full"),
     *STORE_ERRORS,
 )

@@ -22,7 +22,7 @@ from app.api.documents import check_document, with_document
 from app.api.downloads import new_download
 from app.api.errors import error_body, status_of
 from app.api.ocr_answers import OcrAnswer
-from app.api.recordings import HEARD, kept_recording
+from app.api.recordings import HEARD, check_recording, kept_recording
 from app.api.rerank_answers import RerankAnswer
 from app.api.services import Services, ServicesDep
 from app.api.sse import EventStream
@@ -127,8 +127,10 @@ async def _create_of_file(request: Request, services: Services) -> Response:
         job = await new_job(services, kind, wanted, lane=asked.lane, waited=False, key=key, deadline=late, prefix=where)
         if kind is JobKind.OCR:
             await check_document(services, kept.blob, job, where)
-        if kind is JobKind.TRANSCRIPT:
+        elif kind is JobKind.TRANSCRIPT:
             job = await for_recording(services, kept.blob, job, where)
+        else:
+            await check_recording(services, kept.blob)
         return await accepted(services.gateway, await submit(request, kept.of(job), services.gateway))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from fastapi import Request
 
 from app.api.forms import file_of, name_of, pieces_of, read_form
 from app.api.services import Services
+from app.audio.decoding import Probed, probe
 from app.errors import InferenceError
 from app.jobs.record import JobKind, new_job_id
 from app.jobs.submission import NewJob
 
-__all__ = ["HEARD", "Kept", "kept_recording"]
+__all__ = ["HEARD", "Kept", "check_recording", "kept_recording"]
 
 HEARD = frozenset({JobKind.TRANSCRIPTION, JobKind.TRANSLATION})
 """Kinds whose request comes with a recording."""
@@ -56,3 +58,15 @@ async def kept_recording(request: Request, services: Services) -> AsyncIterator[
         raise
     finally:
         await form.close()
+
+
+async def check_recording(services: Services, blob: str) -> Probed:
+    """See that a recording which is held can be heard, as far as its beginning tells, and return what that says.
+
+    Who waits for the end need not: it says so too.
+
+    Raises:
+        UnreadableAudio: It is none, has no sound, or is visibly cut off.
+    """
+    async with services.decoding:
+        return await asyncio.to_thread(probe, services.gateway.path_of(blob))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from app.api.downloads import check_can_be_had
+from app.api.recordings import check_recording
 from app.api.services import Services
-from app.audio.decoding import UnreadableAudio, probe
+from app.audio.decoding import UnreadableAudio
 from app.errors import FileNotHere, InferenceError, InvalidRequest
 from app.jobs.submission import NewJob
 from app.jobs.transcript_requests import TranscriptFields
@@ -53,8 +53,7 @@ async def for_recording(services: Services, blob: str, job: NewJob, prefix: tupl
         UnknownModel: Likewise NoModelForRole, UnsupportedTask, ModelNotDownloaded.
     """
     corrector = await _corrector(services, job, prefix)
-    async with services.decoding:
-        probed = await asyncio.to_thread(probe, services.gateway.path_of(blob))
+    probed = await check_recording(services, blob)
     return job.model_copy(update={"request": {**job.request, "correction_model": corrector, "duration_s": probed.duration_s}})
 
 

@@ -118,7 +118,8 @@ def check_sound(channels: int, rate_hz: int) -> None:
         msg = f"The sound has {rate_hz} samples a second; from {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} can be read."
         raise Refused(msg)
     if not 1 <= channels <= MOST_CHANNELS:
-        msg = f"The sound has {channels} channels; at most {MOST_CHANNELS} can be read."
+        stated = f"{channels} channels" if channels > 0 else "no number of channels that can be"
+        msg = f"The sound has {stated}; from 1 to {MOST_CHANNELS} can be read."
         raise Refused(msg)
 
 

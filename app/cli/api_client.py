@@ -114,9 +114,11 @@ def _refuse(answer: httpx.Response) -> NoReturn:
     if "json" in answer.headers.get("content-type", ""):
         body = answer.json()
     message: Any = None
+    param: Any = None
     if isinstance(body, dict):
         error = body.get("error")
         message = error.get("message") if isinstance(error, dict) else body.get("detail") or body.get("title")
+        param = (error if isinstance(error, dict) else body).get("param")
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         message = f"{message or 'The API key was refused.'} Set MLX_LOCAL_API_KEY to the server's key."
-    raise CommandError(str(message or f"The server answered {answer.status_code} {answer.reason_phrase}."))
+    raise CommandError(str(message or f"The server answered {answer.status_code} {answer.reason_phrase}."), param=param)

@@ -56,8 +56,8 @@ def caption(
                 try:
                     _tell(file, future.result(), beside=beside, as_json=as_json)
                 except CommandError as error:
-                    if error.exit_code == NOT_RUNNING or len(files) == 1:
-                        raise
+                    if error.exit_code == NOT_RUNNING or error.param == "model" or len(files) == 1:
+                        raise  # what is wrong is wrong with all
                     failed += 1
                     sys.stderr.write(f"{file}: {error.message}\n")
         finally:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from app.jobs.record import Job, Progress
     from app.settings import Settings
 
-__all__ = ["STDIN", "check_targets", "do_each", "output_of_file", "targets_of"]
+__all__ = ["STDIN", "between", "check_targets", "do_each", "output_of_file", "targets_of"]
 
 STDIN = Path("-")
 """What is piped in."""
@@ -59,6 +59,11 @@ def check_targets(targets: Targets, *, force: bool) -> None:
     for written in targets.values():
         for target in written.values():
             check_writable(target, force=force)
+
+
+def between(file: Path, files: Sequence[Path]) -> str:
+    """Return what is printed before the text of one of *files*, as ``head`` does it: nothing where there is one."""
+    return "" if len(files) == 1 else f"==> {file} <==\n" if file == files[0] else f"\n==> {file} <==\n"
 
 
 def do_each(files: Sequence[Path], do: Callable[[Path], None], failed_words: str) -> None:

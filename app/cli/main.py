@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from app.cli import captioning, doctor, entry, inference, jobs, logs, models, reading, speaking, status, stop, terminal, transcribing, up
 from app.cli.terminal import FAILED, NOT_RUNNING, USAGE, CommandError
@@ -22,7 +23,24 @@ __all__ = ["app", "main"]
 _INTERRUPTED = 130
 _CODES = {InvalidSetting: USAGE, StoreUnavailable: NOT_RUNNING}
 
+_WORDS = {"Value error, ": "", "Input should be": "it must be", "greater than or equal to": "at least", "less than or equal to": "at most"}
+
+
+class _Commands(TyperGroup):
+    """The table of commands, which says in our words what is wrong with a value: Typer says it in pydantic's."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - whatever a command returns
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            for theirs, ours in _WORDS.items():
+                error.message = error.message.replace(theirs, ours)
+            raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="mlx-local",
     help="Local AI inference on MLX, as durable jobs behind OpenAI's API.",
     no_args_is_help=True,

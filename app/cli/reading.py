@@ -16,7 +16,7 @@ import typer
 
 from app.cli import terminal
 from app.cli.completion import model_names
-from app.cli.file_jobs import check_targets, do_each, output_of_file, targets_of
+from app.cli.file_jobs import between, check_targets, do_each, output_of_file, targets_of
 from app.cli.new_file import new_file
 from app.cli.terminal import USAGE, CommandError
 
@@ -57,7 +57,9 @@ def ocr(
     prompt: Annotated[str | None, typer.Option("--prompt", help="Said to the model instead of the task's own words.")] = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Of each page.")] = None,
     *,
-    to_stdout: Annotated[bool, typer.Option("--stdout", help="Print the texts and write no files.")] = False,
+    to_stdout: Annotated[
+        bool, typer.Option("--stdout", help="Print the texts, each under its file's name where there are several, and write no files.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> None:
     """Read pictures and documents: NAME.md beside each, or on stdout. Exit code 1 if one of them failed."""
@@ -71,19 +73,22 @@ def ocr(
     targets = targets_of(files, [] if to_stdout else wanted, folder)
     check_targets(targets, force=force)
 
+    def before(file: Path) -> str:
+        return "" if wanted[0] is Format.JSON else between(file, list(targets))  # objects need nothing between them
+
     def read(file: Path) -> None:
-        _write(output_of_file(settings, file, "ocr", request, _told), file, targets[file] or wanted[0])
+        _write(output_of_file(settings, file, "ocr", request, _told), file, targets[file] or wanted[0], before(file))
 
     do_each(list(targets), read, "files were not read")
 
 
-def _write(answer: Mapping[str, Any], file: Path, where: Mapping[str, Path] | Format) -> None:
-    """Write what was read of *file* into a file for each format, or print it in one."""
+def _write(answer: Mapping[str, Any], file: Path, where: Mapping[str, Path] | Format, before: str) -> None:
+    """Write what was read of *file* into a file for each format, or print it in one, behind what comes *before*."""
     for page in answer["pages"]:
         for warning in page["warnings"]:
             sys.stderr.write(f"{file}: {warning}\n")
     if isinstance(where, Format):
-        terminal.show(_rendered(answer, where))
+        terminal.show(before + _rendered(answer, where))
         return
     for form, target in where.items():
         with new_file(target) as out:

@@ -32,10 +32,11 @@ _FEW = 90  # seconds, or minutes, that are told as such
 class CommandError(Exception):
     """A command failed in a way that one or two sentences explain."""
 
-    def __init__(self, message: str, exit_code: int = FAILED) -> None:
+    def __init__(self, message: str, exit_code: int = FAILED, param: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.exit_code = exit_code
+        self.param = param  # of a request, that the server refused
 
 
 def settings() -> Settings:

@@ -16,7 +16,7 @@ import typer
 
 from app.cli import terminal
 from app.cli.completion import model_names
-from app.cli.file_jobs import check_targets, do_each, output_of_file, targets_of
+from app.cli.file_jobs import between, check_targets, do_each, output_of_file, targets_of
 from app.cli.new_file import new_file
 from app.cli.terminal import USAGE, CommandError
 
@@ -50,7 +50,10 @@ def transcribe(
     *,
     translate: Annotated[bool, typer.Option("--translate", help="Write it in English, whatever is spoken.")] = False,
     words: Annotated[bool, typer.Option("--words", help="With -f json: when each word is said.")] = False,
-    to_stdout: Annotated[bool, typer.Option("--stdout", help="Print the transcripts and write no files.")] = False,
+    to_stdout: Annotated[
+        bool,
+        typer.Option("--stdout", help="Print the transcripts, each under its file's name where there are several, and write no files."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace transcripts that are there.")] = False,
 ) -> None:
     """Write down what is said in recordings: NAME.txt beside each, or on stdout. Exit code 1 if one of them failed."""
@@ -76,18 +79,21 @@ def transcribe(
     targets = targets_of(files, [] if to_stdout else wanted, folder)
     check_targets(targets, force=force)
 
+    def before(file: Path) -> str:
+        return "" if wanted[0] is Format.JSON else between(file, list(targets))  # objects need nothing between them
+
     def write_down(file: Path) -> None:
-        _write(output_of_file(settings, file, kind, request, _told), file, targets[file] or wanted[0])
+        _write(output_of_file(settings, file, kind, request, _told), file, targets[file] or wanted[0], before(file))
 
     do_each(list(targets), write_down, "recordings were not written down")
 
 
-def _write(answer: Mapping[str, Any], file: Path, where: Mapping[str, Path] | Format) -> None:
-    """Write what was heard of *file* into a file for each format, or print it in one."""
+def _write(answer: Mapping[str, Any], file: Path, where: Mapping[str, Path] | Format, before: str) -> None:
+    """Write what was heard of *file* into a file for each format, or print it in one, behind what comes *before*."""
     for warning in answer.get("warnings") or ():
         sys.stderr.write(f"{file}: {warning}\n")
     if isinstance(where, Format):
-        terminal.show(_rendered(answer, where))
+        terminal.show(before + _rendered(answer, where))
         return
     for form, target in where.items():
         with new_file(target) as out:

@@ -49,6 +49,10 @@ class Pages(Protocol):
         """
         ...
 
+    def damaged_pictures(self, page: int) -> int:
+        """Return how many pictures on a page are missing or incomplete as it is drawn."""
+        ...
+
 
 def _open(source: Path) -> Pages:
     if source.stat().st_size == 0:
@@ -91,7 +95,12 @@ def render(source: Path, page: int, target: Path, dpi: int, longest_px: int) -> 
     picture = _widened(pages.draw(page, dpi, longest_px))
     with target.open("wb") as file:
         picture.save(file, "PNG", compress_level=1)
-    return {"width_px": picture.width, "height_px": picture.height, "blank": is_blank(picture)}
+    return {
+        "width_px": picture.width,
+        "height_px": picture.height,
+        "blank": is_blank(picture),
+        "damaged_pictures": pages.damaged_pictures(page),
+    }
 
 
 def _widened(picture: Image.Image) -> Image.Image:

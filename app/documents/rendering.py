@@ -52,6 +52,7 @@ class Rendered(NamedTuple):
     width_px: int
     height_px: int
     blank: bool  # nothing is on it: it has one colour
+    damaged_pictures: int = 0  # that are missing on it, or incomplete, as far as that can be seen
 
 
 def probe(source: Path, *, patience_s: float = _PATIENCE_S) -> Probed:

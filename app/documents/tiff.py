@@ -89,6 +89,10 @@ class TiffPages:
             raise Refused(_cut(page)) from error
         return _squared(decoded, self._image.info.get("dpi"), longest_px)
 
+    def damaged_pictures(self, page: int) -> int:  # noqa: ARG002 - a page is one picture, and is drawn or refused
+        """Return 0."""
+        return 0
+
 
 def _cut(page: int) -> str:
     return f"Page {page} of the TIFF is damaged or cut off. Send an undamaged copy, or choose other pages."

@@ -166,7 +166,7 @@ class TextFrontend:
         shown = shown_in(messages)
         if self._eyes is None and shown:
             msg = f"The model {self._spec.id!r} does not take pictures."
-            raise InvalidRequest(msg, param=next(iter(shown)))
+            raise InvalidRequest(msg, param="model")
         films = {where: self._watch(self._eyes, where, part) for where, part in shown.items() if self._eyes and part["type"] == "video"}
         videos = self._eyes.videos if self._eyes else None
         edit = (lambda text: videos.write(text, list(films.values()))) if videos else str

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +83,7 @@ class VideoEyes:
         for first in range(0, len(frames.times_s), at_once):
             numbers = range(first, min(first + at_once, len(frames.times_s)))
             key = f"{content}:{first}:{self._settings}"
-            pictures.append(Picture(key, None, grid, tokens, lambda numbers=numbers: self._pixels(file, numbers, (across, down))))
+            pictures.append(Picture(key, None, grid, tokens, partial(self._pixels, file, numbers, (across, down))))
             times_s.append((frames.times_s[numbers[0]] + frames.times_s[numbers[-1]]) / 2)
         return Video(tuple(pictures), tuple(times_s))
 

@@ -20,6 +20,7 @@ TranscriptFormat = Literal["json", "text", "srt", "vtt", "verbose_json"]
 SpeechFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 
 _MAX_SPOKEN_CHARACTERS = 4096  # OpenAI's limit
+_MAX_FILE_ID = 100  # characters; ours are shorter
 _MAX_PROMPT_CHARACTERS = 20_000  # whatever the model reads of it, nobody means more
 _ARRAYS = frozenset({"timestamp_granularities", "include", "hotwords", "known_speaker_names", "known_speaker_references"})
 _NUMBERS = frozenset({"temperature", "keep_alive", "seed", "max_tokens"})
@@ -98,8 +99,8 @@ class SpeechRequest(Body):
     language: Annotated[str, StringConstraints(min_length=1, max_length=40)] | None = Field(
         None, description="A code of ISO 639 or an English name; unset: as the text is."
     )
-    ref_audio: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = Field(
-        None, description="Of models that clone a voice: the id of an uploaded file (`POST /v1/files`) in which it speaks."
+    ref_audio: Annotated[str, StringConstraints(min_length=1)] | None = Field(
+        None, description="Of models that clone a voice: an uploaded file's id (`POST /v1/files`) or a `data:` URI, in which it speaks."
     )
     ref_text: Annotated[str, StringConstraints(max_length=_MAX_PROMPT_CHARACTERS)] | None = Field(
         None, description="What is said in `ref_audio`."
@@ -110,6 +111,12 @@ class SpeechRequest(Body):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     seed: Seed | None = None
     keep_alive: KeepAlive | None = Field(None, description=KEEP_ALIVE_WORDS)
+
+    @model_validator(mode="after")
+    def _check_reference(self) -> Self:
+        if self.ref_audio and len(self.ref_audio) > _MAX_FILE_ID and not self.ref_audio[:5].lower() == "data:":
+            raise refusal(param="ref_audio", message="must be the id of an uploaded file (`POST /v1/files`), or a `data:` URI")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -22,7 +22,7 @@ class Medium(NamedTuple):
 
     word: str
     largest: str  # the setting that bounds its bytes
-    timeout: str  # the setting that bounds its fetching
+    timeout: str  # the setting that bounds its fetching, where it is fetched
     example: str  # how a data URI of it begins
     unreadable: type[InferenceError]
     too_large: type[InferenceError]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-__all__ = ["Limits", "PictureFacts", "check_picture", "open_picture"]
+__all__ = ["Limits", "PictureFacts", "check_picture", "moves", "open_picture"]
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _KNOWN = "PNG, JPEG, WebP, GIF, BMP and TIFF"
@@ -89,6 +89,12 @@ def open_picture(path: Path, limits: Limits) -> Image:
         image.load()
         orientation = _orientation(image)
     return _upright(_as_rgb(image), orientation)
+
+
+def moves(path: Path, limits: Limits) -> bool:
+    """Return whether the picture at *path* is an animation, of which the first frame alone is read; otherwise as :func:`open_picture`."""
+    with _opened(path, limits) as image:
+        return _kind(image) != "JPEG" and bool(getattr(image, "is_animated", False))
 
 
 @contextmanager

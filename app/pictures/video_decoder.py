@@ -199,7 +199,7 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
 
 
 def _upright(frame: VideoFrame) -> Image.Image:
-    image = frame.to_image()
+    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
     return image.rotate(frame.rotation, expand=True) if frame.rotation % 360 else image
 
 

@@ -38,7 +38,17 @@ WRONG_CHATS = [
     (chat(messages=[{"role": "user"}]), "messages.0.content", "is required"),
     (chat(messages=[{"role": "user", "content": 5}]), "messages.0.content", "must be a string or an array (got 5)"),
     (chat(messages=[*HELLO, {"role": "user", "content": [{"type": "image_url"}]}]), "messages.1.content.0.image_url", "is required"),
-    (chat(messages=[{"role": "user", "content": [{"type": "file"}]}]), "messages.0.content.0.type", "must be 'text' or 'image_url'"),
+    (
+        chat(messages=[{"role": "user", "content": [{"type": "file"}]}]),
+        "messages.0.content.0.type",
+        "must be 'text', 'image_url' or 'video_url'",
+    ),
+    (
+        chat(messages=[{"role": "user", "content": [{"type": "foo"}]}]),
+        "messages.0.content.0.type",
+        "'text', 'image_url' or 'video_url' (got",
+    ),
+    (chat(messages=[{"role": "user", "content": [{"text": "x"}]}]), "messages.0.content.0.type", "must be 'text', 'image_url' or 'video"),
     (chat(messages=[{"role": "user", "content": [{"type": "text"}]}]), "messages.0.content.0.text", "is required"),
     (chat(temperature="hot"), "temperature", "must be a number"),
     (chat(temperature="0.5"), "temperature", "must be a number"),
