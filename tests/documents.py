@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageStat
 
-__all__ = ["BROKEN", "ENCRYPTED", "bar_of", "barred", "pdf", "tiff"]
+__all__ = ["BROKEN", "ENCRYPTED", "bar_of", "barred", "pdf", "scanned", "tiff"]
 
 _UNIT = 20  # points
 _A4 = (0, 0, 595, 842)
@@ -66,6 +66,14 @@ def bar_of(picture: Path) -> int:
     with Image.open(picture) as image:
         dark = image.convert("L").point(lambda shade: 255 * (shade < 128))
         return round(ImageStat.Stat(dark).mean[0] / 255 * _A4[3] / _UNIT)
+
+
+def scanned(frames: Sequence[Image.Image], *, broken: bytes = b"") -> bytes:
+    """Return a PDF with a JPEG on each page; of the last one, the last *broken* bytes in it are zeros."""
+    out = io.BytesIO()
+    frames[0].save(out, "PDF", save_all=True, append_images=frames[1:])
+    before, found, behind = out.getvalue().rpartition(broken) if broken else (out.getvalue(), b"", b"")
+    return before + bytes(len(found)) + behind
 
 
 def tiff(frames: Sequence[Image.Image], **words: object) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import wave
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +15,7 @@ from av.audio.stream import AudioStream
 
 from app.audio.pcm import RATE_HZ, to_int16
 
-__all__ = ["KINDS", "Sound", "beside_video", "read_pcm", "record", "speechlike", "tone", "write_pcm"]
+__all__ = ["KINDS", "Sound", "beside_video", "read_pcm", "record", "silence", "speechlike", "tone", "write_pcm"]
 
 Sound = npt.NDArray[np.float32]
 """Shape ``(samples,)``, or ``(samples, channels)``; in -1 to 1."""
@@ -39,6 +41,7 @@ KINDS = {
     "aac": _Kind("adts", "aac"),
     "aiff": _Kind("aiff", "pcm_s16be"),
 }
+_ASCII_RATE_HZ = 0x3020  # no byte of it, or of its double, is above 127
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 16: "hexadecagonal"}
 
 
@@ -46,6 +49,17 @@ def tone(hz: float, seconds: float, *, rate_hz: int = 48_000, amplitude: float =
     """Return a sine."""
     times = np.arange(round(seconds * rate_hz)) / rate_hz
     return (amplitude * np.sin(2 * np.pi * hz * times)).astype(np.float32)
+
+
+def silence(seconds: float) -> bytes:
+    """Return a WAV in which nothing is heard: the least that is a recording. Half a second of it is ASCII, for a pipe of text."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(_ASCII_RATE_HZ)
+        file.writeframes(bytes(2 * round(seconds * _ASCII_RATE_HZ)))
+    return out.getvalue()
 
 
 def speechlike(seconds: float, *, rate_hz: int = RATE_HZ, seed: int = 1, amplitude: float = 0.3) -> Sound:

@@ -61,9 +61,14 @@ def check_targets(targets: Targets, *, force: bool) -> None:
             check_writable(target, force=force)
 
 
-def between(file: Path, files: Sequence[Path]) -> str:
-    """Return what is printed before the text of one of *files*, as ``head`` does it: nothing where there is one."""
-    return "" if len(files) == 1 else f"==> {file} <==\n" if file == files[0] else f"\n==> {file} <==\n"
+def between(file: Path, files: Sequence[Path], suffix: str) -> str:
+    """Return what is printed before the text of one of *files*, as ``head`` does it.
+
+    Nothing where there is one, and nothing before JSON, whose objects are told apart as they are.
+    """
+    if len(files) == 1 or suffix == "json":
+        return ""
+    return f"==> {file} <==\n" if file == files[0] else f"\n==> {file} <==\n"
 
 
 def do_each(files: Sequence[Path], do: Callable[[Path], None], failed_words: str) -> None:

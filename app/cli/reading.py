@@ -73,11 +73,10 @@ def ocr(
     targets = targets_of(files, [] if to_stdout else wanted, folder)
     check_targets(targets, force=force)
 
-    def before(file: Path) -> str:
-        return "" if wanted[0] is Format.JSON else between(file, list(targets))  # objects need nothing between them
-
     def read(file: Path) -> None:
-        _write(output_of_file(settings, file, "ocr", request, _told), file, targets[file] or wanted[0], before(file))
+        _write(
+            output_of_file(settings, file, "ocr", request, _told), file, targets[file] or wanted[0], between(file, list(targets), wanted[0])
+        )
 
     do_each(list(targets), read, "files were not read")
 

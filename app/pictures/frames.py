@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,7 +61,7 @@ def read_frames(source: Path) -> Frames:
     Raises:
         OSError: It cannot be read.
     """
-    with zipfile.ZipFile(source) as file:
+    with _opened(source) as file:
         facts = json.loads(file.read(_FACTS))
     return Frames(facts["width_px"], facts["height_px"], tuple(facts["times_s"]))
 
@@ -73,8 +74,19 @@ def open_frame(source: Path, number: int) -> Image:
     """
     from PIL import Image
 
-    with zipfile.ZipFile(source) as file, Image.open(io.BytesIO(file.read(_name(number))), formats=("JPEG",)) as image:
+    with _opened(source) as file, Image.open(io.BytesIO(file.read(_name(number))), formats=("JPEG",)) as image:
         return image.convert("RGB")
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[zipfile.ZipFile]:
+    """Open what :func:`write_frames` wrote; that it is not that any more is an error of the disk."""
+    try:
+        with zipfile.ZipFile(source) as file:
+            yield file
+    except (zipfile.BadZipFile, KeyError) as error:
+        msg = f"the frames of a video are damaged on this disk: {error}"
+        raise OSError(msg) from error
 
 
 def _name(number: int) -> str:

@@ -14,6 +14,7 @@ from app.jobs.store import JobStore
 from app.settings import Settings
 from tests.integration.conftest import Api, running
 from tests.integration.fake_worker import FakeWorker
+from tests.recordings import silence
 
 _SOUND = {"file": ("a.wav", b"sound" * 100)}
 
@@ -122,12 +123,13 @@ def test_the_same_key_with_the_same_file_is_the_same_job(ears: Api, worker: Fake
 
 def test_a_recording_for_later_comes_in_a_form_and_other_work_does_not(ears: Api, worker: FakeWorker, store: JobStore) -> None:
     def submit(**fields: str) -> httpx.Response:
-        return ears.http.post("/v1/jobs", data=fields, files=_SOUND)
+        return ears.http.post("/v1/jobs", data=fields, files={"file": ("a.wav", sound)})
 
+    sound = silence(0.01)
     assert submit(kind="transcription", request='{"response_format": "srt"}').status_code == 202
     job = worker.claim()
     assert (job.kind, job.request["response_format"]) == ("transcription", "srt")
-    assert [store.spool.get(blob) for blob in job.blobs] == [b"sound" * 100]
+    assert [store.spool.get(blob) for blob in job.blobs] == [sound]
     held = list(store.spool.holders())
     assert held == [job.id]
     refused(submit(kind="chat", request='{"messages": []}'), 400, "file")
@@ -135,4 +137,6 @@ def test_a_recording_for_later_comes_in_a_form_and_other_work_does_not(ears: Api
     refused(submit(kind="transcription", request="{nonsense"), 400, "request")
     refused(submit(request="{}"), 400, "kind")
     refused(ears.http.post("/v1/jobs", json={"kind": "transcription", "request": {}}), 400, "file")
+    unreadable = ears.http.post("/v1/jobs", data={"kind": "transcription"}, files=_SOUND)
+    assert "no recording that can be read" in refused(unreadable, 400, "file")
     assert list(store.spool.holders()) == held

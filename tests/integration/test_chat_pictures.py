@@ -23,6 +23,7 @@ from app.settings import Settings, load_settings
 from tests.conftest import RedisServer
 from tests.integration.conftest import Api, running
 from tests.integration.worker_process import WorkerProcess
+from tests.videos import sound_alone, video
 
 _MODELS = ("qwen3_vl", "qwen3_5_moe", "paddleocr_vl")
 
@@ -53,6 +54,10 @@ class Gallery:
                     self.send_response(200)
                     self.end_headers()
                     self.wfile.write(png(1))
+                elif self.path == "/one.mp4":
+                    self.send_response(200)
+                    self.end_headers()
+                    self.wfile.write(video(seed=1))
                 elif self.path == "/on":
                     self.send_response(302)
                     self.send_header("Location", "/one.png")
@@ -89,15 +94,15 @@ class Eyes:
         self.settings = settings
 
     def ask(self, model: str, *parts: str | bytes, **more: Any) -> str:  # noqa: ANN401
-        """Return the answer to texts, pictures as bytes, and addresses of pictures, in this order."""
+        """Return the answer to texts, pictures and videos as bytes, and addresses of them, in this order."""
         content: list[Any] = []
         for part in parts:
-            if isinstance(part, bytes):
-                content.append({"type": "image_url", "image_url": {"url": uri(part)}})
-            elif part.startswith("http"):
-                content.append({"type": "image_url", "image_url": {"url": part}})
-            else:
+            if isinstance(part, str) and not part.startswith("http"):
                 content.append({"type": "text", "text": part})
+            else:
+                moves = part.endswith(".mp4") if isinstance(part, str) else b"ftyp" in part[:16]
+                url = part if isinstance(part, str) else uri(part)
+                content.append(film(url) if moves else picture(url))
         answer = self.api.openai.chat.completions.create(
             model=model, messages=[{"role": "user", "content": content}], temperature=0, max_tokens=10, **more
         )
@@ -121,6 +126,7 @@ def eyes(tiny_model: Callable[[str], Path]) -> Iterator[Eyes]:
         catalog=home / "catalog.toml",
         private_pictures=True,
         max_picture_pixels=1_000_000,
+        max_video=200_000,
     )
     settings.home.mkdir()
     worker = WorkerProcess(settings)
@@ -159,6 +165,24 @@ def test_the_same_picture_from_an_address_is_the_same(eyes: Eyes, gallery: Galle
     here = eyes.ask("qwen3_vl", png(1), "What is this?")
     assert eyes.ask("qwen3_vl", f"{gallery.url}/one.png", "What is this?") == here
     assert eyes.ask("qwen3_vl", f"{gallery.url}/on", "What is this?") == here
+
+
+@pytest.mark.parametrize("model", ["qwen3_vl", "qwen3_5_moe"])
+def test_a_video_is_looked_at_in_company_as_alone(eyes: Eyes, model: str) -> None:
+    questions: list[tuple[str | bytes, ...]] = [
+        (video(seed=1), "What happens?"),
+        ("A river runs to the sea.",),
+        (png(1), video(seed=2), "Is it in there?"),
+        (video(seed=2), "What happens?"),
+    ]
+    alone = [eyes.ask(model, *parts) for parts in questions]
+    assert alone[0] != alone[3]
+    with ThreadPoolExecutor(len(questions)) as threads:
+        assert list(threads.map(lambda parts: eyes.ask(model, *parts), questions)) == alone
+
+
+def test_the_same_video_from_an_address_is_the_same(eyes: Eyes, gallery: Gallery) -> None:
+    assert eyes.ask("qwen3_vl", f"{gallery.url}/one.mp4", "What?") == eyes.ask("qwen3_vl", video(seed=1), "What?")
 
 
 def test_a_picture_in_a_format_of_its_own_is_seen(eyes: Eyes) -> None:
@@ -200,6 +224,28 @@ def refused(eyes: Eyes, *content: dict[str, Any], model: str = "qwen3_vl", role:
 
 def picture(url: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
+
+
+def film(url: str) -> dict[str, Any]:
+    return {"type": "video_url", "video_url": {"url": url}}
+
+
+def test_what_is_no_video_is_refused_by_its_place(eyes: Eyes) -> None:
+    text = {"type": "text", "text": "What happens?"}
+    for url, code in [
+        (uri(b"This is no video."), "unreadable_video"),
+        (uri(video()[:-400]), "unreadable_video"),
+        (uri(sound_alone()), "unreadable_video"),
+        (uri(b"x" * 200_001), "video_too_large"),
+        ("file:///etc/passwd", "video_not_fetched"),
+    ]:
+        error = refused(eyes, text, film(url))
+        assert (error["code"], error["param"]) == (code, "messages.0.content.1.video_url.url"), url[:80]
+    assert refused(eyes, text, film(uri(video())), model="blind")["param"] == "model"
+    assert "send frames of it as pictures" in refused(eyes, text, film(uri(video())), model="paddleocr_vl")["message"]
+    assert refused(eyes, film(uri(video())), role="system")["param"] == "messages.0.content"
+    narrow = refused(eyes, text, picture(uri(png(1, (9000, 3)))))
+    assert (narrow["param"], "9000 x 3 pixels" in narrow["message"]) == ("messages.0.content.1", True)
 
 
 def test_what_is_no_picture_is_refused_by_its_place(eyes: Eyes) -> None:

@@ -75,6 +75,11 @@ def test_a_text_is_printed_alone(client_settings: Settings, worker: FakeWorker, 
     assert (call.result().stdout, call.result().stderr) == ("| Grüße |\n", "")
     assert list(file.parent.iterdir()) == [file]
 
+    call = background.submit(mlx_local, client_settings, "ocr", "--stdout", str(file), "-", stdin=pdf(["One"]).decode("latin-1"))
+    read(worker)
+    read(worker)
+    assert call.result().stdout == f"==> {file} <==\n| Grüße |\n\n==> - <==\n| Grüße |\n"
+
     call = background.submit(mlx_local, client_settings, "ocr", "-", "-f", "txt", stdin=pdf(["One"]).decode("latin-1"))
     read(worker)
     assert call.result().stdout == "Grüße\tParis\n"
@@ -135,6 +140,8 @@ def test_wrong_usage_is_code_2_and_nothing_is_read(settings: Settings, tmp_path:
 
     assert done.returncode == 2
     assert done.stderr
+    assert "Value error" not in done.stderr
+    assert "Input should" not in done.stderr
     assert (tmp_path / "a.md").read_bytes() == b"content"
 
 

@@ -85,6 +85,14 @@ def test_one_that_is_no_picture_keeps_none_from_being_described(call: Call, work
     assert done.stdout.count("\n") == 2
 
 
+def test_what_is_wrong_with_all_pictures_is_said_once(
+    api_settings: Settings, start_api: Callable[..., Api], background: ThreadPoolExecutor, folder: Path
+) -> None:
+    blind = api_settings.model_copy(update={"port": start_api(api_settings).port})
+    done = background.submit(mlx_local, blind, "caption", str(folder)).result()
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+
+
 @pytest.mark.parametrize("words", [("nowhere",), ("empty",), ("pictures/a.png", "other/a.txt", "pictures/a.jpg", "--beside")])
 def test_wrong_usage_is_code_2(settings: Settings, tmp_path: Path, folder: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "empty").mkdir()

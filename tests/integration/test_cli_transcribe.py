@@ -21,6 +21,7 @@ from tests.integration.command import COMMAND, environment, mlx_local
 from tests.integration.conftest import Api
 from tests.integration.fake_worker import FakeWorker
 from tests.integration.terminal import on_terminal
+from tests.recordings import silence
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 _TEXT = "Grüße aus Paris. Bis bald."
@@ -35,9 +36,9 @@ def client_settings(hearing_settings: Settings, start_api: Callable[..., Api]) -
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A recording; what is in it is the worker's affair."""
+    """A recording; what is heard in it is the worker's affair."""
     path = tmp_path / "a [1] talk.m4a"
-    path.write_bytes(b"sound" * 1000)
+    path.write_bytes(silence(1.0))
     return path
 
 
@@ -88,9 +89,20 @@ def test_a_transcript_is_printed_alone(client_settings: Settings, worker: FakeWo
     assert (call.result().stdout, call.result().stderr) == (_TEXT + "\n", "")
     assert list(file.parent.iterdir()) == [file]
 
-    call = background.submit(mlx_local, client_settings, "transcribe", "-", "-f", "srt", stdin="sound from a pipe")
-    assert [worker.store.spool.get(blob) for blob in hear(worker).blobs] == [b"sound from a pipe"]
+    call = background.submit(mlx_local, client_settings, "transcribe", "-", "-f", "srt", stdin=silence(0.5).decode("latin-1"))
+    assert [worker.store.spool.get(blob) for blob in hear(worker).blobs] == [silence(0.5)]
     assert pysubs2.SSAFile.from_string(call.result().stdout, format_="srt")[0].text == "Grüße aus Paris."
+
+
+def test_several_are_printed_under_their_names(
+    client_settings: Settings, worker: FakeWorker, background: ThreadPoolExecutor, file: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "b.wav"
+    other.write_bytes(silence(0.5))
+    call = background.submit(mlx_local, client_settings, "transcribe", "--stdout", str(file), str(other))
+    hear(worker)
+    hear(worker)
+    assert call.result().stdout == f"==> {file} <==\n{_TEXT}\n\n==> {other} <==\n{_TEXT}\n"
 
 
 def test_one_recording_that_cannot_be_heard_keeps_none_from_being_heard(
@@ -98,7 +110,7 @@ def test_one_recording_that_cannot_be_heard_keeps_none_from_being_heard(
 ) -> None:
     files = [tmp_path / f"{name}.wav" for name in ("a", "b", "c")]
     for path in files:
-        path.write_bytes(path.name.encode())
+        path.write_bytes(silence(0.5))
     (out := tmp_path / "out").mkdir()
     call = background.submit(mlx_local, client_settings, "transcribe", *map(str, files), "-o", str(out))
     hear(worker)

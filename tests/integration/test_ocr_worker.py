@@ -18,7 +18,7 @@ from app.jobs.store import JobStore
 from app.jobs.streams import StreamEntry
 from app.jobs.submission import NewJob
 from app.settings import Settings
-from tests.documents import BROKEN, barred, pdf
+from tests.documents import BROKEN, barred, pdf, scanned
 from tests.integration.test_worker_crashes import answer
 from tests.integration.worker_process import WorkerProcess, scripted_catalog
 
@@ -146,6 +146,22 @@ def test_a_picture_is_read_without_children_and_may_be_text_or_markdown(settings
         made = store.output(new.id)
         assert (made.content.decode(), made.media_type) == (answer(7).strip() + "\n", media_type)
         assert list(store.spool.holders()).count(new.id) == 2  # the picture, which is the caller's, and the output
+
+
+def test_what_is_left_out_of_a_page_is_said_with_it(settings: Settings, store: JobStore, worker: WorkerProcess) -> None:
+    page, out = Image.new("RGB", (595, 842), "white"), io.BytesIO()
+    page.paste("black", (0, 0, 595, 140))
+    page.save(out, "GIF", save_all=True, append_images=[Image.new("RGB", page.size, "red")])
+    worker.start()
+    job = done(settings, store, read(store, out.getvalue()))
+    assert [(page["text"], page["warnings"]) for page in job.output["pages"]] == [
+        (answer(7).strip(), ["The picture moves: its first frame alone was read."])
+    ]
+    job = done(settings, store, read(store, scanned([page, page], broken=b"\xff\xd8\xff")))
+    assert [page["warnings"] for page in job.output["pages"]] == [
+        [],
+        ["Page 2 has a damaged picture in it: what is on it is missing or incomplete."],
+    ]
 
 
 @pytest.mark.parametrize("name", [name for name in BROKEN if name not in {"empty", "text"}])

@@ -171,11 +171,15 @@ def test_a_voice_is_cloned_from_an_uploaded_recording(stack: Stack) -> None:
     cloned = stack.say("Hi there.", model="cloner", ref_audio=file.id, ref_text="one two three")
     assert read(cloned, "wav")[2] > 0
     assert stack.say("Hi there.", model="cloner", ref_audio=file.id, ref_text="one two three") == cloned
+    brought = f"data:audio/wav;base64,{base64.b64encode(recording(2)).decode()}"
+    assert stack.say("Hi there.", model="cloner", ref_audio=brought, ref_text="one two three") == cloned
     for more, status, param in [
         ({}, 400, "ref_audio"),
         ({"ref_audio": file.id}, 400, "ref_text"),
         ({"ref_audio": other.id, "ref_text": "one"}, 400, "ref_audio"),
         ({"ref_audio": "/etc/passwd", "ref_text": "one"}, 404, "ref_audio"),
+        ({"ref_audio": "data:audio/wav;base64,@", "ref_text": "one"}, 400, "ref_audio"),
+        ({"ref_audio": "x" * 101, "ref_text": "one"}, 400, "ref_audio"),
     ]:
         error = refused(lambda more=more: stack.say("Hi.", model="cloner", **more))  # type: ignore[misc]
         assert (error.status_code, error.param) == (status, param)

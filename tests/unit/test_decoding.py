@@ -189,7 +189,7 @@ def _wav(channels: int, rate_hz: int, samples: int) -> bytes:
         (lambda: _wav(1, 16_000, 0), "no sound"),
         (lambda: _wav(1, 1, 1000), "samples a second"),
         (lambda: _wav(1, 10_000_000, 1000), "samples a second"),
-        (lambda: _wav(4_000, 16_000, 100), "channels"),
+        (lambda: _wav(4_000, 16_000, 100), "no number of channels that can be; from 1 to 64"),
     ],
 )
 def test_what_is_no_usable_recording_is_refused_with_the_reason(tmp_path: Path, content: Callable[[], bytes], word: str) -> None:

@@ -18,7 +18,7 @@ from PIL import Image, ImageChops
 from app.documents.ranges import page_numbers
 from app.documents.rendering import LONGEST_SIDE_PX, Rendered, RenderingStopped, page_count, probe, render
 from app.errors import InvalidRequest, UnreadableDocument
-from tests.documents import BROKEN, pdf, tiff
+from tests.documents import BROKEN, pdf, scanned, tiff
 
 _ENDLESS = "1 0 0 RG " + "0 0 m 595 842 l S " * 400_000  # a page that takes seconds to draw
 
@@ -121,10 +121,16 @@ def test_every_page_of_a_tiff_is_one_whatever_its_pixels_are(source: Path) -> No
     assert probe(source) == ("tiff", 8)
     for page in range(1, 8):
         facts, picture = drawn(source, page)
-        assert facts == (300, 400, False)
+        assert facts[:3] == (300, 400, False)
         shade = picture.convert("L").resize((1, 4), Image.Resampling.BOX).get_flattened_data()
         assert list(shade) == pytest.approx([32, 96, 160, 224], abs=8), page
-    assert drawn(source, 8)[0] == (90, 90, True)
+    assert drawn(source, 8)[0][:3] == (90, 90, True)
+
+
+@pytest.mark.parametrize(("broken", "pages"), [(b"", [0, 0]), (b"\xff\xd8\xff", [0, 1]), (b"\xff\xd9", [0, 1])])
+def test_a_picture_that_is_damaged_on_a_page_is_noticed(source: Path, broken: bytes, pages: list[int]) -> None:
+    source.write_bytes(scanned([Image.radial_gradient("L").convert("RGB")] * 2, broken=broken))
+    assert [drawn(source, page)[0].damaged_pictures for page in (1, 2)] == pages
 
 
 def test_a_large_tiff_is_scaled_and_a_fax_gets_square_pixels(source: Path) -> None:

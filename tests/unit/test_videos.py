@@ -26,7 +26,7 @@ def taken(folder: Path, content: bytes, longest_s: float = 600.0) -> Frames:
 def bar_at(folder: Path, number: int) -> float:
     """Return where the bright bar of a frame is: 0 at the left, 1 at the right."""
     pixels = np.asarray(open_frame(folder / "frames", number)).min(axis=-1)
-    return (float(np.flatnonzero((pixels > 200).all(axis=0)).mean()) - 7.5) / (pixels.shape[1] - 16)
+    return float((np.flatnonzero((pixels > 200).all(axis=0)).mean() - 7.5) / (pixels.shape[1] - 16))
 
 
 @pytest.mark.parametrize(
