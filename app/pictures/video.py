@@ -20,13 +20,13 @@ from app.pictures.frames import Frames
 
 __all__ = ["take_frames"]
 
-_PATIENCE_S = 120.0
+_PATIENCE_S = 180.0
 _DECODER = Trade(
     module="app.pictures.video_decoder",
     who="decoder",
     what="video",
     advice="Convert it to mp4 with H.264 and send that.",
-    most_bytes=1536 * 1024**2,  # sixteen frames of 4K in 10 bits, and two on their way, are half a gigabyte
+    most_bytes=1536 * 1024**2,  # sixteen frames of 4K in 10 bits, and those on their way, are half a gigabyte
 )
 
 
