@@ -24,6 +24,7 @@ from app.api.hang_up import attached, while_wanted
 from app.api.pictures import with_pictures
 from app.api.prefer import Preference, parse_prefer
 from app.api.services import Services
+from app.api.structure import check_structure
 from app.api.validation import validated
 from app.audio.decoding import UnreadableAudio
 from app.errors import FileNotHere, InferenceError, InvalidRequest, JobCanceled, JobFailed, JobNotFinished
@@ -111,11 +112,12 @@ async def new_job(
     """Check an OpenAI body and return the job it asks for.
 
     Raises:
-        InvalidRequest: The body is not what *kind* takes.
+        InvalidRequest: The body is not what *kind* takes, or no answer can be held to a schema in it.
         UnknownModel: Likewise NoModelForRole, UnsupportedTask, ModelNotDownloaded.
     """
     model, task = {**KINDS, **_UNSEEN}[kind]
     checked = validated(model, body, prefix=prefix)
+    await check_structure(checked, prefix)
     if isinstance(checked, ChatRequest) and (checked.pictures or checked.videos):
         task = Task.VISION
     try:

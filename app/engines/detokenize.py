@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["ByteDetokenizer", "Detokenizer", "detokenizer_for", "spelling"]
+__all__ = ["ByteDetokenizer", "Detokenizer", "detokenizer_for", "is_spelled", "spelling"]
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPM_SPACE = "\u2581"
@@ -97,6 +97,12 @@ def detokenizer_for(tokenizer: PreTrainedTokenizerBase, spelled: Sequence[bytes]
     pieces = [b"" if number in special else piece for number, piece in enumerate(spelled or spelling(tokenizer))]
     strip = _is_sentencepiece(decoder) and any(step.get("type") == "Strip" for step in _steps(decoder))
     return lambda: ByteDetokenizer(pieces, strip_first_space=strip)
+
+
+def is_spelled(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Return whether every token is a string of bytes, whatever stands beside it."""
+    decoder = _decoder_of(tokenizer)
+    return _is_byte_level(decoder) or _is_sentencepiece(decoder)
 
 
 def spelling(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:

@@ -10,6 +10,7 @@ one answer that it belongs to: then no token is possible, and ``error`` says why
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Collection, Sequence
 
@@ -43,26 +44,30 @@ class Grammars:
         """Remember a vocabulary.
 
         Args:
-            spelled: The bytes of every token.
+            spelled: The bytes of every token; empty where tokens are not spelled one by one.
             special: Tokens that have no text.
             ends: Tokens that end an answer.
         """
         self._spelled = spelled
         self._special = special
-        self._ends = sorted(ends)
+        self._ends = sorted(end for end in ends if end < len(spelled))
         self._lock = threading.Lock()
         self._vocabulary: Vocabulary | None = None
+        self._compiled = functools.lru_cache(maxsize=16)(self._compile)  # several answers to one request, an agent's every turn
 
     def compile(self, shape: AnswerShape) -> Grammar:
         """Return the grammar of *shape*.
 
         Raises:
-            InvalidRequest: It cannot be compiled, or the model has no token that ends an answer.
+            InvalidRequest: It cannot be compiled, or the model's tokens are not what it takes.
         """
         if not self._ends:
-            msg = "This model has no token that ends an answer, so its answers cannot be held to a structure."
+            msg = "This model's answers cannot be held to a schema or to tools: its tokens are no bytes, or none of them ends an answer."
             raise InvalidRequest(msg, param="model")
-        matcher = self._known_vocabulary().matcher(grammar_of(shape))
+        return self._compiled(grammar_of(shape))
+
+    def _compile(self, lark: str) -> Grammar:
+        matcher = self._known_vocabulary().matcher(lark)
         if matcher.is_error():
             msg = f"What the answer shall look like cannot be compiled: {matcher.get_error().splitlines()[0]}"
             raise InvalidRequest(msg)
@@ -111,7 +116,8 @@ class GrammarMask:
     def _masked(self, logits: mx.array) -> mx.array:
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         if self._matcher.is_error():
-            self.error = self._matcher.get_error().splitlines()[0]
+            reason = self._matcher.get_error().splitlines()[0]
+            self.error = f"The answer could not be held to its schema or tools any further: {reason}. Simplify them."
             return mx.full(logits.shape, -mx.inf, dtype=logits.dtype)
         allowed = np.zeros((logits.shape[-1],), dtype=np.bool_)  # rows of logits are wider than vocabularies, and seldom narrower
         known = np.unpackbits(bits, count=min(len(bits) * 8, len(allowed)), bitorder="little")

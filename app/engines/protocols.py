@@ -23,6 +23,7 @@ from app.engines.speaking import Sound, SpeechWork, Spoken
 from app.errors import InferenceError
 
 if TYPE_CHECKING:
+    from app.engines.grammar import Grammar
     from app.engines.ledger import KvAccount
     from app.engines.markup import Markup
     from app.engines.thinking import ThinkingBudget
@@ -90,6 +91,7 @@ class TextWork:
     pictures: tuple[Picture, ...] = ()  # in the order in which the prompt has places for them
     markup: Markup | None = None  # what of the answer's text is markup; None: nothing
     thinking: ThinkingBudget | None = None  # how much may be thought; None: as much as the answer may have
+    grammar: Grammar | None = None  # what the answer is held to; it then ends where the grammar does
     echo: str = ""  # the prompt's text, where the caller wants to see it before the answer; engines do not look at it
 
 

@@ -18,13 +18,14 @@ from app.engines.answer import Answer
 from app.engines.detokenize import Detokenizer
 from app.engines.device import on_cpu, prefix_cache_bytes, release_memory
 from app.engines.faults import LIBRARY_ERRORS, NOT_FINITE, engine_failed
+from app.engines.holding import Held
 from app.engines.kv_admission import KvAdmission
 from app.engines.likelihoods import Drawn
 from app.engines.line import Line
 from app.engines.pace import Pace
 from app.engines.protocols import Event, Failed, Finished, Likelihood, Prefilled, TextWork, Tokens, Work
 from app.engines.sampling import NOT_A_TOKEN
-from app.engines.vlm_library import TextBatch
+from app.engines.vlm_library import TextBatch, Tick
 from app.engines.vlm_library_pictures import sight_of
 from app.errors import EngineFailed
 from app.models.footprint import PIECE_TOKENS, PIECE_TOKENS_CPU
@@ -147,7 +148,7 @@ class TextEngine:
                 answer.prefilled = True
                 events.append(Prefilled(answer.work.id, answer.cached_tokens))
         for row, token in tick.tokens:
-            events.extend(self._grow(row, token, tick.drawn.get(row)))
+            events.extend(self._grow(row, token, tick))
         if tick.prefilled or len(self._running) < running:
             self._settle()
         return events
@@ -195,8 +196,9 @@ class TextEngine:
         for answer in joining:
             try:
                 work = answer.work
+                held = Held(work.grammar, work.thinking)
                 row = self._batch.insert(
-                    answer.tokens, len(answer.ids), answer.missing, work.sampling, work.logprobs, piece, work.pictures, work.thinking
+                    answer.tokens, len(answer.ids), answer.missing, work.sampling, work.logprobs, piece, work.pictures, held
                 )
             except LIBRARY_ERRORS as error:
                 failed.append(Failed(answer.work.id, engine_failed(error)))
@@ -237,12 +239,13 @@ class TextEngine:
     def _shrink_cache(self, most_bytes: int) -> int:
         return self._batch.limit_prefix_cache(most_bytes)
 
-    def _grow(self, row: int, token: int, drawn: Drawn | None) -> list[Event]:
+    def _grow(self, row: int, token: int, tick: Tick) -> list[Event]:
         """Add *token* to the answer of *row* and return what came of it."""
         answer = self._running[row]
         if token == NOT_A_TOKEN:
             del self._running[row]
-            return [Failed(answer.work.id, EngineFailed(NOT_FINITE))]
+            return [Failed(answer.work.id, EngineFailed(tick.gave_out.get(row, NOT_FINITE)))]
+        drawn = tick.drawn.get(row)
         seen = () if drawn is None or token in self._eos_token_ids else (self._likelihood(token, drawn),)
         shown = answer.take(token)
         events: list[Event] = [Tokens(answer.work.id, (token,), shown.text, seen, shown.reasoning, shown.calls)]

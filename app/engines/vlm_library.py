@@ -18,13 +18,14 @@ from mlx import nn
 from mlx_vlm.utils import get_model_and_args, load_model
 
 from app.engines.bias import LogitBias
+from app.engines.grammar import GrammarMask
+from app.engines.holding import FREE, Held
 from app.engines.likelihoods import Before, Drawn, Likelihoods
 from app.engines.pace import Pace
 from app.engines.penalties import penalties_of
 from app.engines.protocols import Sampling
 from app.engines.sampling import NOT_A_TOKEN, Draw
 from app.engines.seeing import Picture
-from app.engines.thinking import ThinkingBudget, ThinkingLimit
 from app.engines.vlm_library_generator import Generator
 from app.engines.vlm_library_pictures import Sight, pictures_hash
 
@@ -62,6 +63,7 @@ class Tick:
     prefilled: tuple[tuple[int, int], ...]  # (row, tokens of its prompt that came from the prefix cache)
     tokens: tuple[tuple[int, int], ...]  # (row, token); NOT_A_TOKEN where the row's logits were not finite
     drawn: Mapping[int, Drawn] = field(default_factory=dict)  # row -> how likely its token was, for rows that ask
+    gave_out: Mapping[int, str] = field(default_factory=dict)  # row -> why its grammar let no token through, where it is that
 
 
 @dataclass(slots=True)
@@ -73,6 +75,7 @@ class _Row:
     missing: int  # tokens that it may still have
     tokens: list[int]  # all that the model has read, or is reading, of it
     sees: bool = False  # its prompt has pictures, which its tokens do not tell apart
+    mask: GrammarMask | None = None
 
     def take(self, token: int) -> bool:
         """Add *token*; return whether it is the last that the row may have."""
@@ -151,7 +154,7 @@ class TextBatch:
         logprobs: int | None = None,
         piece: int | None = None,
         pictures: Sequence[Picture] = (),
-        thinking: ThinkingBudget | None = None,
+        held: Held = FREE,
     ) -> int:
         """Begin a row and return its number.
 
@@ -163,7 +166,7 @@ class TextBatch:
             logprobs: Say how likely they were, beside so many of the likeliest; None: do not.
             piece: Tokens of this prompt, and of those inserted with it, that a step may read; None: as many as the pace allows.
             pictures: What the prompt has places for; all of them are encoded.
-            thinking: How much of the answer may be thought.
+            held: What its answer is held to.
         """
         self._piece = piece
         ids = list(tokens)
@@ -172,13 +175,13 @@ class TextBatch:
         prompt = len(ids) - answered
         penalties = penalties_of(sampling, ids[:prompt], ids[prompt:])
         bias = LogitBias(sampling.logit_bias) if sampling.logit_bias else None
-        limit = ThinkingLimit(thinking, ids[prompt:]) if thinking else None
-        changes = [change for change in (penalties, bias, limit) if change is not None]
+        mask = held.mask(ids[prompt:])
+        changes = [change for change in (penalties, bias, mask, held.limit(ids[prompt:])) if change is not None]
         before = Before() if changes and logprobs is not None else None
         processors: list[Callable[[mx.array, mx.array], mx.array]] = [*([before] if before else []), *changes]
         # One more than the row may have: it leaves when we say so, and its keys and values can be kept before it does.
         (row,) = self._generator.insert([ids], max_tokens=[most + 1], prompt_kwargs=[extras], logits_processors=[processors])
-        self._rows[row] = _Row(sampling, answered, most, ids, sees=bool(pictures))
+        self._rows[row] = _Row(sampling, answered, most, ids, bool(pictures), mask)
         if logprobs is not None:
             self._likelihoods.ask(row, logprobs, before)
         return int(row)
@@ -203,12 +206,13 @@ class TextBatch:
             raise RuntimeError(msg)
         drawn = self._likelihoods.end_step(seen, [response.uid for response in responses])
         tokens = [(int(response.uid), int(response.token)) for response in responses]
+        masks = {row: mask for row, token in tokens if token == NOT_A_TOKEN and (mask := self._rows[row].mask) is not None}
         self._leave([row for row, token in tokens if self._rows[row].take(token) or token in self._ends])
         prefilled = tuple((int(prompt.uid), int(prompt.cached_tokens)) for prompt in prompts)
         for row, _ in prefilled:
             self._order.append(row)
             self._draw = None
-        return Tick(prefilled, tuple(tokens), drawn)
+        return Tick(prefilled, tuple(tokens), drawn, {row: mask.error for row, mask in masks.items() if mask.error is not None})
 
     def remove(self, row: int, *, keep: bool = False) -> None:
         """End *row* now, and *keep* what was read of it if asked to; one that has left already is ignored."""

@@ -22,6 +22,7 @@ from pydantic_core import CoreSchema
 
 from app.jobs.bodies import KEEP_ALIVE_WORDS, MAX_TOKENS, Body, KeepAlive, ModelName, Seed, TokenId, refusal, refuse_unsupported
 from app.jobs.messages import ChatMessage
+from app.jobs.response_formats import ResponseFormat
 from app.jobs.tools import FunctionTool, ToolChoice, chosen_tools
 
 __all__ = [
@@ -104,7 +105,6 @@ class ChatRequest(_Generation):
     unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = {
         "functions": (None, []),
         "function_call": (None, "none", "auto"),
-        "response_format": (None, {"type": "text"}),
         "audio": (None,),
         "modalities": (None, ["text"]),
     }
@@ -124,6 +124,9 @@ class ChatRequest(_Generation):
     )
     thinking_budget: Annotated[int, Field(ge=0, le=MAX_TOKENS)] | None = Field(
         None, description="Tokens that may be thought; then the answer begins. 0: no thinking."
+    )
+    response_format: ResponseFormat | None = Field(
+        None, description="What the answer is made of. A schema is always kept, `strict` or not."
     )
 
     @model_validator(mode="after")

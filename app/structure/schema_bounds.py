@@ -72,10 +72,7 @@ def _by_multiples(found: list[tuple[Path, Schema]]) -> tuple[Path, str] | None:
             together, scale = together * 10 ** (digits - scale) if together > 1 else 1, digits
         together = math.lcm(together, int(exact.scaleb(scale)))
         if together > _MOST_MULTIPLE:
-            return (
-                path,
-                f"'multipleOf' is too large, or too unlike the others of this schema: their least common multiple is above {_MOST_MULTIPLE}",
-            )
+            return path, f"'multipleOf' is too large: the least common multiple of all in a schema may be {_MOST_MULTIPLE}"
     return None
 
 

@@ -7,6 +7,7 @@ not be kept is refused by name, with the place where it stands.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import time
@@ -31,6 +32,7 @@ _DESCRIBES = frozenset(
 )
 _OURS = "x-guidance"  # llguidance's own settings, which are not the caller's to make
 _ROOT: Final = ("$defs", "root")
+_PARAM_CHARACTERS = 200  # names are the caller's, of any length
 _BLAME_S = 2.0
 _ADDRESS = re.compile(r": json-schema:\S*")  # of the schema as it is put together here
 
@@ -49,12 +51,17 @@ def check_schema(schema: Schema, *, param: str) -> None:
     if refusal is not None:
         path, reason = refusal
         msg = f"Answers cannot be held to this schema: {reason}."
-        raise InvalidRequest(msg, param=".".join((param, *path)))
+        raise InvalidRequest(msg, param=".".join((param, *path))[:_PARAM_CHARACTERS])
 
 
 def is_usable(schema: Schema) -> bool:
     """Return whether answers can be held to *schema*."""
-    return _refusal(schema) is None
+    return _is_usable(json.dumps(schema))
+
+
+@functools.lru_cache(maxsize=256)  # an agent sends the same tools with every turn
+def _is_usable(schema: str) -> bool:
+    return _refusal(json.loads(schema)) is None
 
 
 def json_rule(schema: Schema, path: Path = ()) -> str:

@@ -15,6 +15,7 @@ from app.engines import embeddings_library, speech_library, vlm_library
 from app.engines.checkpoint import Checkpoint
 from app.engines.detokenize import detokenizer_for, spelling
 from app.engines.embedding import EmbeddingEngine
+from app.engines.grammar import Grammars
 from app.engines.kv_admission import KvAdmission
 from app.engines.ledger import KvAccount
 from app.engines.pooling import pooling_of
@@ -80,6 +81,11 @@ class Subject:
     @cached_property
     def tokenizer(self) -> Any:  # noqa: ANN401 - of transformers
         return AutoTokenizer.from_pretrained(self.directory)
+
+    @cached_property
+    def grammars(self) -> Grammars:
+        ends = Checkpoint.read(self.directory).eos_token_ids
+        return Grammars(spelling(self.tokenizer), self.tokenizer.all_special_ids, ends)
 
     @cached_property
     def footprint(self) -> Footprint:
