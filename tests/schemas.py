@@ -21,8 +21,8 @@ def random_schema(seed: int) -> Schema:
     """Return a schema of an object, three levels deep at most."""
     draw = random.Random(seed)  # noqa: S311 - schemas, no secrets
     schema = _object(draw, _DEPTH)
-    named = draw.random() < 0.3
-    if named:
+    if draw.random() < 0.3:
+        schema.pop("maxProperties", None)
         schema["$defs"] = {"Shared": _any(draw, 1), "Node": _node(draw)}
         schema["properties"] |= {"shared": {"$ref": "#/$defs/Shared"}, "node": {"$ref": "#/$defs/Node"}}
         schema["required"] = [*schema.get("required", []), *draw.sample(["shared", "node"], draw.randrange(3))]

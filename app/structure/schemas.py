@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -33,6 +34,8 @@ _DESCRIBES = frozenset(
 _OURS = "x-guidance"  # llguidance's own settings, which are not the caller's to make
 _ROOT: Final = ("$defs", "root")
 _PARAM_CHARACTERS = 200  # names are the caller's, of any length
+_EDGE = 1e-6
+_EDGES_TO = 1e9  # of larger numbers a float has not that many digits
 _BLAME_S = 2.0
 _ADDRESS = re.compile(r": json-schema:\S*")  # of the schema as it is put together here
 
@@ -108,7 +111,25 @@ def _plain_here(node: dict[str, Any]) -> dict[str, Any]:
         del plain["format"]
     if isinstance(plain.get("pattern"), str):
         plain["pattern"] = narrowed(plain["pattern"])
+    return _without_bare_edges(plain)
+
+
+def _without_bare_edges(plain: dict[str, Any]) -> dict[str, Any]:
+    """Move whole numbers that a number must not reach a little inwards: between near bounds llguidance would let them through."""
+    for kept, excluded, step in (("minimum", "exclusiveMinimum", _EDGE), ("maximum", "exclusiveMaximum", -_EDGE)):
+        # True is draft 4's way to say that the other one is excluded.
+        edge = _number(plain.get(kept) if plain.get(excluded) is True else plain.get(excluded))
+        if edge is None or edge != int(edge) or abs(edge) >= _EDGES_TO or plain.get("type") == "integer":
+            continue
+        also = _number(plain.get(kept))
+        bounds = [edge + step, *([] if also is None else [also])]
+        plain[kept] = max(bounds) if step > 0 else min(bounds)
+        del plain[excluded]
     return plain
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
 
 
 def _as_mapping(inner: object) -> Mapping[str, Any]:

@@ -40,9 +40,16 @@ class ToolSpec:
 
     @property
     def schema(self) -> Mapping[str, Any]:
-        """The schema that arguments are held to: of any object where they cannot be held to the tool's own."""
+        """The schema that arguments are held to: of any object where they cannot be held to the tool's own.
+
+        Raises:
+            InvalidRequest: They cannot, and the tool is strict.
+        """
         wanted = self._wanted
-        return wanted if is_usable(wanted) else _ANYTHING
+        if is_usable(wanted):
+            return wanted
+        self.check(param="tools")
+        return _ANYTHING
 
     def check(self, *, param: str) -> None:
         """Refuse a strict tool whose arguments could not be held to its schema.

@@ -30,6 +30,14 @@ COLOUR = {"enum": ["red", "green", "blue"]}
 TOO_MUCH = {"type": "string", "pattern": "^(\\w+\\s?)*$", "minLength": 5000, "maxLength": 100_000}
 
 
+@pytest.fixture(params=["qwen3-f32", "qwen3_5-f32"])
+def text(request: pytest.FixtureRequest, subject_named: Callable[[str], Subject]) -> Iterator[Subject]:
+    """The text engine over a family that keeps every token, and over one that keeps a state."""
+    subject = subject_named(request.param)
+    yield subject
+    subject.close_all()
+
+
 def grammar(subject: Subject, schema: dict[str, Any]) -> Grammar:
     return subject.grammars.compile(AnswerShape(content=schema))
 
@@ -114,13 +122,6 @@ def test_an_answer_that_its_grammar_never_let_through_is_not_taken_up(text: Subj
     assert "held to its schema" in str(outcome.error)
 
 
-@pytest.fixture(params=["qwen3-f32", "qwen3_5-f32"])
-def chat(request: pytest.FixtureRequest, subject_named: Callable[[str], Subject]) -> Iterator[Subject]:
-    subject = subject_named(request.param)
-    yield subject
-    subject.close_all()
-
-
 def assert_schemas_are_kept(subject: Subject, seeds: Sequence[int]) -> None:
     schemas = {f"work-{seed}": random_schema(seed) for seed in seeds}
     for schema in schemas.values():
@@ -133,16 +134,16 @@ def assert_schemas_are_kept(subject: Subject, seeds: Sequence[int]) -> None:
     assert len(ended) >= len(seeds) / 2, f"only {len(ended)} of {len(seeds)} came to an end"
 
 
-def test_random_schemas_are_kept_by_every_answer_that_comes_to_its_end(chat: Subject) -> None:
-    first = 0 if chat.name == "qwen3-f32" else 60
-    assert_schemas_are_kept(chat, range(first, first + 60))
+def test_random_schemas_are_kept_by_every_answer_that_comes_to_its_end(text: Subject) -> None:
+    first = 0 if text.name == "qwen3-f32" else 60
+    assert_schemas_are_kept(text, range(first, first + 60))
 
 
 @pytest.mark.slow
-def test_a_thousand_random_schemas_are_kept_by_every_answer_that_comes_to_its_end(chat: Subject) -> None:
-    first = 1000 if chat.name == "qwen3-f32" else 1500
+def test_a_thousand_random_schemas_are_kept_by_every_answer_that_comes_to_its_end(text: Subject) -> None:
+    first = 1000 if text.name == "qwen3-f32" else 1500
     for batch in range(first, first + 500, 100):
-        assert_schemas_are_kept(chat, range(batch, batch + 100))
+        assert_schemas_are_kept(text, range(batch, batch + 100))
 
 
 def test_a_vocabulary_that_is_not_spelled_is_refused() -> None:
