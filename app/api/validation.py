@@ -33,6 +33,7 @@ _SENTENCES = {
     "dict_type": "must be an object",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
+    "union_tag_not_found": "must have a type",
     "finite_number": "must be a finite number",
     "extra_forbidden": "is not a known parameter; leave it out",
 }
@@ -135,6 +136,8 @@ def _sentence(error: Mapping[str, Any]) -> str:
     known = _SENTENCES.get(error["type"])
     if known:
         return known
+    if error["type"] == "union_tag_invalid":
+        return f"must have as its type one of {error['ctx']['expected_tags']}"
     text = str(error["msg"]).removeprefix("Value error, ").partition(" after validation")[0]
     for theirs, ours in _WORDS.items():
         text = text.replace(theirs, ours)

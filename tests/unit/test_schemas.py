@@ -46,7 +46,7 @@ def nested(levels: int) -> dict[str, Any]:
         ({"anyOf": [{"type": "string"}, {"not": {}}]}, "s.anyOf.1", "'not'"),
         ({"oneOf": [{"minLength": 1}, {"type": "string"}]}, "s", "anyOf"),
         ({"allOf": [{"type": "string"}, {"type": "array"}]}, "s", "incompatible"),
-        ({"properties": {"a": {"type": "integer", "minimum": 3, "maximum": 2}}}, "s.properties.a", "greater"),
+        ({"items": {"type": "integer", "minimum": 3, "maximum": 2}, "minItems": 1, "type": "array"}, "s.items", "greater"),
         ({"properties": {"a": {"minProperties": 2}}}, "s.properties.a", "minProperties"),
         ({"$ref": "#"}, "s", "nothing satisfies it"),
         ({"items": {"type": "array", "items": {"$id": "x"}}}, "s.items.items", "$id"),
