@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, Literal
 
 import httpx
 import numpy as np
 import openai
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from pydantic import BaseModel, Field
 
 from tests.e2e.conftest import Stack
 
@@ -73,6 +75,22 @@ def test_streamed_pieces_are_the_whole_answer(client: openai.OpenAI) -> None:
     assert chunks[-1].usage is not None
     assert whole.usage is not None
     assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens == 40
+
+
+class Animal(BaseModel):
+    name: Annotated[str, Field(max_length=20)]
+    legs: Annotated[int, Field(ge=0, le=8)]
+    colour: Literal["brown", "black", "white"] | None
+    young: Annotated[list[Annotated[str, Field(max_length=12)]], Field(max_length=2)]
+
+
+def test_answers_are_of_the_model_that_the_client_wants(client: openai.OpenAI) -> None:
+    messages = [{"role": "user", "content": "Describe a dog, as JSON."}]
+    asked: dict[str, Any] = {"model": "chat", "messages": messages, "max_tokens": 120, "seed": 1, "response_format": Animal}
+    both = [choice.message.parsed for choice in client.chat.completions.parse(**asked, n=2, logprobs=True).choices]
+    assert all(isinstance(parsed, Animal) for parsed in both)
+    with client.chat.completions.stream(**asked) as streamed:
+        assert streamed.get_final_completion().choices[0].message.parsed == both[0]
 
 
 def test_meaning_is_near_to_meaning(client: openai.OpenAI) -> None:
