@@ -94,21 +94,19 @@ class GrammarMask:
             grammar: What it keeps to.
             answer: Its tokens so far, by an earlier attempt.
         """
-        self._grammar = grammar
-        self._answer = list(answer)
+        self._ends = grammar.ends
         self._matcher = grammar.matcher()
         self.error: str | None = None
+        for token in answer:
+            self._matcher.consume_token(token)
 
     def __call__(self, _tokens: mx.array, logits: mx.array) -> mx.array:
         """Return the logits of the first token that is drawn, shape (1, vocabulary) as they came."""
-        self._matcher = self._grammar.matcher()
-        for token in self._answer:
-            self._matcher.consume_token(token)
         return self._masked(logits)
 
     def process_last_token(self, token: int, logits: mx.array) -> mx.array:
         """Return the logits of the token after *token*, which was drawn in the step before."""
-        if token == NOT_A_TOKEN or token in self._grammar.ends:
+        if token == NOT_A_TOKEN or token in self._ends:
             return logits  # the row has ended, and is about to leave
         self._matcher.consume_token(token)
         return self._masked(logits)
