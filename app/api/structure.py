@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from app.jobs.requests import ChatRequest
 from app.jobs.response_formats import JsonSchemaFormat
 from app.structure.schemas import check_schema
+from app.structure.tool_syntax import ToolSpec
 
 __all__ = ["check_structure"]
 
@@ -23,7 +24,13 @@ async def check_structure(request: BaseModel, prefix: tuple[str, ...]) -> None:
     Raises:
         InvalidRequest: ``param`` goes on to the place within the schema.
     """
-    if isinstance(request, ChatRequest) and isinstance(request.response_format, JsonSchemaFormat):
+    if not isinstance(request, ChatRequest):
+        return
+    # A large schema takes a second; other requests go on.
+    if isinstance(request.response_format, JsonSchemaFormat):
         param = ".".join((*prefix, "response_format.json_schema.schema"))
-        # A large schema takes a second; other requests go on.
         await asyncio.to_thread(check_schema, request.response_format.json_schema["schema"], param=param)
+    for number, tool in enumerate(request.tools or ()):
+        spec = ToolSpec(tool.function.name, tool.function.parameters, strict=bool(tool.function.strict))
+        param = ".".join((*prefix, f"tools.{number}.function.parameters"))
+        await asyncio.to_thread(spec.check, param=param)

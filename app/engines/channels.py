@@ -38,22 +38,36 @@ class Channels:
         self.stopped = False
         self.channel = Channel.THOUGHT if markup.opened and markup.think else Channel.SAID
         self._marked = bool(markup.think or markup.call or markup.dropped)
-        self._machine = TextStateMachine(_transitions(markup, stops)).make_state(self.channel)
+        self._whole = markup.whole
+        self._end_tag = markup.call[1] if markup.call else ""
+        self._body: list[str] = []  # of the call that is open
+        self._tags = TextStateMachine(_transitions(markup, stops))
+        self._machine = self._tags.make_state(self.channel)
         self._breaks = ""  # line breaks that may stand before a tag
         self._fresh = self.channel is Channel.THOUGHT  # a tag was just before: line breaks that follow are its own
 
     def push(self, text: str) -> list[tuple[Channel, str]]:
         """Return what *text* adds, in order; never half a tag."""
+        return [shown for piece in self._cut(text) for shown in self._push(piece)]
+
+    def _cut(self, text: str) -> Iterator[str]:
+        """Cut *text* so that no tag that ends a call has anything after it: whether it does is found out there."""
+        if self._whole is None or not self._end_tag:
+            yield text
+            return
+        while text:
+            before, last, text = text.partition(self._end_tag[-1])
+            yield before + last
+
+    def _push(self, text: str) -> Iterator[tuple[Channel, str]]:
         if self.stopped:
-            return []
+            return
         self._machine, segments = TextStateMachine.split(self._machine, text)
-        found: list[tuple[Channel, str]] = []
         for number, (state, piece) in enumerate(segments):
             if number:  # between two segments is a tag
-                found.extend(self._cross(state))
+                yield from self._cross(state)
             if not self.stopped:
-                found.extend(self._text(piece))
-        return found
+                yield from self._text(piece)
 
     def flush(self) -> list[tuple[Channel, str]]:
         """Return what was held back, for an answer that ended without a stop string; an open call is over with it."""
@@ -76,12 +90,19 @@ class Channels:
             if breaks:
                 yield self.channel, breaks
             return
+        if self.channel is Channel.CALLED and self._whole is not None and not self._whole("".join(self._body)):
+            self._machine = self._tags.make_state(Channel.CALLED)  # the tag stands in a string
+            yield from self._text(self._end_tag)
+            return
         was, self.channel, self._fresh = self.channel, Channel(state), True
+        self._body = []
         if was is Channel.CALLED and self.channel is not Channel.CALLED:
             yield Channel.CALL_ENDS, ""
 
     def _text(self, text: str) -> Iterator[tuple[Channel, str]]:
         if self.channel is Channel.CALLED or not self._marked:
+            if self.channel is Channel.CALLED:
+                self._body.append(text)
             if text:
                 yield self.channel, text
             return

@@ -7,18 +7,21 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from app.engines.held_calls import HeldCallReader
 from app.engines.lm_library import ThinkTags, think_tags
-from app.engines.markup import PLAIN, Markup
+from app.engines.markup import PLAIN, CallReader, Markup
 from app.engines.thinking import ThinkingBudget
 from app.engines.tokenizing import Tokenizing
 from app.engines.tool_prompt import told_in_words
 from app.engines.vlm_library_tools import JSON_CALLS, LibraryCallReader, call_tags, syntax_of
+from app.structure.answer import AnswerShape, ToolSpec, ToolSyntax
+from app.structure.call_stream import is_whole_call
 
 __all__ = ["Conversation", "Conversations", "parts_of", "plain_text"]
 
-ENFORCED: Final = frozenset({JSON_CALLS, "qwen3_coder"})
+_FORMS: Final[Mapping[str, Literal["json", "qwen3_coder"]]] = {JSON_CALLS: "json", "qwen3_coder": "qwen3_coder"}
 """Syntaxes that a grammar is written for; a call that must be made, or must be right, is made in one of them."""
 
 # OpenAI's newer name for the same role; templates know the older one.
@@ -40,8 +43,7 @@ class Conversation:
     markup: Markup
     thinks: bool  # it was asked to, and can
     thinking: ThinkingBudget | None
-    tools: tuple[Mapping[str, Any], ...]  # that may be called
-    syntax: str | None  # how calls are written; None: there are no tools
+    shape: AnswerShape  # what the answer is held to
 
 
 class Conversations:
@@ -49,14 +51,23 @@ class Conversations:
 
     Args:
         tokenizing: Of the model.
+        spelled: The bytes of every token.
+        holds: Whether answers can be held to a grammar.
     """
 
-    def __init__(self, tokenizing: Tokenizing) -> None:
+    def __init__(self, tokenizing: Tokenizing, spelled: Sequence[bytes], *, holds: bool) -> None:
         self._tokenizing = tokenizing
+        self._spelled = spelled
+        self._holds = holds
         tokenizer = tokenizing.tokenizer
         self._syntax = syntax_of(tokenizer.chat_template) if tokenizing.has_chat_template else None
         self._tags: ThinkTags | None = think_tags(tokenizer)
         self._special = {int(token): str(tokenizer.convert_ids_to_tokens(int(token))) for token in tokenizer.all_special_ids}
+
+    @property
+    def tag_tokens(self) -> frozenset[int]:
+        """The tokens of the tags around what is thought."""
+        return frozenset((*self._tags.start_tokens, *self._tags.end_tokens)) if self._tags else frozenset()
 
     def read(self, request: _Request, edit: Callable[[str], str] = str) -> Conversation:
         """Return the conversation that *request* asks to go on with.
@@ -69,7 +80,7 @@ class Conversations:
             InvalidRequest: The template refuses it, or a variable may not be set.
         """
         tools = _callable_tools(request)
-        own = self._syntax is not None and (self._syntax in ENFORCED or not _enforced(request, tools))
+        own = self._syntax is not None and (self._syntax in _FORMS or not _enforced(request, tools))
         syntax = (self._syntax if own else JSON_CALLS) if tools else None
         messages = [_turn(message, short_ids=self._syntax == "mistral") for message in request["messages"]]
         if not own:
@@ -81,16 +92,31 @@ class Conversations:
         if effort := request.get("reasoning_effort"):
             variables.setdefault("reasoning_effort", effort)
         prompt, text = self._tokenizing.encode_chat(messages, variables, tools if own else (), edit)
+        shape = self._shape(request, text, syntax, tools, thinks=thinks)
         return Conversation(
             prompt=prompt,
-            markup=self._markup(text, syntax, tools, one_call=request.get("parallel_tool_calls") is False),
+            markup=self._markup(text, syntax, tools, shape),
             thinks=thinks and self._tags is not None,
             thinking=self._budget(text, None if asked is None else _budget_tokens(request) if asked else 0),
-            tools=tools,
-            syntax=syntax,
+            shape=shape,
         )
 
-    def _markup(self, prompt: str, syntax: str | None, tools: Sequence[Mapping[str, Any]], *, one_call: bool) -> Markup:
+    def _shape(
+        self, request: _Request, prompt: str, syntax: str | None, tools: Sequence[Mapping[str, Any]], *, thinks: bool
+    ) -> AnswerShape:
+        calls = ToolSyntax(_FORMS[syntax], *call_tags(syntax)) if syntax and syntax in _FORMS and self._holds else None
+        functions = [tool["function"] for tool in tools if calls]
+        return AnswerShape(
+            think="open" if self._opened(prompt) else "may" if thinks and self._tags else "no",
+            think_tags=(self._tags.start, self._tags.end) if self._tags else None,
+            calls=calls,
+            tools=tuple(ToolSpec(one["name"], one.get("parameters"), strict=bool(one.get("strict"))) for one in functions),
+            choice=("required" if must_call(request) else "auto") if calls else "none",
+            parallel=request.get("parallel_tool_calls") is not False,
+            content=_content(request.get("response_format")),
+        )
+
+    def _markup(self, prompt: str, syntax: str | None, tools: Sequence[Mapping[str, Any]], shape: AnswerShape) -> Markup:
         harmony = self._syntax == "harmony"
         think = _HARMONY_THINK if harmony else (self._tags.start, self._tags.end) if self._tags else None
         call = call_tags(syntax) if syntax else None
@@ -102,8 +128,9 @@ class Conversations:
             think=think,
             opened=self._opened(prompt),
             call=call,
-            reader=partial(LibraryCallReader, syntax, tools, by_pieces=syntax in ENFORCED) if syntax else None,
-            one_call=one_call,
+            reader=_reader(syntax, tools, shape) if syntax else None,
+            whole=partial(is_whole_call, shape.calls, shape.tools) if shape.calls else None,
+            one_call=not shape.parallel,
             dropped=dropped,
             spelled={token: text for token, text in self._special.items() if text and any(text in tag for tag in tags)},
         )
@@ -117,7 +144,20 @@ class Conversations:
         if tokens is None or self._tags is None:
             return None
         closing = tuple(self._tokenizing.encode_bare(f"\n{self._tags.end}\n\n"))
-        return ThinkingBudget(tokens, self._tags.start_tokens, self._tags.end_tokens, closing, opened=self._opened(prompt))
+        markup = Markup(think=(self._tags.start, self._tags.end), opened=self._opened(prompt))
+        return ThinkingBudget(tokens, markup, self._spelled, closing)
+
+
+def _reader(syntax: str, tools: Sequence[Mapping[str, Any]], shape: AnswerShape) -> Callable[[], CallReader]:
+    return partial(HeldCallReader, shape.calls, shape.tools) if shape.calls else partial(LibraryCallReader, syntax, tools)
+
+
+def _content(response_format: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return the schema of what is said, None where it may be any text."""
+    if response_format is None or response_format["type"] == "text":
+        return None
+    schema: Mapping[str, Any] = response_format["json_schema"]["schema"] if response_format["type"] == "json_schema" else {}
+    return schema
 
 
 def plain_text(content: str | Sequence[Mapping[str, str]] | None) -> str:

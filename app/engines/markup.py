@@ -31,6 +31,7 @@ class Markup:
     opened: bool = False  # the prompt ends within an open tag, so the answer begins with what is thought
     call: tuple[str, str] | None = None  # tags around a call; None: no tools. Without an end tag it ends with its line
     reader: Callable[[], CallReader] | None = None  # makes what reads the calls
+    whole: Callable[[str], bool] | None = None  # whether an end tag after this text ends the call; None: it always does
     one_call: bool = False  # the answer ends with its first call
     dropped: Sequence[str] = ()  # tags that mean nothing to a reader
     spelled: Mapping[int, str] = field(default_factory=dict)  # special tokens that are tags, or parts of some

@@ -11,13 +11,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from app.engines.answer_shape import shape_of
 from app.engines.checkpoint import Checkpoint
 from app.engines.conversation import Conversation, Conversations, parts_of, plain_text
 from app.engines.detokenize import detokenizer_for, is_spelled, spelling
 from app.engines.device import on_cpu
 from app.engines.eyes import Eyes, eyes_of
-from app.engines.grammar import Grammar, Grammars
+from app.engines.grammar import Grammars
 from app.engines.kv_admission import KvAdmission
 from app.engines.ledger import KvAccount
 from app.engines.protocols import EmbeddingWork, Loading, Sampling, TextWork
@@ -40,7 +39,6 @@ _KINDS = frozenset({"chat", "completion", "ocr"})
 # What PaddleOCR-VL was trained to be asked (its model card on the hub).
 _READING = {"ocr": "OCR:", "table": "Table Recognition:", "formula": "Formula Recognition:", "chart": "Chart Recognition:"}
 _SEEDS = 2**63
-_TAG_TOKENS = 16  # a tag at the prompt's end has no more
 _ALONE = frozenset({"paddleocr_vl"})
 _SHOWN = frozenset({"image", "video"})  # types of a message's parts
 
@@ -65,7 +63,6 @@ class TextFrontend:
         self._spec = spec
         self._checkpoint = checkpoint
         self._tokenizing = Tokenizing(checkpoint)
-        self._conversations = Conversations(self._tokenizing)
         self._eyes = eyes_of(checkpoint)
         own_end = self._tokenizing.eos_token_id
         self._eos_token_ids = checkpoint.eos_token_ids | ({own_end} if own_end is not None else set())
@@ -73,7 +70,9 @@ class TextFrontend:
         self._detokenizer = detokenizer_for(self._tokenizing.tokenizer, self._spelled)
         self._vocabulary = checkpoint.vocab_size or len(self._spelled)
         tokenizer = self._tokenizing.tokenizer
-        self._grammars = Grammars(self._spelled if is_spelled(tokenizer) else (), tokenizer.all_special_ids, self._eos_token_ids)
+        self._conversations = Conversations(self._tokenizing, self._spelled, holds=is_spelled(tokenizer))
+        special = {*tokenizer.all_special_ids} - self._conversations.tag_tokens  # a grammar knows tags by their text
+        self._grammars = Grammars(self._spelled if is_spelled(tokenizer) else (), special, self._eos_token_ids)
 
     def prepare(
         self,
@@ -118,7 +117,7 @@ class TextFrontend:
             ends_loops=kind == "ocr",
             markup=conversation.markup if conversation else None,
             thinking=conversation.thinking if conversation else None,
-            grammar=self._grammar(request, conversation) if conversation and kind == "chat" else None,
+            grammar=self._grammars.compile(conversation.shape) if conversation and not conversation.shape.is_free else None,
             echo=self._text_of(request["prompt"]) if kind == "completion" and request.get("echo") else "",
         )
 
@@ -138,11 +137,6 @@ class TextFrontend:
             detokenizer=self._detokenizer,
             spelled=self._spelled,
         )
-
-    def _grammar(self, request: Mapping[str, Any], prompt: Sequence[int]) -> Grammar | None:
-        """Return what the answer to a chat is held to, None where it may be anything."""
-        shape = shape_of(request, str(self._tokenizing.tokenizer.chat_template), self._text_of(prompt[-_TAG_TOKENS:]))
-        return None if shape.is_free else self._grammars.compile(shape)
 
     def _text_of(self, prompt: str | Sequence[int]) -> str:
         if isinstance(prompt, str):

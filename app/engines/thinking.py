@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import codecs
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
 
+from app.engines.channels import Channel, Channels
+from app.engines.markup import Markup
+
 __all__ = ["ThinkingBudget", "ThinkingLimit"]
+
+_MOST_OF_A_CHARACTER = 4  # tokens, in UTF-8
 
 
 @dataclass(frozen=True, slots=True)
 class ThinkingBudget:
-    """How many tokens may be thought, and how it is seen where that begins and ends."""
+    """How many tokens may be thought, and how it is seen that something is."""
 
     tokens: int
-    start: tuple[int, ...]  # the tokens of the tag
-    end: tuple[int, ...]
+    markup: Markup
+    spelled: Sequence[bytes]  # the bytes of every token
     closing: tuple[int, ...]  # what is written when nothing is left: the end tag, with the line breaks around it
-    opened: bool  # the prompt ends within an open tag
 
 
 class ThinkingLimit:
     """A logits processor as mlx-vlm's batch generator calls it: first whole, then token by token.
+
+    A model may spell a tag by any tokens, so the text is what is looked at, as it is when the answer is shown. A
+    thought ends between two characters.
 
     Args:
         budget: Of the answer.
@@ -33,9 +41,9 @@ class ThinkingLimit:
     def __init__(self, budget: ThinkingBudget, answer: Sequence[int]) -> None:
         self._budget = budget
         self._left = budget.tokens
-        self._thinks = budget.opened
+        self._channels = Channels(budget.markup, ())
+        self._characters = codecs.getincrementaldecoder("utf-8")("replace")
         self._closing: deque[int] = deque()
-        self._recent: deque[int] = deque(maxlen=max(len(budget.start), len(budget.end)))
         self._close_when_due()
         for token in answer:
             self._see(token)
@@ -50,23 +58,18 @@ class ThinkingLimit:
         return self._applied(logits)
 
     def _see(self, token: int) -> None:
-        self._recent.append(token)
         if self._closing and self._closing[0] == token:
             self._closing.popleft()
-        if not self._thinks:
-            self._thinks = self._ends_in(self._budget.start)
-        elif self._ends_in(self._budget.end):
-            self._thinks = False
-        elif not self._closing:
+        elif self._channels.channel is Channel.THOUGHT:
             self._left -= 1
+        spelled = self._budget.spelled[token] if 0 <= token < len(self._budget.spelled) else b""
+        self._channels.push(self._characters.decode(spelled))
         self._close_when_due()
 
     def _close_when_due(self) -> None:
-        if self._thinks and self._left <= 0 and not self._closing:
+        within = bool(self._characters.getstate()[0]) and self._left > -_MOST_OF_A_CHARACTER
+        if self._channels.channel is Channel.THOUGHT and self._left <= 0 and not within and not self._closing:
             self._closing.extend(self._budget.closing)
-
-    def _ends_in(self, tokens: tuple[int, ...]) -> bool:
-        return tuple(self._recent)[-len(tokens) :] == tokens
 
     def _applied(self, logits: mx.array) -> mx.array:
         if not self._closing:

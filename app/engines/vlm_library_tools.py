@@ -9,7 +9,6 @@ from typing import Any
 
 from mlx_vlm.tools import ToolParser, load_tool_module
 from mlx_vlm.tools.registry import _infer_tool_parser
-from mlx_vlm.tools.streaming import ToolCallDeltaState
 
 from app.engines.protocols import CallPiece
 
@@ -37,60 +36,28 @@ def call_tags(syntax: str) -> tuple[str, str]:
 
 
 class LibraryCallReader:
-    """A :class:`~app.engines.markup.CallReader` for one of the library's syntaxes.
+    """A :class:`~app.engines.markup.CallReader` for one of the library's syntaxes: a call is read when it has ended.
 
     Args:
         syntax: Name of the parser.
         tools: What may be called, as OpenAI writes it.
-        by_pieces: Tell a call's arguments as they come. What was told cannot be taken back, so this is for answers that
-            a grammar keeps from going wrong; others' calls are read when they have ended.
     """
 
-    def __init__(self, syntax: str, tools: _Tools, *, by_pieces: bool) -> None:
+    def __init__(self, syntax: str, tools: _Tools) -> None:
         self._parser = _parser(syntax)
         self._tools = [dict(tool) for tool in tools]
         self._names = {tool["function"]["name"] for tool in tools}
-        self._by_pieces = by_pieces
-        self._deltas: ToolCallDeltaState | None = None  # of the call that is open
-        self._body: list[str] = []  # likewise
+        self._body: list[str] = []  # of the call that is open
         self._calls = 0  # ended
-        self._told = 0  # of the open call
 
     def push(self, text: str) -> Sequence[CallPiece]:
-        """Return what *text* adds."""
+        """Take *text*, and tell nothing yet."""
         self._body.append(text)
-        if not self._by_pieces:
-            return ()
-        if self._deltas is None:
-            self._deltas = ToolCallDeltaState(self._parser, self._tools)
-            self._feed(self._parser.tool_call_start)
-        return self._feed(text)
+        return ()
 
     def end(self) -> Sequence[CallPiece] | None:
-        """Return the rest of the call; None where it cannot be read."""
-        body = "".join(self._body)
-        pieces: Sequence[CallPiece] | None = self._feed(self._parser.tool_call_end or "\n") if self._deltas else ()
-        if not pieces and not self._told:
-            pieces = self._read(body)
-        self._calls = max([self._calls + self._told, *(piece.number + 1 for piece in pieces or ())])
-        self._deltas, self._body, self._told = None, [], 0
-        return pieces
-
-    def _feed(self, text: str) -> list[CallPiece]:
-        assert self._deltas is not None  # noqa: S101 - for the type checker
-        try:
-            deltas = self._deltas.feed(text)
-        except _UNREADABLE:
-            return []
-        pieces = [
-            CallPiece(self._calls + delta["index"], delta["function"].get("name") or "", delta["function"]["arguments"])
-            for delta in deltas
-        ]  # fmt: skip
-        self._told = max([self._told, *(piece.number + 1 - self._calls for piece in pieces)])
-        return pieces
-
-    def _read(self, body: str) -> list[CallPiece] | None:
-        """Read a call of which nothing was told."""
+        """Return the call, or several; None where it cannot be read."""
+        body, self._body = "".join(self._body), []
         try:
             parsed = self._parser.parse_tool_call(body.strip(), self._tools)
             calls = parsed if isinstance(parsed, list) else [parsed]
@@ -101,7 +68,10 @@ class LibraryCallReader:
         except _UNREADABLE:
             return None
         # Some parsers find a call in any text; none of them asks whether there is such a tool.
-        return pieces if all(piece.name in self._names and _is_object(piece.arguments) for piece in pieces) else None
+        if not all(piece.name in self._names and _is_object(piece.arguments) for piece in pieces):
+            return None
+        self._calls += len(pieces)
+        return pieces
 
 
 def _parser(syntax: str) -> ToolParser:

@@ -10,7 +10,7 @@ from app.structure.lark import literal, regex
 from app.structure.schemas import GAP, json_rule
 from app.structure.tool_syntax import Call, ToolSpec
 
-__all__ = ["json_call_rules", "read_json_call"]
+__all__ = ["begun_json_call", "json_call_rules", "read_json_call"]
 
 _BEFORE_NAME = re.compile(r'\s*\{\s*"name"\s*:\s*')
 _BEFORE_ARGUMENTS = re.compile(r'\s*,\s*"arguments"\s*:\s*')
@@ -32,11 +32,38 @@ def json_call_rules(tools: Sequence[ToolSpec]) -> list[str]:
     return rules
 
 
+def begun_json_call(text: str) -> tuple[str, str] | None:
+    """Return the name and as much of the arguments as has been written; None where the arguments have not begun."""
+    try:
+        name, begin = _arguments_begin(text)
+    except ValueError:
+        return None
+    try:
+        _, end = _DECODER.raw_decode(text, begin)
+    except ValueError:  # all that has come of them is theirs
+        end = len(text)
+    return (name, text[begin:end]) if end > begin else None
+
+
 def read_json_call(text: str) -> Call:
     """Read what stands between the markers.
 
     Raises:
         ValueError: It is no whole call.
+    """
+    name, begin = _arguments_begin(text)
+    arguments, end = _DECODER.raw_decode(text, begin)
+    if not isinstance(arguments, dict) or _END.match(text, end) is None:
+        msg = "a call ends after its arguments"
+        raise ValueError(msg)
+    return Call(name, text[begin:end])
+
+
+def _arguments_begin(text: str) -> tuple[str, int]:
+    """Return the name, and where the arguments begin.
+
+    Raises:
+        ValueError: They have not begun.
     """
     before = _BEFORE_NAME.match(text)
     if before is None:
@@ -47,8 +74,4 @@ def read_json_call(text: str) -> Call:
     if between is None or not isinstance(name, str):
         msg = "after its name a call has arguments"
         raise ValueError(msg)
-    arguments, end = _DECODER.raw_decode(text, between.end())
-    if not isinstance(arguments, dict) or _END.match(text, end) is None:
-        msg = "a call ends after its arguments"
-        raise ValueError(msg)
-    return Call(name, text[between.end() : end])
+    return name, between.end()

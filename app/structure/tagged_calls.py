@@ -25,10 +25,11 @@ from app.structure.schema_tree import DEFINITIONS, Path, Schema, at, target
 from app.structure.schemas import json_rule, says
 from app.structure.tool_syntax import Call, ToolSpec
 
-__all__ = ["read_tagged_call", "tagged_call_rules"]
+__all__ = ["begun_tagged_call", "read_tagged_call", "tagged_call_rules"]
 
 _VALUE_END = "\n</parameter>"
 _TAGS = ("</parameter>", "</function>", "</tool_call>")
+_BEGUN = re.compile(r"\s*<function=([^>\n]+)>(.*)\Z", re.DOTALL)
 _FUNCTION = re.compile(r"\s*<function=([^>\n]+)>(.*)\n</function>\s*\Z", re.DOTALL)
 _PARAMETER = re.compile(r"\n<parameter=([^>\n]+)>\n")
 _KEY = re.compile(r"[^>\n]+")
@@ -78,6 +79,18 @@ def read_tagged_call(text: str, tools: Sequence[ToolSpec]) -> Call:
             raise ValueError(msg)
         return Call(tool.name, body)
     return Call(tool.name, _read_parameters(function[2], schema))
+
+
+def begun_tagged_call(text: str, tools: Sequence[ToolSpec]) -> tuple[str, str] | None:
+    """Return the name and as much of the arguments as has been written, as JSON; None where no parameter has begun."""
+    begun = _BEGUN.match(text)
+    tool = next((tool for tool in tools if begun is not None and tool.name == begun[1]), None)
+    if begun is None or tool is None or _properties(tool.schema) is None:
+        return None  # as one object the arguments come when they are whole
+    written, rest = _parameters(begun[2], tool.schema)
+    if rest is not None:
+        written = [*written, rest]
+    return (tool.name, "{" + ", ".join(written)) if written else None
 
 
 def _function_rules(rule: str, tool: ToolSpec) -> list[str]:
@@ -159,24 +172,60 @@ def _resolved(schema: Schema, node: object) -> dict[str, Any]:
 
 
 def _read_parameters(body: str, schema: Schema) -> str:
-    properties = _properties(schema) or {}
     written: list[str] = []
     place = 0
     while place < len(body):
-        begin = _PARAMETER.match(body, place)
-        if begin is None or begin[1] not in properties:
-            msg = "a function's body is parameters that it has"
-            raise ValueError(msg)
-        value = _value(schema, properties[begin[1]])
-        if value.form == "json":
-            _, end = _DECODER.raw_decode(body, begin.end())
-            written.append(f"{json.dumps(begin[1])}: {body[begin.end() : end]}")
-        else:
-            end = body.index(_VALUE_END, begin.end())
-            said = body[begin.end() : end]
-            written.append(f"{json.dumps(begin[1])}: {json.dumps(None if value.nullable and said == 'null' else said, ensure_ascii=False)}")
-        if not body.startswith(_VALUE_END, end):
-            msg = "a parameter ends after its value"
-            raise ValueError(msg)
-        place = end + len(_VALUE_END)
+        member, place = _member(body, place, schema)
+        written.append(member)
     return "{" + ", ".join(written) + "}"
+
+
+def _parameters(body: str, schema: Schema) -> tuple[list[str], str | None]:
+    """Return the members of the arguments that are whole, and what has come of the next one, where that is text that can only grow."""
+    written: list[str] = []
+    place = 0
+    while place < len(body):
+        try:
+            member, place = _member(body, place, schema)
+        except ValueError:
+            return written, _begun_text(body, place, schema)
+        written.append(member)
+    return written, None
+
+
+def _member(body: str, place: int, schema: Schema) -> tuple[str, int]:
+    """Return the parameter at *place* as a member of a JSON object, and where the next one begins.
+
+    Raises:
+        ValueError: There is no whole one.
+    """
+    properties = _properties(schema) or {}
+    begin = _PARAMETER.match(body, place)
+    if begin is None or begin[1] not in properties:
+        msg = "a function's body is parameters that it has"
+        raise ValueError(msg)
+    value = _value(schema, properties[begin[1]])
+    if value.form == "json":
+        _, end = _DECODER.raw_decode(body, begin.end())
+        shown = body[begin.end() : end]
+    else:
+        end = body.index(_VALUE_END, begin.end())
+        said = body[begin.end() : end]
+        shown = json.dumps(None if value.nullable and said == "null" else said, ensure_ascii=False)
+    if not body.startswith(_VALUE_END, end):
+        msg = "a parameter ends after its value"
+        raise ValueError(msg)
+    return f"{json.dumps(begin[1])}: {shown}", end + len(_VALUE_END)
+
+
+def _begun_text(body: str, place: int, schema: Schema) -> str | None:
+    properties = _properties(schema) or {}
+    begin = _PARAMETER.match(body, place)
+    if begin is None or begin[1] not in properties:
+        return None
+    value = _value(schema, properties[begin[1]])
+    if value.form != "text" or value.nullable:
+        return None
+    said = body[begin.end() :]
+    held = next((size for size in range(len(_VALUE_END), 0, -1) if said.endswith(_VALUE_END[:size])), 0)
+    return f"{json.dumps(begin[1])}: {json.dumps(said[: len(said) - held], ensure_ascii=False)[:-1]}"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.engines.protocols import Finished, TextWork, Tokens
+from app.engines.protocols import Failed, Finished, TextWork, Tokens
 from app.engines.registry import open_frontend
 from app.errors import InvalidRequest
+from app.jobs.calls import CallDelta, joined_calls
 from app.models.spec import ModelSpec
 from tests.tiny.build import build
 
@@ -182,5 +184,54 @@ def ids_of(model: Model, work: TextWork) -> list[int]:
         while engine.has_work:
             ids.extend(token for event in engine.step() if isinstance(event, Tokens) for token in event.ids)
         return ids
+    finally:
+        engine.close()
+
+
+CITY_AND_DAYS = {"city": {"type": "string", "maxLength": 12}, "days": {"type": "integer", "minimum": 0, "maximum": 9}}
+CLOSED = {"type": "object", "properties": CITY_AND_DAYS, "required": ["city", "days"], "additionalProperties": False}
+FORECAST: dict[str, Any] = {"type": "function", "function": {"name": "forecast", "parameters": CLOSED, "strict": True}}
+NOW: dict[str, Any] = {"type": "function", "function": {"name": "now"}}
+
+
+@pytest.mark.parametrize("name", ["qwen", "coder", "plain"])
+@pytest.mark.parametrize("thinks", [False, True])
+def test_a_call_that_must_be_made_is_made_and_right_alone_as_in_company(name: str, thinks: bool, request: pytest.FixtureRequest) -> None:  # noqa: FBT001
+    model: Model = request.getfixturevalue(name)
+    asked: dict[str, Any] = {"tools": [NOW, FORECAST], "tool_choice": "required", "parallel_tool_calls": False, "max_tokens": 220}
+    thought = {"thinking_budget": 5} if thinks else {}
+    works = [replace(model.work(**asked, **thought, temperature=1, seed=seed), id=str(seed)) for seed in range(6)]
+    answers = calls_of(model, *works, model.work(max_tokens=30))
+    made = [calls for calls, end in answers.values() if end.reason == "stop" and calls]
+    assert len(made) >= 3
+    for calls in made:
+        ((tool, arguments),) = calls
+        given = json.loads(arguments)
+        if tool == "now":
+            assert given == {}
+        else:
+            assert (tool, set(given)) == ("forecast", {"city", "days"})
+            assert 0 <= given["days"] <= 9
+            assert len(given["city"]) <= 12
+    assert calls_of(model, works[0])["0"] == answers["0"]
+    if thinks and name != "plain":
+        assert answers["0"][1].reasoning_tokens >= 5
+
+
+def calls_of(model: Model, *works: TextWork) -> dict[str, tuple[list[tuple[str, str]], Finished]]:
+    """Return the calls of each work, and its end, all of them in one batch."""
+    engine = next(engine for engine in model.frontend.open() if engine is not None)
+    try:
+        for work in works:
+            engine.add(work)
+        pieces, ends = dict[str, list[CallDelta]](), dict[str, Finished]()
+        while engine.has_work:
+            for event in engine.step():
+                if isinstance(event, Tokens):
+                    pieces.setdefault(event.id, []).extend(event.calls)
+                elif isinstance(event, Finished):
+                    ends[event.id] = event
+                assert not isinstance(event, Failed), event
+        return {work.id: (joined_calls(pieces.get(work.id, [])), ends[work.id]) for work in works}
     finally:
         engine.close()

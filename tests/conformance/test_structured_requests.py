@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from app.engines.answer_shape import shape_of
 from app.engines.protocols import Frontend, TextWork
 from tests.conformance.driver import run
 from tests.conformance.subjects import Subject
@@ -49,17 +48,6 @@ def test_a_schema_holds_the_answer_and_the_end_token_ends_it(chat: Frontend, sub
 
 def test_the_same_grammar_is_compiled_once(chat: Frontend) -> None:
     assert prepared(chat, response_format=WANTED).grammar is prepared(chat, response_format=WANTED, seed=7).grammar
-
-
-def test_thinking_comes_first_where_the_request_turns_it_on_or_the_prompt_has_begun_it() -> None:
-    on = {"chat_template_kwargs": {"enable_thinking": True}}
-    template = "{% if enable_thinking %}<think>\n</think>{% endif %}"
-    assert shape_of({}, template, "assistant\n").think == "no"
-    assert shape_of(on, template, "assistant\n").think == "may"
-    assert shape_of(on, "no such tags", "assistant\n").think == "no"
-    assert shape_of(on, template, "assistant\n<think>\n").think == "open"
-    assert shape_of({}, template, "assistant\n<think>\n\n</think>\n\n").think == "no"
-    assert shape_of({"response_format": {"type": "json_object"}}, template, "").content == {}
 
 
 def test_the_answer_may_think_before_it_is_held(chat: Frontend, subject: Subject) -> None:

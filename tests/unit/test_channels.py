@@ -14,27 +14,34 @@ from hypothesis import strategies as st
 
 from app.engines.answer import Answer
 from app.engines.detokenize import ByteDetokenizer
+from app.engines.held_calls import HeldCallReader
 from app.engines.markup import Markup
 from app.engines.protocols import Sampling, TextWork
 from app.engines.vlm_library_tools import LibraryCallReader, call_tags
+from app.structure.call_stream import is_whole_call
+from app.structure.tool_syntax import ToolSpec, ToolSyntax
 
 EOS = 256
 THINK = ("<think>", "</think>")
 CITY_AND_DAYS = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": CITY_AND_DAYS}}]
 THOUGHT = "<think>\nIs a < b?\n\nNo </thin\n</think>\n\n"
-WEATHER = {"city": 'Lis"bon<é>', "days": 2}
-CALLS = {
-    "json_tools": '\n{"name": "weather", "arguments": {"city": "Lis\\"bon<é>", "days": 2}}\n',
-    "qwen3_coder": '\n<function=weather>\n<parameter=city>\nLis"bon<é>\n</parameter>\n<parameter=days>\n2\n</parameter>\n</function>\n',
+WEATHER = {"city": 'Lis"bon<é></tool_call> ', "days": 2}
+CALLS = {  # a string may have what looks like the end of the call
+    "json_tools": '\n{"name": "weather", "arguments": {"city": "Lis\\"bon<é></tool_call> ", "days": 2}}\n',
+    "qwen3_coder": (
+        '\n<function=weather>\n<parameter=city>\nLis"bon<é></tool_call> \n</parameter>\n<parameter=days>\n2\n</parameter>\n</function>\n'
+    ),
 }
 
 
 def markup(syntax: str | None = None, **more: Any) -> Markup:  # noqa: ANN401 - fields of Markup
     if syntax is None:
         return Markup(think=THINK, **more)
-    reader = partial(LibraryCallReader, syntax, TOOLS, by_pieces=syntax in CALLS)
-    return Markup(think=THINK, call=call_tags(syntax), reader=reader, **more)
+    if syntax not in CALLS:
+        return Markup(think=THINK, call=call_tags(syntax), reader=partial(LibraryCallReader, syntax, TOOLS), **more)
+    held = (ToolSyntax("json" if syntax == "json_tools" else "qwen3_coder"), (ToolSpec("weather", CITY_AND_DAYS),))
+    return Markup(think=THINK, call=call_tags(syntax), reader=partial(HeldCallReader, *held), whole=partial(is_whole_call, *held), **more)
 
 
 def read(
@@ -139,3 +146,13 @@ def test_every_syntax_has_a_parser_that_says_no_to_nonsense(syntax: str) -> None
     start, end = call_tags(syntax)
     _, _, called, _ = read([start + "this is no call" + (end or "\n"), "and on"], markup(syntax))
     assert called == []
+
+
+def test_text_in_tags_comes_as_it_is_made_and_other_values_when_they_are_whole() -> None:
+    first = "\n<function=weather>\n<parameter=city>\nLis"
+    second = "\n</parameter>\n<parameter=days>\n1"
+    pieces = ["<tool_call>", first, "bon\n</para", "de", second, "2", "\n</parameter>\n</function>\n", "</tool_call>"]
+    work = TextWork("w", (1,), 100, Sampling(seed=1), markup=markup("qwen3_coder"))
+    answer = Answer(work, lambda: ByteDetokenizer([piece.encode() for piece in pieces], strip_first_space=False), frozenset())
+    told = [call.arguments for token in range(len(pieces)) for call in answer.take(token).calls]
+    assert told == ['{"city": "Lis', "bon", "\\n</parade", '"', ', "days": 12', "}"]
