@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -42,7 +42,7 @@ from app.models.spec import Task
 from app.pictures.data_uri import is_data_uri, read_data_uri
 from app.pictures.media import Medium
 
-__all__ = ["KINDS", "Call", "accepted", "answer", "idempotency", "new_job", "output_of", "read_call", "submit"]
+__all__ = ["KINDS", "Call", "Shown", "accepted", "answer", "idempotency", "new_job", "output_of", "read_call", "submit"]
 
 KINDS: Mapping[JobKind, tuple[type[BaseModel], Task]] = {
     JobKind.CHAT: (ChatRequest, Task.CHAT),
@@ -59,6 +59,9 @@ KINDS: Mapping[JobKind, tuple[type[BaseModel], Task]] = {
 
 _UNSEEN: Mapping[JobKind, tuple[type[BaseModel], Task]] = {JobKind.COUNT: (ChatRequest, Task.CHAT)}
 """Likewise of kinds that the API submits on its own account."""
+
+Shown = Callable[[JobGateway, str], Awaitable[Output]]
+"""Makes an answer's body of a job that has ended, given by its id."""
 
 _MAX_KEY_CHARACTERS = 255
 _RECORDING = Medium(
@@ -182,8 +185,8 @@ async def submit(request: Request, job: NewJob, gateway: JobGateway) -> str:
     return submitted.job_id
 
 
-async def answer(request: Request, call: Call, services: Services) -> Response:
-    """Submit *call* and return its output, or the receipt that its caller prefers."""
+async def answer(request: Request, call: Call, services: Services, shown: Shown | None = None) -> Response:
+    """Submit *call* and return its output, or what *shown* makes of it, or the receipt that its caller prefers."""
     job_id = await submit(request, call.job, services.gateway)
     if not call.preference.waits:
         return await accepted(services.gateway, job_id, call.preference)
@@ -191,7 +194,7 @@ async def answer(request: Request, call: Call, services: Services) -> Response:
         if not await while_wanted(_ended(waiter, call.preference.wait_s), request.receive, services.stopping):
             await services.gateway.keep(job_id, waiter)
             return await accepted(services.gateway, job_id, call.preference)
-    output = await output_of(services.gateway, job_id)
+    output = await (shown or output_of)(services.gateway, job_id)
     return Response(output.content, media_type=output.media_type, headers=call.preference.applied)
 
 

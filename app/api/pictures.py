@@ -55,7 +55,7 @@ async def with_pictures(services: Services, job: NewJob, prefix: tuple[str, ...]
 
 def _parts(request: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
     for number, message in enumerate(request.get("messages") or ()):
-        if not isinstance(message["content"], str):
+        if isinstance(message.get("content"), list):
             for place, part in enumerate(message["content"]):
                 yield ("messages", str(number), "content", str(place)), part
 
@@ -68,7 +68,7 @@ def _source(part: Mapping[str, Any]) -> tuple[str, str]:
 
 def _named(message: Mapping[str, Any], blobs: Mapping[tuple[str, str], str]) -> dict[str, Any]:
     """Return *message* with what its pictures and videos hold instead of where they came from."""
-    if isinstance(message["content"], str):
+    if not isinstance(message.get("content"), list):  # of an assistant that called tools there may be none
         return dict(message)
     return {**message, "content": [_of_blob(part, blobs) if part["type"] in _SHOWN else part for part in message["content"]]}
 

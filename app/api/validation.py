@@ -1,7 +1,8 @@
 """From pydantic's errors to one sentence that says what to change.
 
 pydantic reports every branch of a union that did not match. A caller meant
-one of them, so the branch nearest to what was sent is the one reported.
+one of them, so the branch nearest to what was sent is the one reported; in it,
+where it has unions itself, likewise.
 """
 
 from __future__ import annotations
@@ -81,22 +82,30 @@ def invalid_request(errors: Sequence[Mapping[str, Any]], body: object, *, prefix
     return InvalidRequest(f"{f'`{param}`' if param else 'The body'} {sentence}{_got(first)}.", param=param)
 
 
-def _nearest_branch(errors: Sequence[Mapping[str, Any]], body: object) -> Sequence[Mapping[str, Any]]:
-    """Return the errors to report: those outside unions, or those of the union branch that came closest."""
-    union_path, tag = _split(errors[0], body)
-    if tag is None:
+def _nearest_branch(errors: Sequence[Mapping[str, Any]], body: object, level: int = 0) -> Sequence[Mapping[str, Any]]:
+    """Return the errors to report: those outside unions, or those of the union branch that came closest.
+
+    Args:
+        errors: At least one.
+        body: What was sent.
+        level: How many unions around them have been looked into.
+    """
+    union_path, tags = _split(errors[0], body)
+    if len(tags) <= level:
         return errors[:1]
+    depth = tags[level][0]
     branches: dict[str, list[Mapping[str, Any]]] = {}
     for error in errors:
-        path, own_tag = _split(error, body)
-        if own_tag is not None and path[: own_tag[0]] == union_path[: tag[0]] and own_tag[0] == tag[0]:
-            branches.setdefault(own_tag[1], []).append(error)
+        path, own = _split(error, body)
+        if len(own) > level and own[level][0] == depth and path[:depth] == union_path[:depth]:
+            branches.setdefault(own[level][1], []).append(error)
     # A branch that is not even of the right JSON type is what the caller did not mean.
-    meant = [found for found in branches.values() if not _wrong_type_at(found, tag[0], body)]
+    meant = [found for found in branches.values() if not _wrong_type_at(found, depth, body)]
     if not meant:
         return [found[0] for found in branches.values()]
     fewest = min(len(found) for found in meant)
-    return max((found for found in meant if len(found) == fewest), key=lambda found: _rank(found[0], body))
+    nearest = max((found for found in meant if len(found) == fewest), key=lambda found: _rank(found[0], body))
+    return _nearest_branch(nearest, body, level + 1)
 
 
 def _wrong_type_at(found: Sequence[Mapping[str, Any]], depth: int, body: object) -> bool:
@@ -109,27 +118,27 @@ def _rank(error: Mapping[str, Any], body: object) -> tuple[tuple[int, str], ...]
     return tuple((part, "") if isinstance(part, int) else (-1, part) for part in _split(error, body)[0])
 
 
-def _split(error: Mapping[str, Any], body: object) -> tuple[Path, tuple[int, str] | None]:
-    """Separate an error's location into the path in *body* and the first union tag.
+def _split(error: Mapping[str, Any], body: object) -> tuple[Path, list[tuple[int, str]]]:
+    """Separate an error's location into the path in *body* and the tags of unions.
 
     pydantic mixes both: ``("input", "list[str]", 1)`` is ``input.1`` in branch ``list[str]``.
 
     Returns:
-        The path, and ``(depth, tag)`` of the outermost union, if there is one.
+        The path, and ``(depth, tag)`` of each union around it, the outermost first.
     """
     loc = error["loc"]
     path: list[str | int] = []
-    tag: tuple[int, str] | None = None
+    tags: list[tuple[int, str]] = []
     at: Any = body
     for place, part in enumerate(loc):
         absent_field = error["type"] == "missing" and place == len(loc) - 1
         if (isinstance(at, dict) and part in at) or (isinstance(at, list) and isinstance(part, int) and part < len(at)):
             at = at[part]
         elif isinstance(part, str) and place > 0 and not absent_field:
-            tag = tag or (len(path), part)
+            tags.append((len(path), part))
             continue
         path.append(part)
-    return tuple(path), tag
+    return tuple(path), tags
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
