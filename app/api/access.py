@@ -46,7 +46,7 @@ class AccessMiddleware:
             return
         refusal = self._refusal(scope["path"], Headers(scope=scope))
         if refusal is not None:
-            await error_response(scope["path"], refusal)(scope, receive, send)
+            await error_response(scope, refusal)(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = self._caller
         await self._app(scope, receive, send)
@@ -59,13 +59,15 @@ class AccessMiddleware:
             origin = headers.get("origin")
             if origin is not None and not is_local_origin(origin):
                 return ForeignHost(f"Web pages of {origin[:80]!r} may not use this server.")
-        if self._key is not None and path not in KEYLESS and not self._has_key(headers.get("authorization", "")):
+        if self._key is not None and path not in KEYLESS and not self._has_key(headers):
             return InvalidKey()
         return None
 
-    def _has_key(self, authorization: str) -> bool:
-        scheme, _, given = authorization.partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._key or b"")
+    def _has_key(self, headers: Headers) -> bool:
+        """Look at where OpenAI's clients have their key, and at where Anthropic's have it."""
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        given = (bearer if scheme.lower() == "bearer" else "", headers.get("x-api-key", ""))
+        return any(hmac.compare_digest(key.strip().encode(), self._key or b"") for key in given)
 
 
 def is_local_name(host: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 __all__ = [
+    "AnthropicError",
     "DownloadReport",
     "EmbeddingList",
     "OpenAIError",
@@ -71,6 +72,38 @@ class OpenAIError(BaseModel):
     """An error on OpenAI's routes, as its clients know it."""
 
     error: OpenAIErrorFacts
+
+
+class AnthropicErrorDetails(BaseModel):
+    """What programs can tell an error by."""
+
+    error_code: str = Field(description="Stable; the response's description lists them.")
+
+
+class AnthropicErrorFacts(BaseModel):
+    """What went wrong on a route of Anthropic's."""
+
+    type: Literal[
+        "invalid_request_error",
+        "authentication_error",
+        "permission_error",
+        "not_found_error",
+        "conflict_error",
+        "request_too_large",
+        "overloaded_error",
+        "timeout_error",
+        "api_error",
+    ]
+    message: str = Field(description="With the parameter at fault, where one is.")
+    details: AnthropicErrorDetails
+
+
+class AnthropicError(BaseModel):
+    """An error on Anthropic's routes, as its clients know it; an `error` event of a stream is the same."""
+
+    type: Literal["error"]
+    error: AnthropicErrorFacts
+    request_id: str
 
 
 class Problem(BaseModel):

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from app import __version__
 from app.api import audio, completions, embeddings, files, health, jobs, model_admin, models, ocr, reranking, speech
 from app.api.access import AccessMiddleware
+from app.api.anthropic import routes as anthropic
 from app.api.errors import install_error_shapes
 from app.api.openapi import install_document
 from app.api.request_log import RequestLogMiddleware
@@ -47,7 +48,7 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
     app = FastAPI(
         title="mlx-local-inference", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    for part in (completions, embeddings, audio, speech, ocr, reranking, models, model_admin, files, jobs, health):
+    for part in (completions, anthropic, embeddings, audio, speech, ocr, reranking, models, model_admin, files, jobs, health):
         app.include_router(part.router)
     app.include_router(model_admin.aliases)
     install_error_shapes(app)

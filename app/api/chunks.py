@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from fastapi.sse import format_sse_event
 from pydantic_core import to_json
 
-from app.api.errors import error_body, status_of
+from app.api.dialects import OPENAI
+from app.api.errors import failure_body
 from app.errors import InferenceError
 from app.jobs.calls import CallDelta, call_id
 from app.jobs.logprobs import chat_logprobs, completion_logprobs
@@ -138,5 +139,4 @@ class CompletionChunks:
 
 def error_frame(error: InferenceError) -> bytes:
     """Return the last frame of a stream that failed; OpenAI's clients raise an exception for it."""
-    fact = error.as_fact()
-    return format_sse_event(data_str=to_json(error_body("/v1/chat/completions", fact, status_of(fact.code))).decode())
+    return format_sse_event(data_str=to_json(failure_body(OPENAI, error)).decode())

@@ -1,9 +1,6 @@
-"""Which status an error code has, and the two shapes an error body can take.
+"""Which status an error code has, and the responses that errors become. ``dialects.py`` has the shapes of their bodies.
 
-OpenAI's routes answer in OpenAI's shape, so that its clients raise the
-exceptions they know; everything else, ``/v1/jobs`` included, answers with
-problem details (RFC 9457). This is the only place that joins codes and
-statuses.
+This is the only place that joins codes and statuses.
 """
 
 from __future__ import annotations
@@ -17,7 +14,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+from starlette.types import Scope
 
+from app.api.dialects import PROBLEM, Dialect, dialect_of
 from app.api.validation import invalid_request
 from app.errors import Failure, InferenceError, QueueFull
 
@@ -36,11 +35,11 @@ __all__ = [
     "RouteNotFound",
     "ServerStopping",
     "UnsupportedMediaType",
-    "error_body",
     "error_response",
+    "failure_body",
     "install_error_shapes",
     "problem_response",
-    "speaks_openai",
+    "status_of",
 ]
 
 STATUS: Mapping[str, int] = {
@@ -97,9 +96,6 @@ STATUS: Mapping[str, int] = {
 }
 """A code that is not here is an internal error."""
 
-_ALSO_OPENAI = frozenset({"/rerank", "/v2/rerank"})
-"""Other servers' paths for what is under ``/v1/`` here."""
-
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _RETRY_AFTER_S = {"store_unavailable": 2, "worker_draining": 2, "server_stopping": 2, "not_ready": 2}
 
@@ -125,7 +121,8 @@ class InvalidKey(InferenceError):
     code = "invalid_api_key"
 
     def __init__(self) -> None:
-        super().__init__("This server needs an API key: send the header 'Authorization: Bearer KEY' with the key of MLX_LOCAL_API_KEY.")
+        how = "'Authorization: Bearer KEY' or 'x-api-key: KEY'"
+        super().__init__(f"This server needs an API key: send the header {how} with the key of MLX_LOCAL_API_KEY.")
 
 
 class ForeignHost(InferenceError):
@@ -177,50 +174,30 @@ class ClientHungUp(Exception):
     """The client closed the connection before its answer was there."""
 
 
-def speaks_openai(path: str) -> bool:
-    """Return whether *path* belongs to OpenAI's interface rather than ours."""
-    ours = path == "/v1/jobs" or path.startswith("/v1/jobs/")
-    return path in _ALSO_OPENAI or (path.startswith("/v1/") and not ours)
-
-
-def error_body(path: str, fact: Failure, status: int) -> dict[str, Any]:
-    """Return the body for *fact* in the shape that callers of *path* know."""
-    if speaks_openai(path):
-        kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
-        return {"error": {"message": fact.message, "type": kind, "param": fact.param, "code": fact.code}}
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": fact.message,
-        "code": fact.code,
-    }
-    return body if fact.param is None else body | {"param": fact.param}
-
-
 def status_of(code: str) -> int:
     """Return the status of *code*."""
     return STATUS.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def error_response(path: str, error: InferenceError, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the answer to a request at *path* that ended with *error*."""
+def failure_body(dialect: Dialect, error: InferenceError, request_id: str = "") -> dict[str, Any]:
+    """Return the body that tells of *error* where there is no status any more: inside a stream."""
     fact = error.as_fact()
+    return dialect.body(fact, status_of(fact.code), request_id)
+
+
+def error_response(scope: Scope, error: InferenceError, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the answer to the request of *scope* that ended with *error*."""
+    dialect, fact = dialect_of(scope["path"]), error.as_fact()
     status = status_of(fact.code)
-    body = error_body(path, fact, status)
-    return _json(body, status, {**_advice(error, fact, status), **(headers or {})}, problem=not speaks_openai(path))
+    body = dialect.body(fact, status, scope.get("state", {}).get("request_id", ""))
+    return JSONResponse(body, status, {**_advice(error, fact, status), **(headers or {})}, dialect.media_type)
 
 
 def problem_response(fact: Failure, **members: Any) -> Response:  # noqa: ANN401 - members of the problem, any JSON
     """Return problem details with further *members*."""
     status = status_of(fact.code)
     retry = {"Retry-After": str(_RETRY_AFTER_S[fact.code])} if fact.code in _RETRY_AFTER_S else {}
-    return _json(error_body("", fact, status) | members, status, retry, problem=True)
-
-
-def _json(body: Mapping[str, Any], status: int, headers: Mapping[str, str], *, problem: bool) -> Response:
-    media_type = "application/problem+json" if problem else "application/json"
-    return JSONResponse(body, status_code=status, headers=dict(headers), media_type=media_type)
+    return JSONResponse(PROBLEM.body(fact, status, "") | members, status, retry, PROBLEM.media_type)
 
 
 def _advice(error: InferenceError, fact: Failure, status: int) -> dict[str, str]:
@@ -243,17 +220,17 @@ def install_error_shapes(app: FastAPI) -> None:
 
     async def on_inference_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, InferenceError)  # noqa: S101 - for the type checker; Starlette chose by class
-        return error_response(request.url.path, error)
+        return error_response(request.scope, error)
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - as above
         allow = {"Allow": _allowed(request)} if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else {}
-        return error_response(request.url.path, _from_http(request, error), {**(error.headers or {}), **allow})
+        return error_response(request.scope, _from_http(request, error), {**(error.headers or {}), **allow})
 
     async def on_invalid_parameter(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
         found: Iterable[Any] = error.errors()
-        return error_response(request.url.path, invalid_request([{**item, "loc": item["loc"][1:]} for item in found], {}))
+        return error_response(request.scope, invalid_request([{**item, "loc": item["loc"][1:]} for item in found], {}))
 
     async def on_hang_up(_request: Request, _error: Exception) -> Response:
         return Response(status_code=499)  # nobody reads it; the access log shows it

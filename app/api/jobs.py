@@ -18,9 +18,10 @@ from app.api.body import json_body, parse_json
 from app.api.calls import KINDS, accepted, idempotency, new_job, output_of, submit
 from app.api.deadline import deadline_of
 from app.api.describe import JOB_ERRORS, RECEIPT, STORE_ERRORS, SUBMISSION_ERRORS, as_json, errors, event_stream, takes
+from app.api.dialects import PROBLEM
 from app.api.documents import check_document, with_document
 from app.api.downloads import new_download
-from app.api.errors import error_body, status_of
+from app.api.errors import failure_body
 from app.api.ocr_answers import OcrAnswer
 from app.api.recordings import HEARD, check_recording, kept_recording
 from app.api.rerank_answers import RerankAnswer
@@ -260,5 +261,4 @@ def _frame(entry: StreamEntry) -> bytes:
 
 
 def _error_frame(error: InferenceError) -> bytes:
-    fact = error.as_fact()
-    return format_sse_event(data_str=to_json(error_body("/v1/jobs", fact, status_of(fact.code))).decode(), event="error")
+    return format_sse_event(data_str=to_json(failure_body(PROBLEM, error)).decode(), event="error")

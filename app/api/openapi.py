@@ -17,10 +17,12 @@ from pydantic import BaseModel, Field, create_model
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from app.api.access import KEYLESS
-from app.api.answers import OpenAIError, Problem, SpeechEvent, TranscriptEvent
+from app.api.answers import AnthropicError, OpenAIError, Problem, SpeechEvent, TranscriptEvent
+from app.api.anthropic.answers import MessageEvent
+from app.api.anthropic.requests import MessagesRequest
 from app.api.calls import KINDS
 from app.api.describe import errors, ref
-from app.api.errors import speaks_openai
+from app.api.dialects import dialect_of
 from app.api.jobs import JobSubmission
 from app.api.recordings import HEARD
 from app.api.text_answers import ChatCompletionChunk, TextCompletionChunk
@@ -35,7 +37,8 @@ __all__ = ["install_document"]
 
 _ABOUT = (
     "Every request is a durable job. Chats, completions, embeddings, models and files are as OpenAI has them; `/v1/jobs` submits, follows "
-    "and cancels any of the work. Errors are OpenAI's on its routes and problem details (RFC 9457) elsewhere; their codes are stable."
+    "and cancels any of the work. `/v1/messages` is as Anthropic has it. Errors are OpenAI's and Anthropic's on their routes and problem "
+    "details (RFC 9457) elsewhere; their codes are stable."
 )
 _METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 
@@ -59,6 +62,7 @@ _PARAMETERS: Mapping[str, tuple[str, dict[str, Any]]] = {
 }
 _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "X-Request-Id": ("Names this request in the log.", {"type": "string"}),
+    "Request-Id": ("The same, under Anthropic's name.", {"type": "string"}),
     "X-Job-Id": ("The job that the answer is of.", {"type": "string"}),
     "Location": ("Where the job is.", {"type": "string", "format": "uri-reference"}),
     "Preference-Applied": ("What was honoured of `Prefer`.", {"type": "string"}),
@@ -67,7 +71,7 @@ _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "WWW-Authenticate": ("How to say the key.", {"type": "string"}),
     "Content-Range": ("Which bytes these are.", {"type": "string"}),
 }
-_ALWAYS = frozenset({"X-Request-Id", "Location"})
+_ALWAYS = frozenset({"X-Request-Id", "Request-Id", "Location"})
 
 
 class UploadForm(BaseModel):
@@ -143,7 +147,11 @@ def _completed(document: dict[str, Any], *, with_key: bool) -> dict[str, Any]:
         name: {"description": text, "required": name in _ALWAYS, "schema": schema} for name, (text, schema) in _HEADERS.items()
     }
     components["securitySchemes"] = {
-        "ApiKey": {"type": "http", "scheme": "bearer", "description": "Of MLX_LOCAL_API_KEY, where that is set."}
+        "ApiKey": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "Of MLX_LOCAL_API_KEY, where that is set. The header `x-api-key` may have it instead.",
+        }
     }
     return document
 
@@ -168,14 +176,14 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
             known["description"] += f", {response['description']}"
     operation["responses"] = dict(sorted(responses.items()))
     for status, response in responses.items():
-        response.setdefault("headers", {})["X-Request-Id"] = ref("X-Request-Id", "headers")
+        response.setdefault("headers", {}).update({name: ref(name, "headers") for name in dialect_of(path).request_id_headers})
         if int(status) >= HTTPStatus.BAD_REQUEST:
             _shape(path, int(status), response)
 
 
 def _shape(path: str, status: int, response: dict[str, Any]) -> None:
-    media_type, model = ("application/json", "OpenAIError") if speaks_openai(path) else ("application/problem+json", "Problem")
-    response["content"] = {media_type: {"schema": ref(model)}}
+    dialect = dialect_of(path)
+    response["content"] = {dialect.media_type: {"schema": ref(dialect.schema)}}
     names = ["Retry-After", "X-Should-Retry"]
     if status == HTTPStatus.UNAUTHORIZED:
         names = ["WWW-Authenticate"]
@@ -193,12 +201,15 @@ def _schemas() -> dict[str, Any]:
     asked: list[type[BaseModel]] = [*(model for kind, (model, _) in KINDS.items() if kind not in HEARD)]
     asked += [*_submissions(), LoadRequest]
     asked += [UploadForm, TranscriptionForm, TranslationForm, OcrForm, FileSubmission]
+    asked += [MessagesRequest]
     told: list[type[BaseModel]] = [
         ChatCompletionChunk,
         TextCompletionChunk,
         TranscriptEvent,
         SpeechEvent,
+        MessageEvent,
         OpenAIError,
+        AnthropicError,
         Problem,
         StreamEntry,
     ]

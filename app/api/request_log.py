@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.dialects import dialect_of
 from app.api.errors import InternalError, error_response
 from app.log import get_logger
 
@@ -33,6 +34,7 @@ class RequestLogMiddleware:
             return
         request_id = f"req_{secrets.token_hex(8)}"
         state: dict[str, Any] = scope.setdefault("state", {})
+        state["request_id"] = request_id
         began = time.monotonic()
         status: int | None = None
         where = {"method": scope["method"], "path": scope["path"][:_LOGGED_CHARACTERS]}
@@ -41,7 +43,7 @@ class RequestLogMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                ids = [(b"x-request-id", request_id.encode())]
+                ids = [(name.lower().encode(), request_id.encode()) for name in dialect_of(scope["path"]).request_id_headers]
                 if "job_id" in state:
                     ids.append((b"x-job-id", state["job_id"].encode()))
                 message = {**message, "headers": [*message.get("headers", ()), *ids]}
@@ -54,7 +56,7 @@ class RequestLogMiddleware:
                 log.exception("http.failed", **where)
                 if status is not None:
                     raise  # too late for an answer; the server closes the connection, which the client notices
-                await error_response(scope["path"], InternalError(request_id))(scope, receive, send_with_ids)
+                await error_response(scope, InternalError(request_id))(scope, receive, send_with_ids)
             finally:
                 write = log.debug if scope["path"] in _PROBES else log.info
                 seconds = round(time.monotonic() - began, 4)

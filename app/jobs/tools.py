@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from app.jobs.bodies import Body, refusal
 
-__all__ = ["CalledTool", "FunctionTool", "ToolChoice", "chosen_tools"]
+__all__ = ["CalledTool", "FunctionTool", "ToolChoice", "ToolName", "chosen_tools"]
 
 ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.:-]{1,128}$")]
 

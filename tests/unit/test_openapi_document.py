@@ -12,7 +12,8 @@ from fastapi.routing import iter_route_contexts
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from app.api.application import create_app
-from app.api.errors import STATUS, speaks_openai
+from app.api.dialects import dialect_of
+from app.api.errors import STATUS
 from app.settings import load_settings
 
 
@@ -55,7 +56,7 @@ def test_every_body_and_success_has_a_schema_and_every_error_the_shape_of_its_pa
             for media_type, content in response.get("content", {}).items():
                 assert content["schema"], (method, path, status)
                 if int(status) >= 400:
-                    assert media_type == ("application/json" if speaks_openai(path) else "application/problem+json")
+                    assert media_type == dialect_of(path).media_type
             assert response.get("content") or status == "204", (method, path, status)
 
 
