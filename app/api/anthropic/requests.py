@@ -35,7 +35,7 @@ Display = Literal["summarized", "omitted"]
 
 
 class SystemTurn(Body):
-    """An instruction in the middle of a conversation. Where templates have none, it is shown in the user's turn."""
+    """An instruction within the conversation. Few templates have one there, so it is shown in the user's turn."""
 
     role: Literal["system"]
     content: str | list[TextBlock]
