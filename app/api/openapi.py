@@ -19,7 +19,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from app.api.access import KEYLESS
 from app.api.answers import AnthropicError, OpenAIError, Problem, SpeechEvent, TranscriptEvent
 from app.api.anthropic.answers import MessageEvent
-from app.api.anthropic.requests import MessagesRequest
+from app.api.anthropic.requests import CountTokensRequest, MessagesRequest
 from app.api.calls import KINDS
 from app.api.describe import errors, ref
 from app.api.dialects import dialect_of
@@ -201,7 +201,7 @@ def _schemas() -> dict[str, Any]:
     asked: list[type[BaseModel]] = [*(model for kind, (model, _) in KINDS.items() if kind not in HEARD)]
     asked += [*_submissions(), LoadRequest]
     asked += [UploadForm, TranscriptionForm, TranslationForm, OcrForm, FileSubmission]
-    asked += [MessagesRequest]
+    asked += [MessagesRequest, CountTokensRequest]
     told: list[type[BaseModel]] = [
         ChatCompletionChunk,
         TextCompletionChunk,

@@ -264,3 +264,15 @@ def test_a_repeat_with_the_same_key_joins_the_job(claude: anthropic.Anthropic, w
     worker.finish_chat(worker.claim(), "Hi")
     assert len({call.result().id for call in calls}) == 1
     assert len(worker.store.list_jobs()) == 1
+
+
+def test_tokens_are_counted_of_the_very_chat_that_would_be_answered(
+    claude: anthropic.Anthropic, worker: FakeWorker, background: ThreadPoolExecutor
+) -> None:
+    prompt: dict[str, Any] = {"model": "chat", "system": "Be kind.", "messages": HELLO, "tools": TOOLS, "thinking": THINKING}
+    count = background.submit(lambda: claude.messages.count_tokens(**prompt))
+    counted = worker.claim()
+    worker.store.commit(counted.id, counted.token, JobState.SUCCEEDED, output=b'{"input_tokens":12}')
+    assert count.result().input_tokens == 12
+    background.submit(lambda: claude.messages.create(max_tokens=50, **prompt))
+    assert counted.request == {name: value for name, value in worker.claim().request.items() if name != "max_tokens"}

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, JsonValue
 from pydantic_core import from_json
 
-__all__ = ["Message", "MessageEvent", "message_id", "message_of", "stop_of", "usage_of"]
+__all__ = ["Message", "MessageEvent", "TokenCount", "message_id", "message_of", "stop_of", "usage_of"]
 
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
 
@@ -101,6 +101,12 @@ class MessageEvent(BaseModel):
     usage: MessageUsage | None = None
 
 
+class TokenCount(BaseModel):
+    """How many tokens a prompt has."""
+
+    input_tokens: int
+
+
 def message_id(completion_id: str) -> str:
     """Return the id of the message that a chat completion becomes."""
     return f"msg_{completion_id.partition('-')[2]}"
@@ -140,7 +146,7 @@ def _input(arguments: str) -> dict[str, Any]:
 
 def stop_of(choice: Mapping[str, Any]) -> dict[str, Any]:
     """Return why a choice ended."""
-    matched = choice.get("stop_reason")
+    matched = choice.get("stop_reason") if choice["finish_reason"] == "stop" else None
     reason = "stop_sequence" if matched is not None else _REASONS[choice["finish_reason"]]
     return {"stop_reason": reason, "stop_sequence": matched}
 

@@ -1,4 +1,4 @@
-"""``POST /v1/messages``, whole or streamed."""
+"""``POST /v1/messages``, whole or streamed, and ``POST /v1/messages/count_tokens``."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 
-from app.api.anthropic.answers import Message, message_of
+from app.api.anthropic.answers import Message, TokenCount, message_of
 from app.api.anthropic.events import PING, MessageEvents, error_frame
-from app.api.anthropic.requests import MessagesRequest
+from app.api.anthropic.requests import CountTokensRequest, MessagesRequest
 from app.api.anthropic.translation import Chat, chat_of
 from app.api.body import JsonBody
 from app.api.calls import answer, output_of, read_call, submit
+from app.api.counting import count_tokens
 from app.api.describe import CALL_HEADERS, JOB_ERRORS, RECEIPT, SUBMISSION_ERRORS, as_json, errors, event_stream, ref, takes
 from app.api.hang_up import attached
 from app.api.services import Services, ServicesDep
@@ -57,6 +59,18 @@ async def create_message(request: Request, body: JsonBody, services: ServicesDep
     events = MessageEvents(job_id, call.job.model, asked.shows_thinking)
     tell = partial(error_frame, request_id=request.state.request_id)
     return EventStream(_stream(services, chat, job_id, events), services.stopping, tell)
+
+
+@router.post(
+    "/v1/messages/count_tokens",
+    responses=_answers(TokenCount, "X-Job-Id") | _ERRORS,
+    openapi_extra=takes("CountTokensRequest", headers=("Cancel-After",)),
+)
+async def count_message_tokens(request: Request, body: JsonBody, services: ServicesDep) -> Response:
+    """Say how many tokens the prompt of a conversation has, tools and pictures included. No model is loaded for that."""
+    chat = chat_of(validated(CountTokensRequest, body))
+    with chat.told_as_sent():
+        return JSONResponse({"input_tokens": await count_tokens(request, services, chat.body)})
 
 
 async def _whole(gateway: JobGateway, job_id: str, *, shows_thinking: bool) -> Output:
