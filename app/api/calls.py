@@ -63,6 +63,9 @@ _UNSEEN: Mapping[JobKind, tuple[type[BaseModel], Task]] = {JobKind.COUNT: (ChatR
 Shown = Callable[[JobGateway, str], Awaitable[Output]]
 """Makes an answer's body of a job that has ended, given by its id."""
 
+Shown = Callable[[JobGateway, str], Awaitable[Output]]
+"""Makes an answer's body of a job that has ended, given by its id."""
+
 _MAX_KEY_CHARACTERS = 255
 _RECORDING = Medium(
     "recording", "MLX_LOCAL_MAX_UPLOAD", "", "data:audio/wav;base64,", UnreadableAudio, too_large=InvalidRequest, not_fetched=InvalidRequest
@@ -153,14 +156,31 @@ async def _with_voice(services: Services, job: NewJob, prefix: tuple[str, ...]) 
     return job.model_copy(update={"request": request, "blobs": (blob,)})
 
 
-async def read_call(request: Request, body: Any, kind: JobKind, services: Services) -> Call:  # noqa: ANN401 - any JSON
-    """Turn a request to an inference route into a call."""
-    preference = parse_prefer(request.headers.getlist("prefer"))
+async def read_call(
+    request: Request,
+    body: Any,  # noqa: ANN401 - any JSON
+    kind: JobKind,
+    services: Services,
+    *,
+    sent: object = None,
+    waits: bool = True,
+) -> Call:
+    """Turn a request to an inference route into a call.
+
+    Args:
+        request: Its headers say the rest.
+        body: What *kind* takes.
+        kind: Of the job.
+        services: Of this process.
+        sent: What the caller sent, where *body* is a translation of it: a repeat is told by this.
+        waits: False: nobody does, whatever the headers prefer.
+    """
+    preference = parse_prefer(request.headers.getlist("prefer")) if waits else Preference(respond_async=True)
     streams, tier = (body.get("stream"), body.get("service_tier")) if isinstance(body, dict) else (None, None)
     if streams and preference.respond_async:
         preference = Preference(respond_async=True)  # the whole answer within n seconds is not what a stream's reader expects
     lane = Lane.INTERACTIVE if preference.waits and tier != "flex" else Lane.BATCH
-    key = idempotency(request, body)
+    key = idempotency(request, body if sent is None else sent)
     job = await new_job(services, kind, body, lane=lane, waited=preference.waits, key=key, deadline=deadline_of(request))
     return Call(job=job, preference=preference)
 

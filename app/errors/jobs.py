@@ -17,6 +17,7 @@ __all__ = [
     "JobNotFound",
     "NewerSchema",
     "QueueFull",
+    "ResponseNotFound",
     "StoreUnavailable",
     "WishFailed",
     "WorkerCrashed",
@@ -69,6 +70,16 @@ class JobNotFound(InferenceError):
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"There is no job {job_id!r}; it may have been removed after its retention time.")
+
+
+class ResponseNotFound(InferenceError):
+    """No stored response has this id, or its retention has passed."""
+
+    code = "response_not_found"
+
+    def __init__(self, response_id: str, *, param: str | None = None) -> None:
+        told = "it was not stored, was deleted, or has been removed after its retention time"
+        super().__init__(f"There is no response {response_id[:80]!r}: {told}.", param=param)
 
 
 class JobNotFinished(InferenceError):

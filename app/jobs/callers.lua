@@ -17,6 +17,7 @@ function commands.submit()
   redis.call('HSET', job_key(a.id), 'id', a.id, 'kind', a.kind, 'model', a.model, 'lane', a.lane, 'queue', a.queue,
     'waited', a.waited, 'request', raw, 'seed', a.seed, 'seq', seq, 'attempt', 0, 'announce', 1, 'charges', 0,
     'created_at', now_text)
+  if a.stored then redis.call('HSET', job_key(a.id), 'stored', a.stored) end
   if a.blobs then redis.call('HSET', job_key(a.id), 'blobs', a.blobs) end
   if a.retry_of then redis.call('HSET', job_key(a.id), 'retry_of', a.retry_of) end
   if a.idem then

@@ -27,6 +27,7 @@ from app.jobs.feed import JobFeed, Subscription, Waiter
 from app.jobs.files import FileStore
 from app.jobs.glances import Glances
 from app.jobs.keys import queue_of
+from app.jobs.past import PastJobs
 from app.jobs.reading import Output, WorkerInfo
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
 from app.jobs.room import Room
@@ -58,6 +59,7 @@ class JobGateway:
         self._store = JobStore(connect(settings), Spool(settings.spool_dir))
         self._files = FileStore(self._store)
         self._wishes = Wishes(self._store)
+        self._past = PastJobs(self._store)
         self._broker = InferenceBroker(settings, broker_id=f"api:{secrets.token_hex(8)}")
         self._announcer = Announcer(self._broker, self._store)
         self._store.moves.announce = self._announcer.announce
@@ -248,6 +250,10 @@ class JobGateway:
     async def files(self, work: Callable[[FileStore], T]) -> T:
         """Return what *work* finds or does among the uploaded files."""
         return await self._call(lambda: work(self._files))
+
+    async def past(self, work: Callable[[PastJobs], T]) -> T:
+        """Return what *work* finds or does among jobs and what was asked of them."""
+        return await self._call(lambda: work(self._past))
 
     async def wishes(self, work: Callable[[Wishes], T]) -> T:
         """Return what *work* finds or does among what users want of models."""

@@ -54,7 +54,7 @@ local function move(id, from, to, attempt)
 end
 
 local function finish(id, from, to, attempt)
-  local kind, queue, waited, idem, parent, open = read(id, 'kind', 'queue', 'waited', 'idem', 'parent', 'open')
+  local kind, queue, waited, stored, idem, parent, open = read(id, 'kind', 'queue', 'waited', 'stored', 'idem', 'parent', 'open')
   redis.call('HSET', job_key(id), 'finished_at', now_text)
   move(id, from, to, attempt)
   redis.call('ZREM', queue_key(queue), id)
@@ -63,7 +63,7 @@ local function finish(id, from, to, attempt)
   redis.call('ZREM', P .. 'deadlines', id)
   redis.call('EXPIRE', tok_key(id), a.keep_tok or 300)
   -- A child is kept as long as its parent.
-  if not parent then redis.call('ZADD', P .. 'ended:' .. (waited == '1' and 'waited' or 'submitted'), now_text, id) end
+  if not parent then redis.call('ZADD', P .. 'ended:' .. (waited == '1' and not stored and 'waited' or 'submitted'), now_text, id) end
   -- A failed or cancelled job frees its idempotency key: the retry is a new job. So does any download: its files may be removed.
   if idem and (to ~= 'succeeded' or kind == 'download') and redis.call('HGET', idem, 'job') == id then redis.call('DEL', idem) end
   if open and open ~= '0' then cancel_children(id) end

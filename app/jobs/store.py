@@ -87,6 +87,7 @@ class JobStore(JobReader):
                 "lane": new.lane,
                 "queue": keys.queue_of(new.kind, new.model, new.lane),
                 "waited": "1" if new.waited else "0",
+                "stored": "1" if new.stored else None,
                 # Fixed here and not by the worker: a second attempt must draw the same tokens.
                 "seed": str(secrets.randbits(62)),
                 "max_queued": max_queued,

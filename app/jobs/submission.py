@@ -29,6 +29,7 @@ class NewJob(BaseModel, frozen=True):
     lane: Lane
     request: dict[str, Any] = Field(description="The validated OpenAI body.")
     waited: bool = Field(description="Somebody waits on it: cancelled when the last waiter hangs up.")
+    stored: bool = Field(default=False, description="Kept after its end as long as a submitted job, even if somebody waited on it.")
     idempotency: Idempotency | None = None
     blobs: tuple[str, ...] = Field((), description="What it reads in the spool; held there for the job's id before it is submitted.")
     retry_of: str | None = Field(None, description="The ended job whose request this one repeats.")
