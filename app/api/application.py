@@ -14,6 +14,7 @@ from app.api.anthropic import routes as anthropic
 from app.api.errors import install_error_shapes
 from app.api.openapi import install_document
 from app.api.request_log import RequestLogMiddleware
+from app.api.responses import routes as responses
 from app.api.services import Pace, Services
 from app.jobs.gateway import JobGateway
 from app.models.live_catalog import LiveCatalog
@@ -48,7 +49,8 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
     app = FastAPI(
         title="mlx-local-inference", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    for part in (completions, anthropic, embeddings, audio, speech, ocr, reranking, models, model_admin, files, jobs, health):
+    chats = (completions, responses, anthropic)
+    for part in (*chats, embeddings, audio, speech, ocr, reranking, models, model_admin, files, jobs, health):
         app.include_router(part.router)
     app.include_router(model_admin.aliases)
     install_error_shapes(app)

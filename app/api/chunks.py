@@ -18,7 +18,7 @@ from app.jobs.logprobs import chat_logprobs, completion_logprobs
 from app.jobs.record import JobKind, completion_id
 from app.jobs.streams import StreamEntry
 
-__all__ = ["DONE", "ChatChunks", "Chunks", "CompletionChunks", "Envelope", "error_frame"]
+__all__ = ["DONE", "ChatChunks", "Chunks", "CompletionChunks", "Envelope", "error_frame", "padded"]
 
 DONE = format_sse_event(data_str="[DONE]")
 
@@ -49,13 +49,18 @@ class Envelope:
         if self.include_usage:
             chunk["usage"] = usage
         if self.obfuscates and choices:
-            missing = -len(to_json({**chunk, "obfuscation": ""})) % _EVEN_BYTES
-            chunk["obfuscation"] = secrets.token_hex(_EVEN_BYTES)[:missing]
+            chunk = padded(chunk)
         return format_sse_event(data_str=to_json(chunk).decode())
 
     def usage(self, counts: Mapping[str, Any]) -> bytes:
         """The chunk that a caller asks for with ``stream_options.include_usage``."""
         return self.frame([], counts)
+
+
+def padded(chunk: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *chunk* with what makes its size an even one."""
+    missing = -len(to_json({**chunk, "obfuscation": ""})) % _EVEN_BYTES
+    return {**chunk, "obfuscation": secrets.token_hex(_EVEN_BYTES)[:missing]}
 
 
 class Chunks(Protocol):

@@ -120,19 +120,20 @@ RECEIPT: Responses = {
 }
 
 
-def called(answer: type[BaseModel], *others: str, chunk: str | None = None) -> Responses:
+def called(answer: type[BaseModel], *others: str, chunk: str | None = None, codes: tuple[str, ...] = ()) -> Responses:
     """Return the responses of an inference route.
 
     Args:
         answer: The whole answer, as JSON.
         others: Media types that it may be instead.
         chunk: Schema of what it is streamed in, where it can be.
+        codes: Errors of this route alone.
     """
     stream = event_stream(as_json(chunk, "OpenAIError"), {"const": "[DONE]"}) if chunk else {}
     for media_type in others:
         stream.setdefault("content", {})[media_type] = {"schema": {"type": "string"}}
     headers = {name: ref(name, "headers") for name in ("X-Job-Id", "Preference-Applied")}
-    return {200: {"model": answer, "headers": headers} | stream} | RECEIPT | errors(*_CALL_ERRORS)
+    return {200: {"model": answer, "headers": headers} | stream} | RECEIPT | errors(*_CALL_ERRORS, *codes)
 
 
 def sounds(chunk: str) -> Responses:

@@ -25,6 +25,8 @@ from app.api.describe import errors, ref
 from app.api.dialects import dialect_of
 from app.api.jobs import JobSubmission
 from app.api.recordings import HEARD
+from app.api.responses.answers import ResponseEvent
+from app.api.responses.requests import ResponseRequest
 from app.api.text_answers import ChatCompletionChunk, TextCompletionChunk
 from app.jobs.audio_requests import TranscriptionRequest, TranslationRequest
 from app.jobs.files import Purpose
@@ -36,9 +38,9 @@ from app.jobs.streams import StreamEntry
 __all__ = ["install_document"]
 
 _ABOUT = (
-    "Every request is a durable job. Chats, completions, embeddings, models and files are as OpenAI has them; `/v1/jobs` submits, follows "
-    "and cancels any of the work. `/v1/messages` is as Anthropic has it. Errors are OpenAI's and Anthropic's on their routes and problem "
-    "details (RFC 9457) elsewhere; their codes are stable."
+    "Every request is a durable job. Chats, responses, completions, embeddings, models and files are as OpenAI has them; `/v1/jobs` "
+    "submits, follows and cancels any of the work. `/v1/messages` is as Anthropic has it. Errors are OpenAI's and Anthropic's on their "
+    "routes and problem details (RFC 9457) elsewhere; their codes are stable."
 )
 _METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 
@@ -68,6 +70,7 @@ _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Preference-Applied": ("What was honoured of `Prefer`.", {"type": "string"}),
     "Retry-After": ("Seconds to wait before the next try.", {"type": "string", "pattern": "^[0-9]+$"}),
     "X-Should-Retry": ("`false` where a repeat would end in the same way.", {"type": "string", "const": "false"}),
+    "X-Tools-Left-Out": ("Types of tools that the model went without: OpenAI runs them, nobody does here.", {"type": "string"}),
     "WWW-Authenticate": ("How to say the key.", {"type": "string"}),
     "Content-Range": ("Which bytes these are.", {"type": "string"}),
 }
@@ -199,12 +202,13 @@ def _without_fastapis_errors(schemas: Mapping[str, Any]) -> dict[str, Any]:
 def _schemas() -> dict[str, Any]:
     """Return the schemas that no signature names, and what they consist of."""
     asked: list[type[BaseModel]] = [*(model for kind, (model, _) in KINDS.items() if kind not in HEARD)]
-    asked += [*_submissions(), LoadRequest]
+    asked += [*_submissions(), LoadRequest, ResponseRequest]
     asked += [UploadForm, TranscriptionForm, TranslationForm, OcrForm, FileSubmission]
     asked += [MessagesRequest, CountTokensRequest]
     told: list[type[BaseModel]] = [
         ChatCompletionChunk,
         TextCompletionChunk,
+        ResponseEvent,
         TranscriptEvent,
         SpeechEvent,
         MessageEvent,

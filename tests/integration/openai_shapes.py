@@ -12,14 +12,16 @@ from typing import Any, TypeVar
 import httpx
 from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from pydantic import BaseModel
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import BaseModel, TypeAdapter
 
-__all__ = ["chat", "chat_events", "completion", "completion_events", "embeddings"]
+__all__ = ["chat", "chat_events", "completion", "completion_events", "embeddings", "response", "response_events"]
 
 M = TypeVar("M", bound=BaseModel)
 
 # Documented by OpenAI, and not in its client's types.
-_UNTYPED = {"obfuscation"}
+_UNTYPED = {"obfuscation", "store"}
+_EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
 def chat(http: httpx.Client, **body: Any) -> ChatCompletion:  # noqa: ANN401
@@ -55,6 +57,26 @@ def completion_events(http: httpx.Client, **body: Any) -> list[Completion]:  # n
             assert choice["finish_reason"] != "content_filter"
             choice["finish_reason"] = choice["finish_reason"] or "content_filter"
     return [_checked(Completion, event) for event in events]
+
+
+def response(http: httpx.Client, **body: Any) -> Response:  # noqa: ANN401
+    """Return a whole response."""
+    return _checked(Response, _post(http, "/v1/responses", body))
+
+
+def response_events(http: httpx.Client, **body: Any) -> list[ResponseStreamEvent]:  # noqa: ANN401
+    """Return every event of a streamed response; each is named by its type, and there is no [DONE]."""
+    answer = http.post("/v1/responses", json={**body, "stream": True})
+    assert answer.status_code == 200, answer.text
+    found = []
+    for frame in answer.text.split("\n\n"):
+        if frame and not frame.startswith(":"):
+            name, data = frame.split("\n")
+            event = _EVENT.validate_json(data.removeprefix("data: "), strict=True)
+            _check_extras(event)
+            assert name == f"event: {event.type}"
+            found.append(event)
+    return found
 
 
 def _post(http: httpx.Client, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON

@@ -1,0 +1,48 @@
+"""Whatever is sent as a response's request becomes a chat's, or is refused in a sentence that names a place in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.api.responses.chats import chat_of
+from app.api.responses.requests import ResponseRequest
+from app.api.validation import validated
+from app.errors import InvalidRequest
+
+TYPES = st.sampled_from([
+    *("message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output", "reasoning"),
+    *("input_text", "input_image", "function", "custom", "namespace", "web_search", "computer"),
+])  # fmt: skip
+NAMES = st.sampled_from(["type", "role", "content", "text", "output", "name", "tools", "summary", "user", "assistant", "developer"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | NAMES | TYPES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+PART = st.fixed_dictionaries({"type": TYPES}, optional={"text": NAMES | JSON, "image_url": NAMES})
+ITEM = st.fixed_dictionaries(
+    {"type": TYPES, "role": NAMES, "content": NAMES | JSON | st.lists(PART, max_size=2)},
+    optional={"output": NAMES | JSON, "call_id": NAMES, "name": NAMES, "arguments": st.just("{}") | JSON, "input": NAMES, "summary": JSON},
+)
+TOOL = st.fixed_dictionaries({"type": TYPES | JSON, "name": NAMES}, optional={"tools": JSON | st.just([{"type": "function", "name": "f"}])})
+BODY = st.fixed_dictionaries(
+    {"input": NAMES | JSON | st.lists(ITEM, max_size=3)},
+    optional={"tools": JSON | st.lists(TOOL, max_size=2), "tool_choice": JSON, "text": JSON, "reasoning": JSON, "instructions": NAMES},
+)
+
+
+@given(BODY)
+def test_any_request_is_a_chat_or_refused_where_it_is_wrong(body: dict[str, Any]) -> None:
+    try:
+        chat = chat_of(validated(ResponseRequest, body), body, [])
+    except InvalidRequest as refused:
+        assert refused.message.endswith(".")
+        assert len(refused.message) < 300
+        at: Any = body
+        for part in (refused.param or "").split(".")[:-1]:
+            at = at[int(part)] if isinstance(at, list) else at[part]
+    else:
+        assert all(turn["role"] in {"user", "assistant", "system", "developer", "tool"} for turn in chat.body["messages"])
