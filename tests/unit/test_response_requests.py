@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,13 +38,14 @@ BODY = st.fixed_dictionaries(
 
 @given(BODY)
 def test_any_request_is_a_chat_or_refused_where_it_is_wrong(body: dict[str, Any]) -> None:
-    try:
+    with suppress(InvalidRequest):
         chat = chat_of(validated(ResponseRequest, body), body, [])
-    except InvalidRequest as refused:
-        assert refused.message.endswith(".")
-        assert len(refused.message) < 300
-        at: Any = body
-        for part in (refused.param or "").split(".")[:-1]:
-            at = at[int(part)] if isinstance(at, list) else at[part]
-    else:
         assert all(turn["role"] in {"user", "assistant", "system", "developer", "tool"} for turn in chat.body["messages"])
+        return
+    with pytest.raises(InvalidRequest) as refused:
+        chat_of(validated(ResponseRequest, body), body, [])
+    assert refused.value.message.endswith(".")
+    assert len(refused.value.message) < 300
+    at: Any = body
+    for part in (refused.value.param or "").split(".")[:-1]:
+        at = at[int(part)] if isinstance(at, list) else at[part]
