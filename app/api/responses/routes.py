@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -13,19 +12,17 @@ from app.api.body import JsonBody
 from app.api.calls import Call, answer, read_call, submit
 from app.api.describe import CALL_HEADERS, STORE_ERRORS, as_json, called, errors, event_stream, ref, takes
 from app.api.responses.answers import ResponseDeleted, ResponseInput, ResponseObject
-from app.api.responses.chats import NOTES, Chat, chat_of, in_its_terms
+from app.api.responses.chats import chat_of, in_its_terms
+from app.api.responses.going_on import earlier_of, going_on
 from app.api.responses.history import input_items
 from app.api.responses.requests import ResponseRequest
 from app.api.responses.stored import Stored, find, of_job, shown
 from app.api.responses.streaming import ResponseStream, is_gone
-from app.api.responses.turns import with_instructions
 from app.api.services import Services, ServicesDep
 from app.api.validation import validated
-from app.errors import InvalidRequest, ResponseNotFound, UnsupportedTask
+from app.errors import InvalidRequest
 from app.jobs.record import JobKind, JobState
-from app.jobs.submission import NewJob
 from app.log import get_logger
-from app.models.spec import Task
 
 __all__ = ["router"]
 
@@ -43,55 +40,16 @@ _CREATED[200] = {**_CREATED[200], **_EVENTS, "headers": {**_CREATED[200]["header
 async def create_response(request: Request, body: JsonBody, services: ServicesDep) -> Response:
     """Answer a conversation: whole, streamed, or in the background, which is a job of the lane batch."""
     asked = validated(ResponseRequest, body)
-    previous, earlier = await _previous(services, asked)
-    chat = chat_of(asked, body, earlier)
+    earlier = await earlier_of(services, asked)
+    chat = chat_of(asked, body, earlier.turns)
     with in_its_terms(chat.origins):
         call = await read_call(request, chat.body, JobKind.CHAT, services, sent=body, waits=not asked.background)
-    call = replace(call, job=await _going_on(services, call.job, asked, chat, previous, earlier))
+    call = replace(call, job=await going_on(services, call.job, asked, chat, earlier))
     response = await _respond(request, call, asked, services)
     if chat.left_out:
         log.info("responses.tools_left_out", tools=chat.left_out, job=request.state.job_id)
         response.headers[_LEFT_OUT] = ", ".join(chat.left_out)
     return response
-
-
-async def _previous(services: Services, asked: ResponseRequest) -> tuple[Stored | None, list[dict[str, Any]]]:
-    """Return the response to go on from, and the turns up to its answer.
-
-    Raises:
-        ResponseNotFound: There is none of this id.
-        InvalidRequest: It has no answer.
-        UnsupportedTask: It showed pictures, and the model of this one sees none.
-    """
-    if asked.previous_response_id is None:
-        return None, []
-    stored = await find(services.gateway, asked.previous_response_id, param="previous_response_id")
-    if stored.blobs:
-        try:
-            services.catalog.resolve(asked.model, Task.VISION)
-        except UnsupportedTask as error:
-            error.param = "model"
-            raise
-    return stored, await stored.turns(services.gateway)
-
-
-async def _going_on(
-    services: Services, job: NewJob, asked: ResponseRequest, chat: Chat, previous: Stored | None, earlier: Sequence[Mapping[str, Any]]
-) -> NewJob:
-    """Return *job* with all that it answers, holding the pictures of what it goes on from too."""
-    messages = with_instructions(asked.instructions, [*earlier, *job.request["messages"]])
-    seen = previous.blobs if previous else ()
-    try:
-        await services.gateway.past(lambda jobs: jobs.hold(seen, holder=job.id))
-    except FileNotFoundError:  # deleted at this moment
-        await services.gateway.drop(holder=job.id)
-        raise ResponseNotFound(str(asked.previous_response_id), param="previous_response_id") from None
-    changes = {
-        "request": {**job.request, "messages": messages, NOTES: chat.notes},
-        "blobs": tuple(dict.fromkeys([*job.blobs, *seen])),
-        "stored": asked.store is not False,
-    }
-    return job.model_copy(update=changes)
 
 
 async def _respond(request: Request, call: Call, asked: ResponseRequest, services: Services) -> Response:
