@@ -26,7 +26,7 @@ from app.api.dialects import dialect_of
 from app.api.jobs import JobSubmission
 from app.api.recordings import HEARD
 from app.api.responses.answers import ResponseEvent
-from app.api.responses.requests import ResponseRequest
+from app.api.responses.requests import ResponseRequest, ResponseTokensRequest
 from app.api.text_answers import ChatCompletionChunk, TextCompletionChunk
 from app.jobs.audio_requests import TranscriptionRequest, TranslationRequest
 from app.jobs.files import Purpose
@@ -202,7 +202,7 @@ def _without_fastapis_errors(schemas: Mapping[str, Any]) -> dict[str, Any]:
 def _schemas() -> dict[str, Any]:
     """Return the schemas that no signature names, and what they consist of."""
     asked: list[type[BaseModel]] = [*(model for kind, (model, _) in KINDS.items() if kind not in HEARD)]
-    asked += [*_submissions(), LoadRequest, ResponseRequest]
+    asked += [*_submissions(), LoadRequest, ResponseRequest, ResponseTokensRequest]
     asked += [UploadForm, TranscriptionForm, TranslationForm, OcrForm, FileSubmission]
     asked += [MessagesRequest, CountTokensRequest]
     told: list[type[BaseModel]] = [

@@ -148,6 +148,25 @@ def test_pictures_go_with_the_conversation_and_stay_when_the_first_response_goes
     assert not worker.store.spool.path(blob).exists()
 
 
+def test_the_input_of_a_response_is_counted_with_what_it_goes_on_from(
+    seeing_settings: Settings,
+    start_api: Callable[..., Api],
+    worker: FakeWorker,
+    background: ThreadPoolExecutor,
+) -> None:
+    api = start_api(seeing_settings)
+    shown = [{"role": "user", "content": [{"type": "input_image", "image_url": picture()}]}]
+    first, seen = answer(api, worker, background, "Red.", model="tiny-eyes", input=shown, instructions="Be brief.")
+    count = api.openai.responses.input_tokens.count
+    call = background.submit(lambda: count(model="tiny-eyes", input="Why?", instructions="Be long.", previous_response_id=first.id))
+    job = worker.claim()
+    assert [turn["role"] for turn in job.request["messages"]] == ["system", "user", "assistant", "user"]
+    assert job.request["messages"][0]["content"] == "Be long."
+    assert job.blobs == seen.blobs
+    worker.store.commit(job.id, job.token, JobState.SUCCEEDED, output=b'{"input_tokens": 42}')
+    assert call.result().input_tokens == 42
+
+
 def test_a_picture_that_cannot_be_read_is_named_where_its_caller_put_it(
     seeing_settings: Settings,
     start_api: Callable[..., Api],

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from app.api.text_answers import DrawnToken, ReasoningTokens
 
-__all__ = ["ResponseDeleted", "ResponseEvent", "ResponseInput", "ResponseObject"]
+__all__ = ["InputTokens", "ResponseDeleted", "ResponseEvent", "ResponseInput", "ResponseObject"]
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -207,6 +207,13 @@ class ResponseInput(BaseModel):
     first_id: str | None
     last_id: str | None
     has_more: bool
+
+
+class InputTokens(BaseModel):
+    """How many tokens an input has."""
+
+    object: Literal["response.input_tokens"] = "response.input_tokens"
+    input_tokens: int
 
 
 class ResponseDeleted(BaseModel):

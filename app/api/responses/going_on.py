@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.api.responses.chats import NOTES, Chat
@@ -27,6 +30,20 @@ class Earlier:
 
     turns: tuple[dict[str, Any], ...] = ()
     blobs: tuple[str, ...] = ()  # of its pictures, in the spool
+
+    def as_sent(self, path_of: Callable[[str], Path]) -> list[dict[str, Any]]:
+        """Return the turns as a caller would send them, pictures as data URIs. Reads files."""
+
+        def part(its: Mapping[str, Any]) -> Mapping[str, Any]:
+            if its["type"] != "image":
+                return its
+            content = base64.b64encode(path_of(its["blob"]).read_bytes()).decode()
+            return {"type": "image_url", "image_url": {"url": f"data:;base64,{content}", "detail": its["detail"]}}
+
+        def sent(turn: dict[str, Any]) -> dict[str, Any]:
+            return {**turn, "content": [part(its) for its in turn["content"]]} if isinstance(turn["content"], list) else turn
+
+        return [sent(turn) for turn in self.turns]
 
 
 async def earlier_of(services: Services, asked: ResponseTokensRequest) -> Earlier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -10,14 +11,16 @@ from fastapi.responses import JSONResponse
 
 from app.api.body import JsonBody
 from app.api.calls import Call, answer, read_call, submit
-from app.api.describe import CALL_HEADERS, STORE_ERRORS, as_json, called, errors, event_stream, ref, takes
-from app.api.responses.answers import ResponseDeleted, ResponseInput, ResponseObject
+from app.api.counting import count_tokens
+from app.api.describe import CALL_HEADERS, JOB_ERRORS, STORE_ERRORS, SUBMISSION_ERRORS, as_json, called, errors, event_stream, ref, takes
+from app.api.responses.answers import InputTokens, ResponseDeleted, ResponseInput, ResponseObject
 from app.api.responses.chats import chat_of, in_its_terms
 from app.api.responses.going_on import earlier_of, going_on
 from app.api.responses.history import input_items
-from app.api.responses.requests import ResponseRequest
+from app.api.responses.requests import ResponseRequest, ResponseTokensRequest
 from app.api.responses.stored import Stored, find, of_job, shown
 from app.api.responses.streaming import ResponseStream, is_gone
+from app.api.responses.turns import with_instructions
 from app.api.services import Services, ServicesDep
 from app.api.validation import validated
 from app.errors import InvalidRequest
@@ -50,6 +53,22 @@ async def create_response(request: Request, body: JsonBody, services: ServicesDe
         log.info("responses.tools_left_out", tools=chat.left_out, job=request.state.job_id)
         response.headers[_LEFT_OUT] = ", ".join(chat.left_out)
     return response
+
+
+@router.post(
+    "/input_tokens",
+    responses=errors(*SUBMISSION_ERRORS, *JOB_ERRORS, "response_not_found", "server_stopping"),
+    openapi_extra=takes("ResponseTokensRequest", headers=("Cancel-After",)),
+)
+async def count_input(request: Request, body: JsonBody, services: ServicesDep) -> InputTokens:
+    """Count the tokens of a response's input, without making one and without loading its model."""
+    asked = validated(ResponseTokensRequest, body)
+    earlier = await earlier_of(services, asked)
+    chat = chat_of(asked, body, earlier.turns)
+    before = await asyncio.to_thread(earlier.as_sent, services.gateway.path_of)
+    messages = with_instructions(asked.instructions, [*before, *chat.body["messages"]])
+    with in_its_terms(chat.origins):
+        return InputTokens(input_tokens=await count_tokens(request, services, {**chat.body, "messages": messages}))
 
 
 async def _respond(request: Request, call: Call, asked: ResponseRequest, services: Services) -> Response:
