@@ -38,6 +38,7 @@ def chat_completion(claim: Claimed, created: int, choices: Sequence[Choice]) -> 
             "message": _message(claim.id, index, choice),
             "logprobs": chat_logprobs(choice.logprobs) if asked else None,
             "finish_reason": _chat_reason(choice),
+            **_stop_of(choice),
         }
         for index, choice in enumerate(choices)
     ]
@@ -60,6 +61,12 @@ def _chat_reason(choice: Choice) -> str:
     return "tool_calls" if choice.calls and reason == "stop" else reason
 
 
+def _stop_of(choice: Choice) -> dict[str, Any]:
+    """Return the stop string that ended it, under vLLM's name; OpenAI has none."""
+    stop = _end_of(choice).stopped_by
+    return {} if stop is None else {"stop_reason": stop}
+
+
 def text_completion(claim: Claimed, created: int, choices: Sequence[Choice]) -> tuple[bytes, dict[str, Any]]:
     """Return the ``text_completion`` body and its usage; otherwise as :func:`chat_completion`."""
     asked = claim.request.get("logprobs") is not None
@@ -69,6 +76,7 @@ def text_completion(claim: Claimed, created: int, choices: Sequence[Choice]) -> 
             "text": "".join(choice.text),
             "logprobs": completion_logprobs(choice.logprobs) if asked else None,
             "finish_reason": _end_of(choice).reason,
+            **_stop_of(choice),
         }
         for index, choice in enumerate(choices)
     ]

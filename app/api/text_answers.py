@@ -114,6 +114,7 @@ class ChatChoice(BaseModel):
     message: ChatAnswer
     logprobs: ChatLogprobs | None
     finish_reason: FinishReason
+    stop_reason: str | None = Field(None, description="The stop string that ended it, where one did.")
 
 
 class ChatCompletion(BaseModel):
@@ -134,6 +135,7 @@ class TextChoice(BaseModel):
     text: str
     logprobs: TextLogprobs | None
     finish_reason: FinishReason
+    stop_reason: str | None = Field(None, description="The stop string that ended it, where one did.")
 
 
 class TextCompletion(BaseModel):

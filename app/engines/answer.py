@@ -60,6 +60,11 @@ class Answer:
                 self.take(token)
 
     @property
+    def stopped_by(self) -> str | None:
+        """The stop string that ended it, if one did."""
+        return self._channels.stopped_by
+
+    @property
     def tokens(self) -> list[int]:
         """What the model must have read before the next token: prompt and answer so far."""
         return [*self.work.prompt, *self.ids]

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from typing import Final
 
 from app.engines.lm_library import TextStateMachine
 from app.engines.markup import Markup
 
 __all__ = ["Channel", "Channels"]
+
+
+_STOPPED: Final = "stopped by "
 
 
 class Channel(StrEnum):
@@ -30,12 +34,13 @@ class Channels:
     """The channels of one answer.
 
     Attributes:
-        stopped: A stop string was found. Nothing comes after it.
+        stopped_by: The stop string that was found, None while none was. Nothing comes after it.
         channel: Where the text is at the moment.
     """
 
     def __init__(self, markup: Markup, stops: Sequence[str]) -> None:
-        self.stopped = False
+        self.stopped_by: str | None = None
+        self._stops = tuple(stops)
         self.channel = Channel.THOUGHT if markup.opened and markup.think else Channel.SAID
         self._marked = bool(markup.think or markup.call or markup.dropped)
         self._whole = markup.whole
@@ -45,6 +50,11 @@ class Channels:
         self._machine = self._tags.make_state(self.channel)
         self._breaks = ""  # line breaks that may stand before a tag
         self._fresh = self.channel is Channel.THOUGHT  # a tag was just before: line breaks that follow are its own
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string was found."""
+        return self.stopped_by is not None
 
     def push(self, text: str) -> list[tuple[Channel, str]]:
         """Return what *text* adds, in order; never half a tag."""
@@ -82,11 +92,11 @@ class Channels:
             found.append((Channel.CALL_ENDS, ""))
         return found
 
-    def _cross(self, state: str | None) -> Iterator[tuple[Channel, str]]:
+    def _cross(self, state: str) -> Iterator[tuple[Channel, str]]:
         """Go through a tag, or a stop string, to *state*; yield what that tells of the text before it."""
         breaks, self._breaks = self._breaks, ""
-        if state is None:  # what stands before a stop string was said, its line breaks too
-            self.stopped = True
+        if state.startswith(_STOPPED):  # what stands before a stop string was said, its line breaks too
+            self.stopped_by = self._stops[int(state.removeprefix(_STOPPED))]
             if breaks:
                 yield self.channel, breaks
             return
@@ -116,10 +126,11 @@ class Channels:
             yield self.channel, kept
 
 
-def _transitions(markup: Markup, stops: Sequence[str]) -> dict[str, list[tuple[str, str | None]]]:
-    """Return which tag leads from where to where. A tag that has no business where it stands is dropped."""
-    said: list[tuple[str, str | None]] = [(stop, None) for stop in stops]
-    edges = {Channel.SAID.value: said}
+def _transitions(markup: Markup, stops: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """Return which tag leads from where to where; each stop string to an end of its own. A tag that has no business here is dropped."""
+    said: list[tuple[str, str]] = [(stop, f"{_STOPPED}{number}") for number, stop in enumerate(stops)]
+    edges: dict[str, list[tuple[str, str]]] = {end: [] for _, end in said}
+    edges[Channel.SAID.value] = said
     if markup.think:
         start, end = markup.think
         said += [(start, Channel.THOUGHT), (end, Channel.SAID)]

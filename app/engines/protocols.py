@@ -154,6 +154,7 @@ class Finished:
     cached_tokens: int
     looped: bool = False  # it was over because it repeated itself; ``reason`` is length then
     reasoning_tokens: int = 0  # of the completion's
+    stopped_by: str | None = None  # the stop string that ended it
 
 
 @dataclass(frozen=True, slots=True)

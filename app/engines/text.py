@@ -296,4 +296,5 @@ class TextEngine:
 def _finished(answer: Answer) -> Finished:
     work = answer.work
     reason = answer.finish or "stop"
-    return Finished(work.id, reason, len(work.prompt), len(answer.ids), answer.cached_tokens, answer.looped, answer.reasoning_tokens)
+    counted = (len(work.prompt), len(answer.ids), answer.cached_tokens)
+    return Finished(work.id, reason, *counted, answer.looped, answer.reasoning_tokens, answer.stopped_by)

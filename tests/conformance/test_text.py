@@ -104,7 +104,8 @@ def test_a_stop_string_ends_an_answer_before_itself(text: Subject) -> None:
     middle = whole.text[len(whole.text) // 2 :][:3]
     stopped = alone(text, text.work(1, size=30, stop=("never said", middle)))
     assert stopped.text == whole.text[: whole.text.index(middle)]
-    assert stopped.finished.reason == "stop"
+    assert (stopped.finished.reason, stopped.finished.stopped_by) == ("stop", middle)
+    assert whole.finished.stopped_by is None
     assert stopped.finished.completion_tokens <= whole.finished.completion_tokens
 
 

@@ -24,6 +24,10 @@ _UNTYPED = {"obfuscation", "store"}
 _EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
+# Named by vLLM, and there only where a stop string ended the answer.
+_VLLMS = {"stop_reason"}
+
+
 def chat(http: httpx.Client, **body: Any) -> ChatCompletion:  # noqa: ANN401
     """Return a whole chat."""
     return _checked(ChatCompletion, _post(http, "/v1/chat/completions", body))
@@ -102,7 +106,7 @@ def _checked(kind: type[M], body: Any) -> M:  # noqa: ANN401 - any JSON
 
 def _check_extras(value: object) -> None:
     if isinstance(value, BaseModel):
-        assert set(value.model_extra or {}) <= _UNTYPED, value
+        assert set(value.model_extra or {}) <= _UNTYPED | _VLLMS, value
         for name in type(value).model_fields:
             _check_extras(getattr(value, name))
     elif isinstance(value, list):

@@ -146,3 +146,19 @@ def test_a_count_is_a_durable_job_that_waits_for_no_model_and_downloads_none(sta
     jobs = stack.ask(lambda services, _: services.gateway.list_jobs(kind=JobKind.COUNT, state=JobState.SUCCEEDED, limit=1))
     assert (jobs[0].model, jobs[0].lane, jobs[0].usage) == ("little", "interactive", {"prompt_tokens": stack.count(CHATS[0])})
     assert stack.ask(lambda services, _: services.gateway.list_jobs(kind=JobKind.DOWNLOAD)) == []
+
+
+def test_anthropics_clients_are_told_the_same_count_and_what_ended_the_answer(stack: Stack) -> None:
+    tool = {"name": "look", "description": "Look there.", "input_schema": {"type": "object", "properties": {"at": {"type": "string"}}}}
+    prompt = {"model": "little", "system": "Be brief.", "messages": HELLO, "tools": [tool], "thinking": {"type": "disabled"}}
+    asked = {**prompt, "max_tokens": 8, "temperature": 0}
+    with running(stack.settings) as api:
+        counted = api.http.post("/v1/messages/count_tokens", json=prompt).raise_for_status().json()["input_tokens"]
+        whole = api.http.post("/v1/messages", json=asked).raise_for_status().json()
+        text = whole["content"][0]["text"]
+        stop = text[len(text) // 2]
+        stopped = api.http.post("/v1/messages", json={**asked, "stop_sequences": ["never said", stop]}).raise_for_status().json()
+    assert whole["usage"]["input_tokens"] + whole["usage"]["cache_read_input_tokens"] == counted
+    assert (whole["stop_reason"], whole["stop_sequence"]) == ("max_tokens", None)
+    assert (stopped["stop_reason"], stopped["stop_sequence"]) == ("stop_sequence", stop)
+    assert [block["text"] for block in stopped["content"]] == [said for said in [text[: text.index(stop)]] if said]

@@ -65,7 +65,7 @@ def test_an_answer_that_repeats_itself_for_ever_is_over_where_that_is_asked_for(
 def test_a_stop_string_completed_by_the_last_token_is_a_stop() -> None:
     answer = answer_to(stop=("ab",), max_tokens=2)
     assert shown(answer, list(b"ab")) == ""
-    assert answer.finish == "stop"
+    assert (answer.finish, answer.stopped_by) == ("stop", "ab")
 
 
 def test_the_end_token_counts_and_has_no_text() -> None:
@@ -83,7 +83,7 @@ def test_the_first_of_several_stop_strings_to_be_complete_wins_however_text_is_g
     for pieces in (["abcd"], ["a", "b", "c", "d"], ["ab", "cd"]):
         channels = Channels(PLAIN, ("abcd", "c"))
         assert "".join(text for piece in pieces for _, text in channels.push(piece)) == "ab"
-        assert channels.stopped
+        assert channels.stopped_by == "c"
 
 
 def test_an_answer_that_an_earlier_attempt_had_completed_is_complete() -> None:
