@@ -205,6 +205,8 @@ class TextFrontend:
         if asked is None:
             return min(_DEFAULT_MAX_TOKENS[kind], left)
         if asked > left:
+            if request.get("fit_max_tokens"):
+                return left
             raise ContextTooLong(prompt_tokens, asked, self.context, param="max_tokens")
         return int(asked)
 

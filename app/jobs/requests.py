@@ -111,6 +111,9 @@ class ChatRequest(_Generation):
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    fit_max_tokens: bool | None = Field(
+        None, description="Where prompt and max_tokens together exceed the context: answer with what is left, rather than refuse."
+    )
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     chat_template_kwargs: dict[str, JsonValue] | None = None

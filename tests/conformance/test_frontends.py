@@ -121,6 +121,12 @@ def test_an_answer_is_bounded_by_default_and_by_the_context(tiny_model: Callable
     assert work.max_tokens == 100 - len(work.prompt)
 
 
+def test_max_tokens_that_are_more_than_what_is_left_may_mean_all_that_is_left(chat: Frontend) -> None:
+    everything = chat.context - len(text_work(chat).prompt)
+    assert text_work(chat, max_tokens=chat.context, fit_max_tokens=True).max_tokens == everything
+    assert text_work(chat, max_tokens=5, fit_max_tokens=True).max_tokens == 5
+
+
 def test_the_newer_name_of_max_tokens_comes_first(chat: Frontend) -> None:
     assert text_work(chat, max_tokens=5).max_tokens == 5
     assert text_work(chat, max_tokens=5, max_completion_tokens=6).max_tokens == 6

@@ -63,7 +63,7 @@ def test_the_events_of_a_message_and_the_whole_of_it_say_the_same() -> None:
     ]
     calls = tuple(call for piece in pieces for call in piece.calls)
     whole = completion("It is.", "Is it so?", calls, "tool_calls")
-    events = MessageEvents(JOB, "m", shows_thinking=True)
+    events = MessageEvents(JOB, "m", max_tokens=50, shows_thinking=True)
     told = checked([*(frame for piece in pieces for frame in events.pieces(piece)), *events.finish(whole)])
     blocks: list[dict[str, Any]] = []
     arguments: dict[int, str] = {}
@@ -80,7 +80,7 @@ def test_the_events_of_a_message_and_the_whole_of_it_say_the_same() -> None:
                 blocks[event.index][name] += getattr(delta, name)
     for index, text in arguments.items():
         blocks[index]["input"] = json.loads(text)
-    message = message_of(whole, shows_thinking=True)
+    message = message_of(whole, max_tokens=50, shows_thinking=True)
     refuse_extras(Message.model_validate_json(json.dumps(message), strict=True))
     assert blocks == message["content"]
     assert [block["type"] for block in blocks] == ["thinking", "text", "tool_use", "tool_use"]
@@ -90,6 +90,6 @@ def test_the_events_of_a_message_and_the_whole_of_it_say_the_same() -> None:
 
 def test_an_answer_without_a_word_is_a_message_without_a_block() -> None:
     empty = completion("", "", (), "stop")
-    told = checked(list(MessageEvents(JOB, "m", shows_thinking=True).finish(empty)))
+    told = checked(list(MessageEvents(JOB, "m", max_tokens=50, shows_thinking=True).finish(empty)))
     assert [event.type for event in told] == ["message_start", "message_delta", "message_stop"]
-    assert message_of(empty, shows_thinking=True)["content"] == []
+    assert message_of(empty, max_tokens=50, shows_thinking=True)["content"] == []

@@ -62,6 +62,7 @@ def test_what_tunes_the_answer_has_a_chats_names() -> None:
         "model": "chat",
         "messages": [{"role": "system", "content": "Be brief.\nBe kind."}, HELLO],
         "max_tokens": 50,
+        "fit_max_tokens": True,
         "stop": ["END"],
         "temperature": 0.5,
         "top_p": 0.9,
@@ -249,7 +250,7 @@ def test_a_call_that_the_answers_end_cut_off_has_the_input_that_came() -> None:
         "completion_tokens_details": {"reasoning_tokens": 1},
     }
     choice = {"message": {"content": None, "reasoning_content": "Hm.", "tool_calls": [call]}, "finish_reason": "length"}
-    message = message_of({"id": "chatcmpl-1", "model": "m", "choices": [choice], "usage": usage}, shows_thinking=False)
+    message = message_of({"id": "chatcmpl-1", "model": "m", "choices": [choice], "usage": usage}, max_tokens=3, shows_thinking=False)
     assert message == {
         "id": "msg_1",
         "type": "message",
@@ -279,5 +280,5 @@ def test_a_stop_string_that_ended_the_answer_is_told() -> None:
         "completion_tokens_details": {"reasoning_tokens": 0},
     }
     choice = {"message": {"content": "a"}, "finish_reason": "stop", "stop_reason": "END"}
-    message = message_of({"id": "chatcmpl-1", "model": "m", "choices": [choice], "usage": usage}, shows_thinking=True)
+    message = message_of({"id": "chatcmpl-1", "model": "m", "choices": [choice], "usage": usage}, max_tokens=3, shows_thinking=True)
     assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", "END")

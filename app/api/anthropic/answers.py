@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 __all__ = ["Message", "MessageEvent", "TokenCount", "message_id", "message_of", "stop_of", "usage_of"]
 
-StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
+StopReason = Literal["end_turn", "max_tokens", "model_context_window_exceeded", "stop_sequence", "tool_use"]
 
 _REASONS: Mapping[str, StopReason] = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
@@ -112,8 +112,14 @@ def message_id(completion_id: str) -> str:
     return f"msg_{completion_id.partition('-')[2]}"
 
 
-def message_of(completion: Mapping[str, Any], *, shows_thinking: bool) -> dict[str, Any]:
-    """Return the message that *completion* is."""
+def message_of(completion: Mapping[str, Any], *, max_tokens: int, shows_thinking: bool) -> dict[str, Any]:
+    """Return the message that *completion* is.
+
+    Args:
+        completion: A job's output.
+        max_tokens: That were asked for.
+        shows_thinking: Whether the caller wants to read what was thought.
+    """
     own_id, (choice, *_) = message_id(completion["id"]), completion["choices"]
     said = choice["message"]
     content: list[dict[str, Any]] = []
@@ -130,7 +136,7 @@ def message_of(completion: Mapping[str, Any], *, shows_thinking: bool) -> dict[s
         "role": "assistant",
         "model": completion["model"],
         "content": content,
-        **stop_of(choice),
+        **stop_of(completion, max_tokens),
         "usage": usage_of(completion["usage"]),
     }
 
@@ -144,10 +150,13 @@ def _input(arguments: str) -> dict[str, Any]:
     return given if isinstance(given, dict) else {}
 
 
-def stop_of(choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Return why a choice ended."""
-    matched = choice.get("stop_reason") if choice["finish_reason"] == "stop" else None
-    reason = "stop_sequence" if matched is not None else _REASONS[choice["finish_reason"]]
+def stop_of(completion: Mapping[str, Any], max_tokens: int) -> dict[str, Any]:
+    """Return why a completion ended, for which *max_tokens* were asked."""
+    choice, told = completion["choices"][0], completion["choices"][0]["finish_reason"]
+    matched = choice.get("stop_reason") if told == "stop" else None
+    reason: StopReason = "stop_sequence" if matched is not None else _REASONS[told]
+    if told == "length" and completion["usage"]["completion_tokens"] < max_tokens:
+        reason = "model_context_window_exceeded"
     return {"stop_reason": reason, "stop_sequence": matched}
 
 

@@ -47,6 +47,7 @@ class MessageEvents:
 
     job_id: str
     model: str
+    max_tokens: int
     shows_thinking: bool
     _begun: bool = False
     _blocks: int = 0  # begun so far
@@ -72,7 +73,7 @@ class MessageEvents:
         """Yield the end, as the job's output has it."""
         yield from self._begin()
         yield from self._close()
-        yield _frame("message_delta", delta=stop_of(completion["choices"][0]), usage=usage_of(completion["usage"]))
+        yield _frame("message_delta", delta=stop_of(completion, self.max_tokens), usage=usage_of(completion["usage"]))
         yield _frame("message_stop")
 
     def _call(self, call: CallDelta) -> Iterator[bytes]:

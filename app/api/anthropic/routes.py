@@ -54,9 +54,9 @@ async def create_message(request: Request, body: JsonBody, services: ServicesDep
     with chat.told_as_sent():
         call = await read_call(request, chat.body, JobKind.CHAT, services)
         if not call.streams:
-            return await answer(request, call, services, partial(_whole, shows_thinking=asked.shows_thinking))
+            return await answer(request, call, services, partial(_whole, asked=asked))
         job_id = await submit(request, call.job, services.gateway)
-    events = MessageEvents(job_id, call.job.model, asked.shows_thinking)
+    events = MessageEvents(job_id, call.job.model, asked.max_tokens, asked.shows_thinking)
     tell = partial(error_frame, request_id=request.state.request_id)
     return EventStream(_stream(services, chat, job_id, events), services.stopping, tell)
 
@@ -73,10 +73,11 @@ async def count_message_tokens(request: Request, body: JsonBody, services: Servi
         return JSONResponse({"input_tokens": await count_tokens(request, services, chat.body)})
 
 
-async def _whole(gateway: JobGateway, job_id: str, *, shows_thinking: bool) -> Output:
+async def _whole(gateway: JobGateway, job_id: str, *, asked: MessagesRequest) -> Output:
     """Return the message that a job's answer is."""
     output = await output_of(gateway, job_id)
-    return Output(to_json(message_of(from_json(output.content), shows_thinking=shows_thinking)), output.media_type)
+    message = message_of(from_json(output.content), max_tokens=asked.max_tokens, shows_thinking=asked.shows_thinking)
+    return Output(to_json(message), output.media_type)
 
 
 @asynccontextmanager

@@ -124,6 +124,7 @@ def _generation(asked: MessagesRequest) -> dict[str, Any]:
     tier = asked.service_tier
     return {
         "max_tokens": asked.max_tokens,
+        "fit_max_tokens": True,
         "stop": asked.stop_sequences or None,
         "temperature": asked.temperature,
         "top_p": asked.top_p,
