@@ -18,6 +18,7 @@ __all__ = [
     "OpenAIError",
     "Problem",
     "SpeechEvent",
+    "TokenCount",
     "TranscriptEvent",
     "Transcription",
 ]
@@ -57,6 +58,12 @@ class DownloadReport(BaseModel):
     bytes: int
     seconds: float
     path: str = Field(description="The folder on the server's machine.")
+
+
+class TokenCount(BaseModel):
+    """How many tokens a chat's prompt has: what a job of kind ``count`` makes."""
+
+    input_tokens: int
 
 
 class OpenAIErrorFacts(BaseModel):

@@ -63,9 +63,6 @@ _UNSEEN: Mapping[JobKind, tuple[type[BaseModel], Task]] = {JobKind.COUNT: (ChatR
 Shown = Callable[[JobGateway, str], Awaitable[Output]]
 """Makes an answer's body of a job that has ended, given by its id."""
 
-Shown = Callable[[JobGateway, str], Awaitable[Output]]
-"""Makes an answer's body of a job that has ended, given by its id."""
-
 _MAX_KEY_CHARACTERS = 255
 _RECORDING = Medium(
     "recording", "MLX_LOCAL_MAX_UPLOAD", "", "data:audio/wav;base64,", UnreadableAudio, too_large=InvalidRequest, not_fetched=InvalidRequest

@@ -13,7 +13,7 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from app.api.answers import DownloadReport, EmbeddingList, Transcription
+from app.api.answers import DownloadReport, EmbeddingList, TokenCount, Transcription
 from app.api.body import json_body, parse_json
 from app.api.calls import KINDS, accepted, idempotency, new_job, output_of, submit
 from app.api.deadline import deadline_of
@@ -41,7 +41,17 @@ __all__ = ["JobPage", "JobSubmission", "router"]
 router = APIRouter(prefix="/v1/jobs", responses=errors(*STORE_ERRORS))
 
 _SUBMITTED = frozenset({*KINDS, JobKind.DOWNLOAD})
-_Output = ChatCompletion | TextCompletion | EmbeddingList | OcrAnswer | RerankAnswer | Transcription | TranscriptAnswer | DownloadReport
+_Output = (
+    ChatCompletion
+    | TextCompletion
+    | EmbeddingList
+    | OcrAnswer
+    | RerankAnswer
+    | Transcription
+    | TranscriptAnswer
+    | DownloadReport
+    | TokenCount
+)
 _STREAM_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 
 LastEventId = Annotated[

@@ -34,7 +34,6 @@ _SENTENCES = {
     "dict_type": "must be an object",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
-    "union_tag_not_found": "must have a type",
     "finite_number": "must be a finite number",
     "extra_forbidden": "is not a known parameter; leave it out",
 }
@@ -146,11 +145,20 @@ def _sentence(error: Mapping[str, Any]) -> str:
     if known:
         return known
     if error["type"] == "union_tag_invalid":
-        return f"must have as its type one of {error['ctx']['expected_tags']}"
+        told = error["ctx"]
+        return f"must have as its {_discriminator(error)} one of {told['expected_tags']} (got {told['tag'][:40]!r})"
+    if error["type"] == "union_tag_not_found":
+        return f"must have a {_discriminator(error)}"
     text = str(error["msg"]).removeprefix("Value error, ").partition(" after validation")[0]
     for theirs, ours in _WORDS.items():
         text = text.replace(theirs, ours)
     return text
+
+
+def _discriminator(error: Mapping[str, Any]) -> str:
+    """Return the field that tells which of several shapes something has."""
+    name = str(error["ctx"]["discriminator"]).strip("'")
+    return name if name.isidentifier() else "type"
 
 
 def _got(error: Mapping[str, Any]) -> str:
