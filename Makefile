@@ -44,7 +44,7 @@ format: setup ## put the code into its format
 
 clean: ## remove what building and testing leave; .venv and your data stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
-	find app bench tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find app bench daemon tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

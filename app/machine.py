@@ -8,11 +8,13 @@ OpenBLAS shim where that helps.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,7 +25,17 @@ from app.blas import BlasUnavailable, build_shim, built_shim
 if TYPE_CHECKING:  # the Makefile asks before pydantic is installed
     from app.settings import Settings
 
-__all__ = ["Machine", "auto_profile", "detect", "ensure_blas", "sound_player", "starter_dtype", "worker_environment"]
+__all__ = [
+    "Machine",
+    "auto_profile",
+    "desktop_notifier",
+    "detect",
+    "ensure_blas",
+    "sound_player",
+    "starter_dtype",
+    "worker_environment",
+    "writers_of",
+]
 
 _GIB = 1024**3
 # A card sold as 16 GB reports a little less; a 24 GB Mac reports exactly 24 GiB.
@@ -121,6 +133,43 @@ def sound_player() -> list[str] | None:
     """Return the command that plays the wav file that is put after it; None where there is none. macOS has afplay."""
     players = (["afplay"], ["pw-play"], ["paplay"], ["aplay", "-q"], ["ffplay", "-nodisp", "-autoexit", "-loglevel", "error"])
     return next((player for player in players if shutil.which(player[0])), None)
+
+
+def desktop_notifier() -> list[str] | None:
+    """Return the command that shows a notification, a text and a title put after it; None where there is none. macOS has osascript."""
+    if sys.platform != "darwin" or not shutil.which("osascript"):
+        return None
+    script = ("on run argv", "display notification (item 1 of argv) with title (item 2 of argv)", "end run")
+    return ["osascript", *(word for line in script for word in ("-e", line))]
+
+
+def writers_of(files: Collection[Path]) -> dict[Path, int]:
+    """Return which of *files* a process holds open for writing, with its id. Linux shows this of one's own processes; elsewhere: none."""
+    if sys.platform != "linux" or not files:
+        return {}
+    wanted = {os.path.realpath(file): file for file in files}
+    found: dict[Path, int] = {}
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit() or int(process.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):  # another user's, or ended meanwhile
+            for handle in (process / "fd").iterdir():
+                file = _open_file(handle, wanted)
+                if file is not None and _writes(process / "fdinfo" / handle.name):
+                    found[file] = int(process.name)
+    return found
+
+
+def _open_file(handle: Path, wanted: Mapping[str, Path]) -> Path | None:
+    try:
+        return wanted.get(str(handle.readlink()))
+    except OSError:  # closed meanwhile
+        return None
+
+
+def _writes(fdinfo: Path) -> bool:
+    flags = next((line.split()[1] for line in fdinfo.read_text().splitlines() if line.startswith("flags:")), "0")
+    return (int(flags, 8) & os.O_ACCMODE) != os.O_RDONLY
 
 
 def _has_nvidia() -> bool:

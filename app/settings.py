@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from app.errors import InvalidSetting
 
@@ -33,7 +33,8 @@ _FOR_TESTS = "MLX_LOCAL_TEST_"
 _READ_ELSEWHERE = ["MLX_LOCAL_REDIS_PORT"]  # by docker-compose.redis.yml
 _UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?P<number>\d{1,12}(\.\d{1,6})?)(?P<unit>ms|s|m|h|d|)", re.ASCII)
-_PATHS = ("catalog", "transcribe_dir")
+_PATHS = ("catalog", "transcribe_dir", "transcribe_dirs")
+_RECORDINGS = ("wav", "mp3", "m4a", "flac", "ogg", "webm", "opus", "oga", "aac", "mp4", "m4b", "mov", "mkv", "aif", "aiff", "caf", "amr")
 _LONGEST_S = 10 * 365 * 86400
 _SENTENCES = {
     "int_parsing": "must be a whole number",
@@ -76,10 +77,30 @@ def check_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def check_extensions(extensions: tuple[str, ...]) -> tuple[str, ...]:
+    """Return *extensions* as they are compared: lower case, without a dot.
+
+    Raises:
+        ValueError: One of them is none.
+    """
+    plain = tuple(dict.fromkeys(extension.strip().lower().removeprefix(".") for extension in extensions))
+    if not plain or not all(extension.isalnum() for extension in plain):
+        msg = "must be extensions with commas between, such as wav,mp3,m4a"
+        raise ValueError(msg)
+    return plain
+
+
+def _parted(separator: str) -> BeforeValidator:
+    """Let a text, which is what a variable holds, be a list."""
+    return BeforeValidator(lambda value: [part for part in value.split(separator) if part.strip()] if isinstance(value, str) else value)
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 UserPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Key = Annotated[SecretStr, AfterValidator(check_key)]
+UserPaths = Annotated[tuple[UserPath, ...], NoDecode, _parted(os.pathsep)]
+Extensions = Annotated[tuple[str, ...], NoDecode, _parted(","), AfterValidator(check_extensions)]
 Level = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lambda value: str(value).lower())]
 
 
@@ -105,6 +126,11 @@ class Settings(BaseSettings):
         None, description="Available memory of the machine below which nothing more is admitted; unset: 5%, at least 512 MiB."
     )
     transcribe_dir: UserPath = Field(Path("~/transcribe"), validate_default=True, description="The watched folder.")
+    transcribe_dirs: UserPaths = Field((), description="Further watched folders, with a colon between each.")
+    transcribe_extensions: Extensions = Field(_RECORDINGS, description="Extensions of what is taken for a recording in these folders.")
+    transcribe_settle: Duration = Field(timedelta(seconds=2), description="How long a file must stand still before it is taken.")
+    transcribe_rescan: Duration = Field(timedelta(seconds=30), description="How often these folders are looked at, whatever events say.")
+    transcribe_in_flight: Annotated[int, Field(ge=1)] = Field(64, description="Recordings of these folders whose jobs wait or run at once.")
     api_key: Key | None = Field(None, description="Key that every request must carry as a bearer token.")
     max_wait: Duration = Field(timedelta(seconds=60), description="Bound on an interactive request's wait for its model's turn.")
     batch_max_wait: Duration = Field(timedelta(minutes=30), description="The same for batch work.")
@@ -173,6 +199,16 @@ class Settings(BaseSettings):
         return self.home / "spool"
 
     @property
+    def watched_dirs(self) -> tuple[Path, ...]:
+        """The folders whose recordings are transcribed."""
+        return tuple(dict.fromkeys((self.transcribe_dir, *self.transcribe_dirs)))
+
+    @property
+    def daemon_dir(self) -> Path:
+        """What the daemon remembers, and what it says of each file."""
+        return self.home / "transcribe"
+
+    @property
     def pulled_catalog(self) -> Path:
         """The models that `models pull` added, in a catalog file that the software writes."""
         return self.home / "pulled.toml"
@@ -193,9 +229,15 @@ class _ConfigFile(TomlConfigSettingsSource):
         values = dict(super().__call__())
         for name in _PATHS:
             value = values.get(name)
-            if isinstance(value, str) and not value.startswith("~"):
-                values[name] = folder / value
+            if isinstance(value, list):
+                values[name] = [_beside(folder, part) for part in value]
+            elif value is not None:
+                values[name] = _beside(folder, value)
         return values
+
+
+def _beside(folder: Path, value: Any) -> Any:  # noqa: ANN401 - whatever the file says
+    return folder / value if isinstance(value, str) and not value.startswith("~") else value
 
 
 def is_loopback(host: str) -> bool:

@@ -50,6 +50,7 @@ def check_folders(settings: Settings) -> Iterator[Finding]:
         "spool": settings.spool_dir,
         "models": settings.models_dir,
         "transcribe": settings.transcribe_dir,
+        **{f"transcribe {number}": folder for number, folder in enumerate(settings.transcribe_dirs, start=2)},
     }
     for name, folder in folders.items():
         yield _check_folder(f"folder {name}", folder)

@@ -20,7 +20,7 @@ from app.cli.terminal import CommandError
 if TYPE_CHECKING:
     from app.settings import Settings
 
-__all__ = ["SUPERVISOR", "api", "audio", "become", "redis", "worker"]
+__all__ = ["SUPERVISOR", "api", "audio", "become", "daemon", "redis", "retry_failed", "worker"]
 
 SUPERVISOR = "MLX_SUPERVISOR_PID"
 """Environment variable that ``up`` sets for its children: its process id."""
@@ -57,12 +57,17 @@ def worker() -> None:
     become(settings, "worker", ["app.actors.main"], worker_environment(settings))
 
 
+def daemon() -> None:
+    """Run the transcribe folder's daemon in the foreground."""
+    _become_module("daemon", ["daemon.main"])
+
+
 def become(settings: Settings, name: str, module: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     """Take the locks of process *name* and become ``python -m`` *module*.
 
     Args:
         settings: Say which home.
-        name: redis, api, audio or worker.
+        name: redis, api, audio, worker or daemon.
         module: The module and its arguments.
         environment: Variables to set over those of this process.
 
@@ -73,6 +78,12 @@ def become(settings: Settings, name: str, module: Sequence[str], environment: Ma
     # -P: a folder named "app" where the command was typed must not be taken for ours.
     command = [sys.executable, "-P", "-m", *module]
     os.execve(command[0], command, {**os.environ, **environment})  # noqa: S606 - no shell is wanted
+
+
+def retry_failed(recordings: Sequence[Path]) -> NoReturn:
+    """Become the program that has the daemon try failed recordings again: it knows their marks, and runs whether or not a daemon does."""
+    command = [sys.executable, "-P", "-m", "daemon.retrying", *map(str, recordings)]
+    os.execv(command[0], command)  # noqa: S606 - no shell is wanted
 
 
 def take_locks(run_dir: Path, name: str) -> None:

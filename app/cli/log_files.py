@@ -20,7 +20,13 @@ from typing import IO, Any
 __all__ = ["LOG_NAMES", "Line", "LogFile", "in_order"]
 
 LOG_NAMES: Mapping[str, str] = MappingProxyType(
-    {"server": "server.log", "audio": "mlx-audio-server.err.log", "worker": "worker.log", "redis": "redis.log"}
+    {
+        "server": "server.log",
+        "audio": "mlx-audio-server.err.log",
+        "worker": "worker.log",
+        "daemon": "transcribe-daemon.log",
+        "redis": "redis.log",
+    }
 )
 """Name on the command line -> file name."""
 

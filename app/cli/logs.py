@@ -33,6 +33,7 @@ class LogName(StrEnum):
     SERVER = "server"
     AUDIO = "audio"
     WORKER = "worker"
+    DAEMON = "daemon"
     REDIS = "redis"
 
 
@@ -43,7 +44,7 @@ def logs(
     count: Annotated[int, typer.Option("--lines", "-n", min=0, max=1_000_000, help="How many lines to begin with.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="Print each line as the JSON object that it is.")] = False,
 ) -> None:
-    """Print the last lines of the logs of server, audio, worker and redis, or of one of them."""
+    """Print the last lines of the logs of server, audio, worker, daemon and redis, or of one of them."""
     from app.cli.log_files import LOG_NAMES, LogFile, in_order
 
     folder = terminal.settings().logs_dir

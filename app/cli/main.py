@@ -69,6 +69,7 @@ app.command(rich_help_panel=_ENTRY)(entry.redis)
 app.command(rich_help_panel=_ENTRY)(entry.api)
 app.command(rich_help_panel=_ENTRY)(entry.audio)
 app.command(rich_help_panel=_ENTRY)(entry.worker)
+app.command(rich_help_panel=_ENTRY)(entry.daemon)
 
 
 @app.callback(invoke_without_command=True)

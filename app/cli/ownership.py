@@ -150,7 +150,7 @@ def home_owner(run_dir: Path) -> Holder | None:
 
 
 def living(run_dir: Path) -> dict[str, Holder]:
-    """Return the living processes of the home by name: redis, api, audio, worker, and the guard of ``up``."""
+    """Return the living processes of the home by name: redis, api, audio, worker, daemon, and the guard of ``up``."""
     found: dict[str, Holder] = {}
     for path in sorted((run_dir / "processes").glob("*.lock")):
         if is_held(path) and (holder := _read(path)) is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from app.cli.child import Program
 from app.cli.entry import SUPERVISOR
+from app.cli.recordings import recordings_standing
 from app.cli.stopping import DRAIN_ORDER, drain_stage_s
 from app.errors import InferenceError
 
@@ -26,13 +27,14 @@ _REDIS_STOP_S = 30.0  # it syncs its file, and must even when a person is impati
 
 
 def process_table(settings: Settings, store_client: redis.Redis) -> list[Program]:
-    """Return the programs of a whole stack: the bundled Redis unless there is another, both APIs, the worker."""
+    """Return the programs of a whole stack: the bundled Redis unless there is another, both APIs, the worker, the daemon."""
     drain_s = drain_stage_s(settings)
     ready: dict[str, Callable[[int], bool]] = {
         "redis": lambda _: redis_answers(store_client),
         "api": lambda _: get_status(settings, settings.port, "/health") == http.HTTPStatus.OK,
         "audio": lambda _: get_status(settings, settings.audio_port, "/health") == http.HTTPStatus.OK,
         "worker": lambda pid: _worker_registered(settings, store_client, pid),
+        "daemon": lambda pid: recordings_standing(settings).get("pid") == pid,
     }
     if settings.redis_url:
         del ready["redis"]

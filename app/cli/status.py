@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import terminal
+from app.cli.recordings import recordings_in_lines, recordings_standing
 from app.cli.store_access import job_store
 from app.cli.terminal import NOT_RUNNING, CommandError
 
@@ -21,7 +22,7 @@ _OF_A_HEAD = {"id", "model", "lane", "created_at", "waiting_for"}
 
 
 def status(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Say what runs, what is in memory and what waits. Exit code 3 if nothing runs."""
+    """Say what runs, what is in memory, what waits, and where each dropped recording stands. Exit code 3 if nothing runs."""
     settings = terminal.settings()
     facts = _facts(settings)
     if as_json:
@@ -46,6 +47,7 @@ def _facts(settings: Settings) -> dict[str, Any]:
             name: {"port": port, "answers": get_status(settings, port, "/health") is not None}
             for name, port in (("api", settings.port), ("audio", settings.audio_port))
         },
+        "recordings": recordings_standing(settings),
         "store": None,
     }
     try:
@@ -81,7 +83,7 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
     owner = facts["owner"]
     say(f"Home       {facts['home']}" + (f", owned by `mlx-local up` (process {owner['pid']}, since {owner['since']})" if owner else ""))
     say("Processes")
-    names = ["api", "audio", "worker"] if settings.redis_url else ["redis", "api", "audio", "worker"]
+    names = ["api", "audio", "worker", "daemon"] if settings.redis_url else ["redis", "api", "audio", "worker", "daemon"]
     for name in names:
         process = facts["processes"].get(name)
         line = f"process {process['pid']}, since {process['since']}" if process else "not running"
@@ -89,6 +91,8 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
             port = facts["api"][name]
             line += f", port {port['port']} {'answers' if port['answers'] else 'does not answer'}"
         say(f"  {name:<9}{line}")
+    for line in recordings_in_lines(facts["recordings"]):
+        say(line)
     if facts["store"] is None:
         say(facts["store_error"])
         return

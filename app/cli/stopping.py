@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DRAIN_ORDER", "drain_stage_s", "stop_living"]
 
-DRAIN_ORDER: tuple[tuple[str, ...], ...] = (("worker",), ("api", "audio"), ("redis",))
+DRAIN_ORDER: tuple[tuple[str, ...], ...] = (("worker", "daemon"), ("api", "audio"), ("redis",))
 _MARGIN_S = 10.0
 """What a process has beyond the drain time-out, to write down what it gave back."""
 

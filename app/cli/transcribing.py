@@ -16,6 +16,7 @@ import typer
 
 from app.cli import terminal
 from app.cli.completion import model_names
+from app.cli.entry import retry_failed
 from app.cli.file_jobs import between, check_targets, do_each, output_of_file, targets_of
 from app.cli.new_file import new_file
 from app.cli.terminal import USAGE, CommandError
@@ -36,7 +37,7 @@ class Format(StrEnum):
 
 
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(help="Recordings, or videos; - is what is piped in.", metavar="FILE...")],
+    files: Annotated[list[Path] | None, typer.Argument(help="Recordings, or videos; - is what is piped in.", metavar="FILE...")] = None,
     formats: Annotated[
         list[Format] | None, typer.Option("--format", "-f", help="txt where nothing is said; may be given several times.")
     ] = None,
@@ -55,9 +56,18 @@ def transcribe(
         typer.Option("--stdout", help="Print the transcripts, each under its file's name where there are several, and write no files."),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace transcripts that are there.")] = False,
+    retry: Annotated[
+        bool,
+        typer.Option("--retry", help="Have what failed in the transcribe folder tried again: FILE..., or all of it; does nothing else."),
+    ] = False,
 ) -> None:
     """Write down what is said in recordings: NAME.txt beside each, or on stdout. Exit code 1 if one of them failed."""
     settings = terminal.settings()
+    if retry:
+        retry_failed(files or [])
+    if not files:
+        msg = "Name at least one recording; `mlx-local transcribe --help` says more."
+        raise CommandError(msg, USAGE)
     wanted = list(dict.fromkeys(formats or [Format.TXT]))
     for wrong, sentence in (
         (to_stdout and (folder is not None or len(wanted) > 1), "--stdout takes one format and no --output."),

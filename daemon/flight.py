@@ -1,0 +1,127 @@
+"""One transcript in the making: from a recording that is to be sent to what came of its job.
+
+Recordings with the same content and settings share one. Its calls of the API
+run in threads of :mod:`daemon.flights`; what they find is taken over here, in
+the daemon's own thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from daemon.api import Api, Gone, Refused
+from daemon.outcome import Failed, Outcome, Transcribed
+from daemon.signature import Signature
+
+__all__ = ["Flight", "Report", "Stage", "look"]
+
+_PASSING_FAILURES = frozenset(
+    {"store_unavailable", "queue_full", "worker_draining", "server_stopping", "disk_full", "insufficient_disk", "hub_unreachable"}
+)
+"""Codes of jobs that failed for what passes."""
+
+
+class Stage(StrEnum):
+    """Where a recording stands, in words that are shown."""
+
+    SETTLING = "settling"
+    READING = "reading"
+    WAITING = "waiting"
+    SENDING = "sending"
+    QUEUED = "queued"
+    TRANSCRIBING = "transcribing"
+    CORRECTING = "correcting"
+    WRITING = "writing"
+    FAILED = "failed"
+    FINISHED = "finished"
+
+
+@dataclass(slots=True)
+class Flight:
+    """What is known of one."""
+
+    identity: str
+    sha256: str
+    request: Mapping[str, Any]
+    wanted_by: dict[Path, Signature] = field(default_factory=dict)
+    job_id: str | None = None
+    stage: Stage = Stage.WAITING
+    progress: Mapping[str, Any] | None = None
+    detail: str = ""
+    outcome: Outcome | None = None
+    look_at_s: float = 0.0
+    begun_s: float = 0.0  # when its job was submitted, or found
+    unwanted_s: float | None = None  # since when nobody wants it
+    defects: int = 0  # answers in a row that say that the server failed on it
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it has a job that has not ended."""
+        return self.job_id is not None and self.outcome is None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a look at a job found."""
+
+    stage: Stage = Stage.QUEUED
+    progress: Mapping[str, Any] | None = None
+    detail: str = ""
+    outcome: Outcome | None = None
+    lost: bool = False  # there is no such job, or it failed for what passes: it has to be submitted again
+    passing: str = ""  # and this is why
+
+
+def look(api: Api, job_id: str, *, corrects: bool) -> Report:
+    """Look at a job, and fetch what came of it.
+
+    Raises:
+        Away: The API cannot be asked now.
+    """
+    try:
+        job = api.job(job_id)
+        match job.get("state"):
+            case "succeeded":
+                return Report(outcome=_judged(Transcribed(job_id, api.output(job_id)), corrects=corrects))
+            case "failed":
+                return _failed(api, job_id, job.get("error") or {})
+            case "canceled":
+                return Report(outcome=Failed("transcribe", "job_canceled", f"Its job {job_id} was cancelled.", job_id))
+            case _:
+                return _under_way(job)
+    except Gone:
+        return Report(lost=True)
+    except Refused as refusal:
+        return Report(outcome=Failed("transcribe", refusal.code, refusal.message, job_id))
+
+
+def _judged(outcome: Transcribed, *, corrects: bool) -> Outcome:
+    if corrects and outcome.output.get("corrected") is None:
+        message = "The job succeeded without a corrected text."
+        return Failed("correct", "not_corrected", message, outcome.job_id, outcome.output)
+    return outcome
+
+
+def _failed(api: Api, job_id: str, error: Mapping[str, Any]) -> Report:
+    code, message = str(error.get("code", "job_failed")), str(error.get("message", f"Its job {job_id} failed."))
+    if code in _PASSING_FAILURES:
+        return Report(lost=True, passing=message)
+    try:
+        heard = api.output(f"{job_id}.0")  # what was heard stays where only the correction failed
+    except (Gone, Refused):
+        return Report(outcome=Failed("transcribe", code, message, job_id))
+    return Report(outcome=Failed("correct", code, message, job_id, heard))
+
+
+def _under_way(job: Mapping[str, Any]) -> Report:
+    progress = job.get("progress") or {}
+    waiting = job.get("waiting_for") or {}
+    said = progress.get("stage")
+    stage = Stage(said) if said in {Stage.TRANSCRIBING, Stage.CORRECTING} else Stage.QUEUED
+    if stage is Stage.QUEUED and job.get("state") == "running":
+        stage = Stage.TRANSCRIBING
+    return Report(stage, progress or None, "" if waiting.get("reason") == "children" else str(waiting.get("detail") or ""))

@@ -1,0 +1,122 @@
+"""Being told by the system that something happened in a folder. It only wakes; what there is, a scan finds out.
+
+Where the system does not tell (a limit is reached, a network drive has no
+events), the folder is scanned now and then all the same, and what is wrong is
+said in :attr:`Watch.trouble`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+
+from daemon.naming import FAILED, FOLDER_SETTINGS, SUFFIXES, in_archive
+
+__all__ = ["Watch"]
+
+_TELLING: list[type[FileSystemEvent]] = [
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+]
+_LIMITS = {errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotify.max_user_instances"}
+_TRY_AGAIN_S = 60.0
+
+
+class Watch:
+    """The events of one folder and all below it."""
+
+    def __init__(self, root: Path, wake: Callable[[], None]) -> None:
+        self.trouble = ""
+        self._root = root
+        self._wake = wake
+        self._observer: BaseObserver | None = None
+        self._watched: tuple[int, int] | None = None  # device and inode of the folder that is watched
+        self._try_at_s = 0.0
+
+    def ensure(self, now_s: float) -> None:
+        """Watch the folder that now has this name, unless it is watched already or was in vain a moment ago."""
+        try:
+            found = self._root.stat()
+        except OSError:
+            self.close()
+            return
+        identity = (found.st_dev, found.st_ino)
+        if identity != self._watched or (self._observer is not None and not self._alive()):
+            self.close()
+            self._try_at_s = 0.0
+            self._watched = identity
+        if self._observer is None and now_s >= self._try_at_s:
+            self._begin(now_s)
+
+    def close(self) -> None:
+        """Watch no more."""
+        observer, self._observer, self._watched = self._observer, None, None
+        if observer is not None:
+            observer.stop()
+            observer.join()
+
+    def _alive(self) -> bool:
+        return self._observer is not None and self._observer.is_alive() and all(one.is_alive() for one in self._observer.emitters)
+
+    def _begin(self, now_s: float) -> None:
+        observer = Observer(timeout=1)
+        try:
+            observer.schedule(_Handler(self._root, self._wake), str(self._root), recursive=True, event_filter=_TELLING)
+            observer.start()
+        except OSError as error:
+            limit = _LIMITS.get(error.errno or 0)
+            mend = f"; raise {limit} (sysctl)" if limit else ""
+            self.trouble = f"The system does not tell of changes here ({error.strerror or error}){mend}. Looked at now and then instead."
+            self._try_at_s = now_s + _TRY_AGAIN_S
+            return
+        self._observer = observer
+        self.trouble = ""
+        self._wake()  # what came between the last scan and this moment
+
+
+class _Handler(FileSystemEventHandler):
+    """Wakes where something happened that a scan would see."""
+
+    def __init__(self, root: Path, wake: Callable[[], None]) -> None:
+        self._root = root
+        self._wake = wake
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """Look at one event."""
+        gone = isinstance(event, FileDeletedEvent | FileMovedEvent)
+        if self._matters(os.fsdecode(event.src_path), gone=gone) or (event.dest_path and self._matters(os.fsdecode(event.dest_path))):
+            self._wake()
+
+    def _matters(self, path: str, *, gone: bool = False) -> bool:
+        name = Path(path).name
+        if name.startswith("."):
+            return name == FOLDER_SETTINGS
+        if name.endswith(SUFFIXES):
+            return gone and name.endswith(FAILED)  # whoever removes it wants another try
+        try:
+            return not in_archive(Path(path).relative_to(self._root))
+        except ValueError:
+            return True
