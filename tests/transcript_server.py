@@ -94,7 +94,9 @@ class TranscriptServer:
     def start(self) -> None:
         """Listen, and return once it does."""
         listener = socket.create_server(("127.0.0.1", self.port))
-        self._server = uvicorn.Server(uvicorn.Config(self._app(), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=0))
+        self._server = uvicorn.Server(
+            uvicorn.Config(self._app(), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=0)
+        )
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, name="transcript-server")
         self._thread.start()
 

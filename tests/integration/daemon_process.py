@@ -21,11 +21,11 @@ __all__ = ["DaemonProcess", "results_of", "until"]
 _GIVE_UP_S = 30.0
 
 
-def until(true: Callable[[], object], what: str = "") -> None:
-    """Return once *true* is."""
+def until(true: Callable[[], object], what: Callable[[], object] = lambda: "it never came true") -> None:
+    """Return once *true* is; after a long while fail with what *what* tells."""
     give_up = time.monotonic() + _GIVE_UP_S
     while not true():
-        assert time.monotonic() < give_up, what or "it never came true"
+        assert time.monotonic() < give_up, what()
         time.sleep(0.01)
 
 

@@ -39,7 +39,7 @@ def drop(daemon: DaemonProcess, name: str, content: bytes) -> Path:
 
 
 def archived(daemon: DaemonProcess, *names: str) -> None:
-    until(lambda: all((daemon.folder / "done" / name).exists() for name in names), f"{names}: {daemon.state()}")
+    until(lambda: all((daemon.folder / "done" / name).exists() for name in names), daemon.state)
 
 
 def archive(daemon: DaemonProcess) -> list[bytes]:
@@ -187,7 +187,7 @@ def test_a_recording_that_cannot_be_heard_stays_and_is_not_tried_again_until_ask
 
     assert "deaf.wav is tried again" in daemon.command("transcribe", "--retry", str(daemon.folder / "deaf.wav")).stdout
     until(lambda: server.heard[b"deaf"] == 2)
-    until(lambda: (daemon.folder / "deaf_failed.md").exists())
+    until((daemon.folder / "deaf_failed.md").exists)
     daemon.kill()
     assert daemon.command("transcribe", "--retry").stdout.count("is tried again") == 4
     assert daemon.command("transcribe", "--retry").returncode == 1
@@ -201,7 +201,7 @@ def test_a_change_of_settings_retries_what_failed_and_redoes_nothing_that_is_don
     drop(daemon, "a.wav", b"done")
     archived(daemon, "a.wav")
     drop(daemon, "b.wav", b"deaf")
-    until(lambda: (daemon.folder / "b_failed.md").exists())
+    until((daemon.folder / "b_failed.md").exists)
     (daemon.folder / "dict.txt").write_text("# names\nCheung\nMLX # ours\n\n")
     until(lambda: server.heard[b"deaf"] == 2)
     drop(daemon, "a.wav", b"done")
