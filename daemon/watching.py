@@ -82,11 +82,14 @@ class Watch:
         return self._observer is not None and self._observer.is_alive() and all(one.is_alive() for one in self._observer.emitters)
 
     def _begin(self, now_s: float) -> None:
-        observer = Observer(timeout=1)
+        observer: BaseObserver | None = None
         try:
+            observer = Observer(timeout=1)
             observer.schedule(_Handler(self._root, self._wake), str(self._root), recursive=True, event_filter=_TELLING)
             observer.start()
         except OSError as error:
+            if observer is not None:
+                observer.stop()
             limit = _LIMITS.get(error.errno or 0)
             mend = f"; raise {limit} (sysctl)" if limit else ""
             self.trouble = f"The system does not tell of changes here ({error.strerror or error}){mend}. Looked at now and then instead."

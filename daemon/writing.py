@@ -22,7 +22,7 @@ __all__ = ["archive_place", "move", "sweep", "write_whole"]
 _FOREIGN_PART_S = 24 * 3600.0
 
 
-def write_whole(path: Path, content: bytes, home_mark: str, *, still: Signature | None | EllipsisType = ...) -> bool:
+def write_whole(path: Path, content: bytes, home_mark: str, *, still: Signature | EllipsisType | None = ...) -> bool:
     """Make *path* a file with this content.
 
     Args:

@@ -75,6 +75,7 @@ class TranscriptServer:
     """The server. Attributes may be changed while it runs."""
 
     takes_s: float = 0.0
+    key: str | None = None
     full: bool = False
     loses: float = 0.0  # which part of its answers never arrives
     uncertain: list[str] = field(default_factory=list)
@@ -128,6 +129,8 @@ class TranscriptServer:
 
         @app.middleware("http")
         async def lose(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+            if self.key is not None and request.headers.get("authorization") != f"Bearer {self.key}":
+                return _problem(401, "invalid_api_key", "This server needs an API key.")
             if self.full:
                 return _problem(503, "queue_full", "Too much waits.")
             answer = await call_next(request)

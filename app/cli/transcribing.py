@@ -65,17 +65,13 @@ def transcribe(
     settings = terminal.settings()
     if retry:
         retry_failed(files or [])
-    if not files:
-        msg = "Name at least one recording; `mlx-local transcribe --help` says more."
-        raise CommandError(msg, USAGE)
     wanted = list(dict.fromkeys(formats or [Format.TXT]))
-    for wrong, sentence in (
+    _check_usage(
+        (not files, "Name at least one recording; `mlx-local transcribe --help` says more."),
         (to_stdout and (folder is not None or len(wanted) > 1), "--stdout takes one format and no --output."),
         (words and Format.JSON not in wanted, "--words are told in JSON alone: add -f json."),
         (translate and (words or language), "--translate goes with neither --words nor --language."),
-    ):
-        if wrong:
-            raise CommandError(sentence, USAGE)
+    )
     asked = {
         "response_format": "verbose_json",
         "model": model,
@@ -86,7 +82,7 @@ def transcribe(
     }
     request = {name: value for name, value in asked.items() if value}
     kind = "translation" if translate else "transcription"
-    targets = targets_of(files, [] if to_stdout else wanted, folder)
+    targets = targets_of(files or [], [] if to_stdout else wanted, folder)
     check_targets(targets, force=force)
 
     def write_down(file: Path) -> None:
@@ -95,6 +91,13 @@ def transcribe(
         )
 
     do_each(list(targets), write_down, "recordings were not written down")
+
+
+def _check_usage(*wrongs: tuple[object, str]) -> None:
+    """Refuse the first of what is wrong, with its sentence."""
+    for wrong, sentence in wrongs:
+        if wrong:
+            raise CommandError(sentence, USAGE)
 
 
 def _write(answer: Mapping[str, Any], file: Path, where: Mapping[str, Path] | Format, before: str) -> None:

@@ -37,6 +37,7 @@ class Stack:
             "MLX_LOCAL_AUDIO_PORT": str(audio_port),
             "MLX_LOCAL_PROFILE": "starter",
             "MLX_LOCAL_MIN_FREE_DISK": "0",
+            "MLX_LOCAL_TRANSCRIBE_DIR": str(home / "recordings"),
         }
         self.environment = clean | chosen
         self.output = home / "up.out"

@@ -91,8 +91,8 @@ class DaemonProcess:
         finally:
             self.kill()
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of ``mlx-local`` with its settings."""
-        done = subprocess.run([*COMMAND, *words], env=self.environment, capture_output=True, text=True, check=False)
+    def command(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of ``mlx-local`` with its settings, and *more* in the environment."""
+        done = subprocess.run([*COMMAND, *words], env=self.environment | more, capture_output=True, text=True, check=False)
         assert "Traceback" not in done.stderr
         return done

@@ -41,6 +41,8 @@ def refusal() -> str:
         ("MLX_LOCAL_DRAIN_TIMEOUT", "-P1D"),
         ("MLX_LOCAL_LOG_LEVEL", "loud"),
         ("MLX_LOCAL_KEEP_FINISHED", "0"),
+        ("MLX_LOCAL_TRANSCRIBE_EXTENSIONS", "wav,m/4"),
+        ("MLX_LOCAL_TRANSCRIBE_IN_FLIGHT", "0"),
         ("MLX_LOCAL_HOST", "0.0.0.0"),  # noqa: S104 - is what must be refused without a key
     ],
 )
@@ -141,6 +143,18 @@ def test_a_relative_path_is_beside_the_file_that_says_it_and_in_the_current_fold
 
     monkeypatch.setenv("MLX_LOCAL_CATALOG", "models.toml")
     assert load_settings().catalog == here / "models.toml"
+
+
+def test_lists_are_parted_in_a_variable_and_lists_in_the_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "config.toml").write_text('transcribe_dirs = ["talks", "/srv/talks"]\ntranscribe_extensions = [".WAV", "mp3"]')
+    settings = load_settings()
+
+    assert settings.watched_dirs == (Path.home() / "transcribe", home / "talks", Path("/srv/talks"))
+    assert settings.transcribe_extensions == ("wav", "mp3")
+    monkeypatch.setenv("MLX_LOCAL_TRANSCRIBE_DIRS", "/a:/b")
+    monkeypatch.setenv("MLX_LOCAL_TRANSCRIBE_EXTENSIONS", "flac, ogg")
+    assert load_settings().transcribe_dirs == (Path("/a"), Path("/b"))
+    assert load_settings().transcribe_extensions == ("flac", "ogg")
 
 
 @pytest.mark.parametrize(
