@@ -83,7 +83,7 @@ class Desk:
 
     def advance(self, now_s: float) -> float:
         """Take each recording as far as it goes now; return when there is something to do again."""
-        due_s = min((self._settle(recording, now_s) for recording in self._at(Stage.SETTLING)), default=_NEVER_S)
+        due_s = self._settle(now_s)
         for recording in list(self.recordings.values()):
             if now_s < recording.not_before_s:
                 due_s = min(due_s, recording.not_before_s)
@@ -129,22 +129,29 @@ class Desk:
             log.warning("recording.trouble", path=shown(recording.path), stage=recording.stage, reason=why)
         recording.stumble(why, now_s)
 
-    def _settle(self, recording: Recording, now_s: float) -> float:
-        """Look whether a file stands still; return when to look again, which is never once it does."""
-        signature = signature_of(recording.path)
-        if signature is None:  # the next scan misses it
-            return _NEVER_S
-        recording.signature = signature
-        wait_s = self._stillness.still_in_s(recording.path, signature, now_s)
-        if wait_s > 0:
-            return now_s + wait_s
-        writer = writers_of([recording.path]).get(recording.path)
-        if writer is not None:
-            recording.trouble = f"process {writer} holds it open for writing"
-            return now_s + max(0.1, self._settle_s)
-        recording.calm()
-        recording.stage = Stage.READING
-        return now_s
+    def _settle(self, now_s: float) -> float:
+        """Look which files stand still now; return when to look again."""
+        due_s, still = _NEVER_S, []
+        for recording in self._at(Stage.SETTLING):
+            signature = signature_of(recording.path)
+            if signature is None:  # the next scan misses it
+                continue
+            recording.signature = signature
+            wait_s = self._stillness.still_in_s(recording.path, signature, now_s)
+            if wait_s > 0:
+                due_s = min(due_s, now_s + wait_s)
+            else:
+                still.append(recording)
+        writers = writers_of([recording.path for recording in still])
+        for recording in still:
+            writer = writers.get(recording.path)
+            if writer is None:
+                recording.calm()
+                recording.stage = Stage.READING
+            else:
+                recording.trouble = f"process {writer} holds it open for writing"
+                due_s = min(due_s, now_s + max(0.1, self._settle_s))
+        return due_s
 
     def _step(self, recording: Recording) -> None:
         if recording.stage is Stage.READING:

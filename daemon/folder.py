@@ -42,6 +42,7 @@ class Folder:
         self._not_before_s = 0.0
         self._away = ""
         self._told: set[str] = set()
+        self._untold: set[str] = set()  # folders in which a scan found what no event had told of
 
     @property
     def troubles(self) -> list[str]:
@@ -58,6 +59,7 @@ class Folder:
         """Scan the folder if that is due; return whether it was, and whether :attr:`last` is new therefore."""
         if now_s < self.due_s():
             return False
+        unasked, before = not self._changed, self.last
         self._changed = False
         self._watch.ensure(now_s)  # first: what comes between a scan and a watch would be seen late
         try:
@@ -67,6 +69,7 @@ class Folder:
             self.last = None
             self._away = f"{shown(self.root)} cannot be read ({error.strerror or error})."
         ended_s = time.monotonic()
+        self._judge_watch(before, unasked=unasked, now_s=now_s)
         blind = self._watch.trouble or self.last is None
         self._look_at_s = ended_s + (min(_BLIND_RESCAN_S, self._rescan_s) if blind else self._rescan_s)
         self._not_before_s = ended_s + max(_LEAST_PAUSE_S, (ended_s - now_s) * _PAUSE_TIMES)
@@ -106,6 +109,14 @@ class Folder:
             except OSError:  # gone, or not readable: it stays as it is
                 continue
         return found
+
+    def _judge_watch(self, before: Scan | None, *, unasked: bool, now_s: float) -> None:
+        """Trust events no more when a scan that none asked for found something new, and none has come of it until the next scan."""
+        if self._untold - self._watch.told() and not self._watch.trouble:
+            self._watch.distrust(now_s)
+        self._untold = set()
+        if unasked and before is not None and self.last is not None:
+            self._untold = {str(path.parent) for path, _ in self.last.recordings.items() - before.recordings.items()}
 
     def _woken(self) -> None:
         self._changed = True

@@ -6,14 +6,16 @@ import logging
 import os
 import signal
 import sys
+from threading import Event
 
 from app import log
 from app.errors import InferenceError
-from app.settings import load_settings
+from app.settings import Settings, load_settings
 
 __all__ = ["main"]
 
 _WRONG_SETTING = 2
+_LEDGER_PAUSE_S = 5.0
 
 
 def main() -> int:
@@ -24,16 +26,34 @@ def main() -> int:
         sys.stderr.write(f"mlx-local daemon: {error.message}\n")
         return _WRONG_SETTING
     log.configure(settings.log_level, settings.logs_dir / "transcribe-daemon.log")
-    from daemon.service import Service
+    logging.getLogger("watchdog").setLevel(logging.CRITICAL)  # it calls its own end an error; what it cannot do, a scan finds out
+    stop, wake = Event(), Event()
 
-    service = Service(settings)
+    def end(*_: object) -> None:
+        stop.set()
+        wake.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: service.stop())
-    signal.signal(signal.SIGHUP, lambda *_: service.look())
-    service.run()
+        signal.signal(number, end)
+    signal.signal(signal.SIGHUP, lambda *_: wake.set())
+    _serve(settings, stop, wake)
     logging.shutdown()
     # A thread may be in the middle of an upload of hours; a job is submitted by the last byte alone, so it may be cut off.
     os._exit(0)
+
+
+def _serve(settings: Settings, stop: Event, wake: Event) -> None:
+    from daemon.ledger import LedgerUnavailable
+    from daemon.service import Service
+
+    while not stop.is_set():
+        try:
+            service = Service(settings, stop, wake)
+        except LedgerUnavailable as error:  # no space in the home: nothing that a restart would mend
+            log.get_logger("daemon").warning("ledger.unavailable", reason=str(error))
+            stop.wait(_LEDGER_PAUSE_S)
+        else:
+            service.run()
 
 
 if __name__ == "__main__":

@@ -34,10 +34,20 @@ _LEDGER_PAUSE_S = 5.0
 class Service:
     """The whole of it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stop: Event, wake: Event) -> None:
+        """Prepare.
+
+        Args:
+            settings: Of this process.
+            stop: Set, and *wake* after it, when :meth:`run` is to return.
+            wake: Set when there may be something to do.
+
+        Raises:
+            LedgerUnavailable: The home cannot be written now.
+        """
         self._mark = home_mark(settings)
-        self._wake = Event()
-        self._stop = Event()
+        self._wake = wake
+        self._stop = stop
         self._ledger = Ledger(settings.daemon_dir / "ledger.sqlite3")
         self._api = Api(settings, self._stop)
         self._flights = Flights(self._api, self._ledger, settings.transcribe_in_flight, self._wake.set)
@@ -50,7 +60,7 @@ class Service:
         self._folders = [Folder(root, extensions, roots, rescan_s, self._wake.set) for root in dict.fromkeys(roots)]
 
     def run(self) -> None:
-        """Work until :meth:`stop` is called."""
+        """Work until a stop is asked for."""
         for folder in self._folders:
             folder.make()
         log.info("daemon.started", folders=[shown(folder.root) for folder in self._folders])
@@ -63,15 +73,6 @@ class Service:
                 due_s = time.monotonic() + _LEDGER_PAUSE_S
             self._wake.wait(min(_LONGEST_WAIT_S, max(_SHORTEST_WAIT_S, due_s - time.monotonic())))
         self._close()
-
-    def stop(self) -> None:
-        """Have :meth:`run` return soon. May be called from a signal handler."""
-        self._stop.set()
-        self._wake.set()
-
-    def look(self) -> None:
-        """Have the loop go round now."""
-        self._wake.set()
 
     def _round(self, now_s: float) -> float:
         scanned = [folder for folder in self._folders if folder.look(now_s, self._mark)]

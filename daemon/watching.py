@@ -2,7 +2,8 @@
 
 Where the system does not tell (a limit is reached, a network drive has no
 events), the folder is scanned now and then all the same, and what is wrong is
-said in :attr:`Watch.trouble`.
+said in :attr:`Watch.trouble`. A limit may also be reached by a folder that
+comes later, in silence: then a scan finds what no event told of.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ _TELLING: list[type[FileSystemEvent]] = [
 ]
 _LIMITS = {errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotify.max_user_instances"}
 _TRY_AGAIN_S = 60.0
+_TRUST_AGAIN_S = 600.0
 
 
 class Watch:
@@ -55,6 +57,21 @@ class Watch:
         self._observer: BaseObserver | None = None
         self._watched: tuple[int, int] | None = None  # device and inode of the folder that is watched
         self._try_at_s = 0.0
+        self._told: set[str] = set()
+
+    def told(self) -> set[str]:
+        """Return the folders in which something happened since this was asked last."""
+        told, self._told = self._told, set()
+        return told
+
+    def distrust(self, now_s: float) -> None:
+        """Take note that something changed, and no event came."""
+        self._end()
+        self.trouble = (
+            "The system did not tell of a change here (fs.inotify.max_user_watches is reached, or this is a network drive). "
+            "Looked at now and then instead."
+        )
+        self._try_at_s = now_s + _TRUST_AGAIN_S
 
     def ensure(self, now_s: float) -> None:
         """Watch the folder that now has this name, unless it is watched already or was in vain a moment ago."""
@@ -73,10 +90,18 @@ class Watch:
 
     def close(self) -> None:
         """Watch no more."""
-        observer, self._observer, self._watched = self._observer, None, None
+        self._watched = None
+        self._end()
+
+    def _end(self) -> None:
+        observer, self._observer = self._observer, None
         if observer is not None:
             observer.stop()
             observer.join()
+
+    def _heard(self, folder: str) -> None:
+        self._told.add(folder)
+        self._wake()
 
     def _alive(self) -> bool:
         return self._observer is not None and self._observer.is_alive() and all(one.is_alive() for one in self._observer.emitters)
@@ -85,7 +110,7 @@ class Watch:
         observer: BaseObserver | None = None
         try:
             observer = Observer(timeout=1)
-            observer.schedule(_Handler(self._root, self._wake), str(self._root), recursive=True, event_filter=_TELLING)
+            observer.schedule(_Handler(self._root, self._heard), str(self._root), recursive=True, event_filter=_TELLING)
             observer.start()
         except OSError as error:
             if observer is not None:
@@ -103,15 +128,17 @@ class Watch:
 class _Handler(FileSystemEventHandler):
     """Wakes where something happened that a scan would see."""
 
-    def __init__(self, root: Path, wake: Callable[[], None]) -> None:
+    def __init__(self, root: Path, heard: Callable[[str], None]) -> None:
         self._root = root
-        self._wake = wake
+        self._heard = heard
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Look at one event."""
         gone = isinstance(event, FileDeletedEvent | FileMovedEvent)
-        if self._matters(os.fsdecode(event.src_path), gone=gone) or (event.dest_path and self._matters(os.fsdecode(event.dest_path))):
-            self._wake()
+        source, target = os.fsdecode(event.src_path), os.fsdecode(event.dest_path)
+        for path in (source, target):
+            if path and self._matters(path, gone=gone and path == source):
+                self._heard(str(Path(path).parent))
 
     def _matters(self, path: str, *, gone: bool = False) -> bool:
         name = Path(path).name

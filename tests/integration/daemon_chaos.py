@@ -103,6 +103,7 @@ class Chaos:
         path = self._folder / self._random.choice(_NAMES)
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
+            self._here.pop(path, None)
             self._growing[path] = (path.open("xb"), self._random.choice(self._contents))
 
     def _close(self, path: Path) -> None:

@@ -63,6 +63,23 @@ def test_without_events_the_folder_is_looked_at_now_and_then(private_folder: Pat
 
 
 @apart
+def test_a_limit_that_is_reached_in_silence_is_noticed(private_folder: Path, folder: Path, server: TranscriptServer) -> None:
+    wrapper = after("echo 2 > /proc/sys/user/max_inotify_watches")
+    folders = [folder / "one", folder / "other"]  # the folder itself, and one of these, can be watched
+    for each in folders:
+        each.mkdir()
+    daemon = DaemonProcess(private_folder / "home", folder, server, wrapper, TRANSCRIBE_RESCAN="0.3")
+    with daemon.running():
+        for number in range(3):
+            for each in folders:
+                (each / f"{number}.wav").write_bytes(f"{each.name} {number}".encode())
+                until((folder / "done" / each.name / f"{number}.wav").exists)
+        until(lambda: "max_user_watches" in troubles(daemon))
+
+    assert set(server.heard.values()) == {1}
+
+
+@apart
 def test_a_full_disk_is_waited_for_with_the_text_kept(private_folder: Path, folder: Path, server: TranscriptServer) -> None:
     # A disk of a few pages that somebody else has filled, until a file appears on which it is emptied.
     ballast, free = folder / "ballast", private_folder / "free"
@@ -188,11 +205,10 @@ def test_what_status_and_logs_show_of_the_daemon(private_folder: Path, folder: P
         told = json.loads(daemon.command("status", "--json").stdout)
         shown = daemon.command("status").stdout
         second = daemon.command("daemon")
-        logged = daemon.command("logs", "daemon").stdout
 
     assert told["processes"]["daemon"]["pid"] == told["recordings"]["pid"]
     assert f"{folder}: 1 in work, 1 failed" in shown
     assert "a.wav: transcribing, 1 of 2 seconds, job_" in shown
     assert "Another `daemon`" in second.stderr
-    assert "recording.failed" in logged
+    assert "recording.failed" in daemon.command("logs", "daemon").stdout
     assert daemon.command("daemon", MLX_LOCAL_TRANSCRIBE_SETTLE="soon").stderr.startswith("MLX_LOCAL_TRANSCRIBE_SETTLE: ")
