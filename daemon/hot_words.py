@@ -18,7 +18,7 @@ from daemon.writing import write_whole
 
 __all__ = ["MOST_WORDS", "gather", "hot_words"]
 
-MOST_WORDS = 1000  # that a request may carry
+MOST_WORDS = 10_000  # that a request may carry
 _LONGEST_CHARACTERS = 200
 _TRIES = 5
 

@@ -18,6 +18,7 @@ __all__ = ["Origin", "corrected_text", "failed_text", "raw_text"]
 
 _PAUSE_S = 2.0  # after which a paragraph begins, where the text comes without
 _PARAGRAPH_CHARACTERS = 600  # after which any pause ends one
+_STAMPED_CHARACTERS = 200  # after which a paragraph with a time before it ends: who looks for a moment wants more of them
 _STAGES = {"submit": "taken by the server", "transcribe": "transcribed", "correct": "corrected"}
 
 
@@ -96,7 +97,7 @@ def clock(seconds: float) -> str:
 def _notice(raw: Mapping[int, str], total: int) -> str:
     named = ", ".join(f"{number} ({reason})" for number, reason in raw.items())
     if len(raw) == total:
-        return f"> Nothing of this is corrected: all {total} pieces are as they were heard: {named}."
+        return f"> Nothing of this is corrected. It stands as it was heard, in {total} pieces: {named}."
     return f"> {len(raw)} of {total} pieces are not corrected but as they were heard, marked below: {named}."
 
 
@@ -133,7 +134,8 @@ def _paragraphs(output: Output, *, timestamps: bool) -> str:
         text, start_s = str(segment["text"]).strip(), float(segment["start"])
         if not text:
             continue
-        if not paragraphs or start_s - end_s >= _PAUSE_S or (length >= _PARAGRAPH_CHARACTERS and start_s > end_s):
+        long = length >= (_STAMPED_CHARACTERS if timestamps else _PARAGRAPH_CHARACTERS)
+        if not paragraphs or start_s - end_s >= _PAUSE_S or (long and (timestamps or start_s > end_s)):
             paragraphs.append((start_s, []))
             length = 0
         paragraphs[-1][1].append(text)

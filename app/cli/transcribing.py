@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["Format", "transcribe"]
 
 
+_RETRY = typer.Option("--retry", help="Have what failed in the transcribe folder tried again: FILE..., or all of it; does nothing else.")
+
+
 class Format(StrEnum):
     """What a transcript is written as; also the suffix of its file."""
 
@@ -56,10 +59,7 @@ def transcribe(
         typer.Option("--stdout", help="Print the transcripts, each under its file's name where there are several, and write no files."),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace transcripts that are there.")] = False,
-    retry: Annotated[
-        bool,
-        typer.Option("--retry", help="Have what failed in the transcribe folder tried again: FILE..., or all of it; does nothing else."),
-    ] = False,
+    retry: Annotated[bool, _RETRY] = False,
 ) -> None:
     """Write down what is said in recordings: NAME.txt beside each, or on stdout. Exit code 1 if one of them failed."""
     settings = terminal.settings()
