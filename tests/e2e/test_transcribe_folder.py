@@ -30,9 +30,11 @@ def recordings(tmp_path: Path) -> dict[str, str]:
     said = {}
     for number, kind in enumerate(_KINDS):
         sentences = SENTENCES[number : number + 1]
-        sound = spoken(sentences, 0.6).astype(np.float32) / 32768
-        twice = (np.repeat(sound, 3), 48_000) if kind == "webm" else (sound, RATE_HZ)  # opus knows no other rate
-        record(tmp_path / f"talk.{kind}", twice[0], rate_hz=twice[1])
+        sound = spoken(sentences, 0.6).astype(np.float32) / np.float32(32768)
+        if kind == "webm":  # opus knows no other rate
+            record(tmp_path / f"talk.{kind}", np.repeat(sound, 3), rate_hz=48_000)
+        else:
+            record(tmp_path / f"talk.{kind}", sound, rate_hz=RATE_HZ)
         said[kind] = " ".join(sentences)
     return said
 
