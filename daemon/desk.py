@@ -206,18 +206,22 @@ class Desk:
         if place.failed(identity):
             recording.stage = Stage.FAILED
             recording.trouble = recording.trouble or f"{place.path(FAILED).name} says why"
-        elif place.complete(identity, corrects="correct" in request["stages"]) or self._was_finished(place, wanted):
-            recording.stage = Stage.WRITING
+        elif place.complete(identity, corrects="correct" in request["stages"]):
             self._done(recording, wanted, self._finisher.archive(folder.root, known, wanted, place))
+        elif (finished := self._was_finished(known, wanted)) is not None:
+            self._done(recording, wanted, self._finisher.archive(folder.root, known, wanted, finished))
         else:
             self._ledger.keep(known)
             recording.flight = self._flights.join(identity, known.sha256, request, recording.path, recording.signature)
             recording.stage = Stage.WAITING
             recording.calm()
 
-    def _was_finished(self, place: Place, wanted: FolderSettings) -> bool:
-        """Return whether results are here of a recording that stays in place, and only our memory of that is lost."""
-        return self._ledger.is_new and wanted.keep_in_place and place.identity(RAW) is not None and not place.path(FAILED).exists()
+    def _was_finished(self, known: Known, wanted: FolderSettings) -> Place | None:
+        """Return where the results are of a recording that stays in place, if only our memory of that is lost."""
+        if not (self._ledger.is_new and wanted.keep_in_place):
+            return None
+        place = self._finisher.place_of(known.path, known.sha256, known.identity or "", whatever_was_edited=True)
+        return place if place.identity(RAW) is not None and not place.path(FAILED).exists() else None
 
     def _write(self, recording: Recording) -> None:
         flight, known = recording.flight, recording.known

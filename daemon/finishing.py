@@ -49,9 +49,9 @@ class Finisher:
         self._ledger = ledger
         self._mark = home_mark
 
-    def place_of(self, path: Path, sha256: str, identity: str) -> Place:
+    def place_of(self, path: Path, sha256: str, identity: str, *, whatever_was_edited: bool = False) -> Place:
         """Return where the results of a recording are, or are to be; otherwise as :func:`daemon.results.find_place`."""
-        return find_place(path, sha256, identity, self._ledger.wrote)
+        return find_place(path, sha256, identity, (lambda *_: True) if whatever_was_edited else self._ledger.wrote)
 
     def write(self, root: Path, known: Known, outcome: Outcome, wanted: FolderSettings) -> Ending:
         """Write what came of a recording, and archive it if it succeeded.

@@ -253,6 +253,7 @@ def test_a_folder_says_how_its_recordings_are_treated(daemon: DaemonProcess, ser
     until(lambda: (daemon.folder / "a_corrected.md").exists() and told.with_name("told.tmp").exists())
     daemon.kill()
     shutil.rmtree(daemon.home / "transcribe")
+    (daemon.folder / "dict.txt").write_text("new")
     daemon.start()
     drop(daemon, "plain/c.wav", b"3")
     archived(daemon, "plain/c.wav")
