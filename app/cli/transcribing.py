@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Format", "transcribe"]
 
 
+_STDOUT = typer.Option("--stdout", help="Print the transcripts, each under its file's name where there are several, and write no files.")
 _RETRY = typer.Option("--retry", help="Have what failed in the transcribe folder tried again: FILE..., or all of it; does nothing else.")
 
 
@@ -54,10 +55,7 @@ def transcribe(
     *,
     translate: Annotated[bool, typer.Option("--translate", help="Write it in English, whatever is spoken.")] = False,
     words: Annotated[bool, typer.Option("--words", help="With -f json: when each word is said.")] = False,
-    to_stdout: Annotated[
-        bool,
-        typer.Option("--stdout", help="Print the transcripts, each under its file's name where there are several, and write no files."),
-    ] = False,
+    to_stdout: Annotated[bool, _STDOUT] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace transcripts that are there.")] = False,
     retry: Annotated[bool, _RETRY] = False,
 ) -> None:
@@ -86,9 +84,8 @@ def transcribe(
     check_targets(targets, force=force)
 
     def write_down(file: Path) -> None:
-        _write(
-            output_of_file(settings, file, kind, request, _told), file, targets[file] or wanted[0], between(file, list(targets), wanted[0])
-        )
+        answer = output_of_file(settings, file, kind, request, _told)
+        _write(answer, file, targets[file] or wanted[0], between(file, list(targets), wanted[0]))
 
     do_each(list(targets), write_down, "recordings were not written down")
 
