@@ -23,6 +23,7 @@ from app.engines.ranking import Ranked
 from app.engines.speaking import Sound, Spoken
 from app.errors import StoreUnavailable
 from app.jobs.calls import CallDelta
+from app.jobs.channel_order import Turn, runs_of
 from app.jobs.logprobs import TokenLogprob
 from app.jobs.streams import Piece, SoundPiece
 from app.log import get_logger
@@ -47,6 +48,7 @@ class _New:
     logprobs: list[TokenLogprob] = field(default_factory=list)
     reasonings: list[str] = field(default_factory=list)
     calls: list[CallDelta] = field(default_factory=list)
+    runs: list[Turn] = field(default_factory=list)
 
     def add(self, event: Tokens) -> None:
         self.ids += event.ids
@@ -54,10 +56,11 @@ class _New:
         self.logprobs += event.logprobs
         self.reasonings.append(event.reasoning)
         self.calls += event.calls
+        self.runs += event.runs or runs_of(event.reasoning, event.text, event.calls)
 
     def piece(self, run: Run, choice: int) -> Piece:
         text, reasoning = "".join(self.texts), "".join(self.reasonings)
-        return Piece(run.claim.id, run.claim.token, self.ids, text, choice, self.logprobs, reasoning, self.calls)
+        return Piece(run.claim.id, run.claim.token, self.ids, text, choice, self.logprobs, reasoning, self.calls, self.runs)
 
 
 @dataclass(slots=True)

@@ -83,7 +83,11 @@ class ChatChunks:
     _begun: set[int] = field(default_factory=set)  # choices of which it was said who speaks
 
     def pieces(self, entry: StreamEntry, *, with_logprobs: bool) -> list[bytes]:
-        """Return a piece for each: what was thought, what is said, what is called."""
+        """Return a piece for each: what was thought, what is said, what is called, in the order in which it came."""
+        frames = [frame for part in entry.parts() for frame in self._part(part, with_logprobs=with_logprobs)]
+        return [*self._begin(entry.choice), *frames]
+
+    def _part(self, entry: StreamEntry, *, with_logprobs: bool) -> list[bytes]:
         deltas: list[dict[str, Any]] = []
         if entry.reasoning:
             deltas.append({"reasoning_content": entry.reasoning})
@@ -93,8 +97,7 @@ class ChatChunks:
             deltas.append({"tool_calls": [self._call(entry.choice, call) for call in entry.calls]})
         # They are of all the entry's tokens, and go with what comes first.
         logprobs = [chat_logprobs(entry.logprobs) if with_logprobs else None, None, None]
-        frames = [self._delta(entry.choice, delta, its) for delta, its in zip(deltas, logprobs, strict=False)]
-        return [*self._begin(entry.choice), *frames]
+        return [self._delta(entry.choice, delta, its) for delta, its in zip(deltas, logprobs, strict=False)]
 
     def _call(self, choice: int, call: CallDelta) -> dict[str, Any]:
         index, name, arguments = call

@@ -6,8 +6,8 @@ that an earlier attempt began is taken up by replaying its ids.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from app.engines.channels import Channel, Channels
 from app.engines.detokenize import Detokenizer
@@ -24,6 +24,7 @@ class Shown(NamedTuple):
     text: str = ""
     reasoning: str = ""
     calls: tuple[CallPiece, ...] = ()
+    runs: tuple[tuple[str, int], ...] = ()  # how they took turns, as in :class:`~app.engines.protocols.Tokens`
 
 
 class Answer:
@@ -51,7 +52,7 @@ class Answer:
         self._markup = work.markup or PLAIN
         self._eos_token_ids = eos_token_ids
         self._detokenizer = detokenizer()
-        self._channels = Channels(self._markup, work.stop)
+        self._channels = Channels(self._markup, () if self._markup.only_calls else work.stop)
         self._reader = self._markup.reader() if self._markup.reader else None
         self._body: list[str] = []  # of the call that is open
         self._called = False  # a whole call was read
@@ -105,30 +106,28 @@ class Answer:
             found: What the channels gave.
             cut: The answer ends here, though the model had not ended it.
         """
-        said: list[str] = []
-        thought: list[str] = []
-        calls: list[CallPiece] = []
+        shown: dict[str, list[Any]] = {"r": [], "t": [], "c": []}
+        runs: list[tuple[str, int]] = []
         for channel, text in found:
-            match channel:
-                case Channel.SAID:
-                    said.append(text)
-                case Channel.THOUGHT:
-                    thought.append(text)
-                case Channel.CALLED:
-                    self._body.append(text)
-                    calls.extend(self._reader.push(text) if self._reader else ())
-                case Channel.CALL_ENDS:
-                    unread = self._end_call(calls)
-                    said.append("" if cut else unread)
-        return Shown("".join(said), "".join(thought), tuple(calls))
+            for letter, pieces in self._told(channel, text, cut=cut):
+                shown[letter].extend(pieces)
+                runs.append((letter, len(pieces)))
+        return Shown("".join(shown["t"]), "".join(shown["r"]), tuple(shown["c"]), tuple(runs))
 
-    def _end_call(self, calls: list[CallPiece]) -> str:
-        """Add the rest of the open call to *calls*; return what the model wrote, where that is no call."""
-        body, self._body = "".join(self._body), []
-        rest = self._reader.end() if self._reader else None
-        if rest is None:
-            start, end = self._markup.call or ("", "")
-            return f"{start}{body}{end}"
-        calls.extend(rest)
-        self._called = True
-        return ""
+    def _told(self, channel: Channel, text: str, *, cut: bool) -> Iterator[tuple[str, Sequence[Any]]]:
+        """Yield what a piece of a channel tells: a letter, and characters or pieces of calls."""
+        match channel:
+            case Channel.SAID if not self._markup.only_calls:
+                yield "t", text
+            case Channel.THOUGHT:
+                yield "r", text
+            case Channel.CALLED:
+                self._body.append(text)
+                yield "c", self._reader.push(text) if self._reader else ()
+            case Channel.CALL_ENDS:
+                body, self._body = "".join(self._body), []
+                rest = self._reader.end() if self._reader else None
+                self._called |= rest is not None
+                start = self._markup.call[0] if self._markup.call else ""
+                unread = "" if cut else f"{start}{body}{text}"  # as the model wrote it, where that is no call
+                yield ("t", unread) if rest is None else ("c", rest)

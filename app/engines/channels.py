@@ -21,13 +21,16 @@ __all__ = ["Channel", "Channels"]
 _STOPPED: Final = "stopped by "
 
 
+_DATA: Final = "data"  # of what is said: nothing but a stop string counts
+
+
 class Channel(StrEnum):
     """What a piece of text is."""
 
     SAID = "said"
     THOUGHT = "thought"
     CALLED = "called"  # what stands between the tags of a call
-    CALL_ENDS = "call ends"  # no text: a call is over
+    CALL_ENDS = "call ends"  # a call is over; the text is its end tag, nothing where there was none
 
 
 class Channels:
@@ -44,6 +47,7 @@ class Channels:
         self.channel = Channel.THOUGHT if markup.opened and markup.think else Channel.SAID
         self._marked = bool(markup.think or markup.call or markup.dropped)
         self._whole = markup.whole
+        self._data_comes = markup.data
         self._end_tag = markup.call[1] if markup.call else ""
         self._body: list[str] = []  # of the call that is open
         self._tags = TextStateMachine(_transitions(markup, stops))
@@ -61,13 +65,18 @@ class Channels:
         return [shown for piece in self._cut(text) for shown in self._push(piece)]
 
     def _cut(self, text: str) -> Iterator[str]:
-        """Cut *text* so that no tag that ends a call has anything after it: whether it does is found out there."""
-        if self._whole is None or not self._end_tag:
-            yield text
-            return
+        """Cut *text* where it may turn out that what follows is to be read otherwise.
+
+        That is after whatever may be the tag that ends a call, and, until data have begun, after each character.
+        """
         while text:
-            before, last, text = text.partition(self._end_tag[-1])
-            yield before + last
+            size = len(text)
+            if self._data_comes:
+                size = 1
+            elif self._whole is not None and self._end_tag[-1:] in text:
+                size = text.index(self._end_tag[-1:]) + 1
+            piece, text = text[:size], text[size:]
+            yield piece
 
     def _push(self, text: str) -> Iterator[tuple[Channel, str]]:
         if self.stopped:
@@ -107,7 +116,7 @@ class Channels:
         was, self.channel, self._fresh = self.channel, Channel(state), True
         self._body = []
         if was is Channel.CALLED and self.channel is not Channel.CALLED:
-            yield Channel.CALL_ENDS, ""
+            yield Channel.CALL_ENDS, self._end_tag or "\n"
 
     def _text(self, text: str) -> Iterator[tuple[Channel, str]]:
         if self.channel is Channel.CALLED or not self._marked:
@@ -124,13 +133,16 @@ class Channels:
         self._breaks = shown[len(kept) :]
         if kept:
             yield self.channel, kept
+        if self._data_comes and self.channel is Channel.SAID and kept.strip():
+            self._data_comes = self._marked = False
+            self._machine = self._tags.make_state(_DATA)
 
 
 def _transitions(markup: Markup, stops: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
     """Return which tag leads from where to where; each stop string to an end of its own. A tag that has no business here is dropped."""
     said: list[tuple[str, str]] = [(stop, f"{_STOPPED}{number}") for number, stop in enumerate(stops)]
     edges: dict[str, list[tuple[str, str]]] = {end: [] for _, end in said}
-    edges[Channel.SAID.value] = said
+    edges |= {Channel.SAID.value: said, _DATA: list(said)}
     if markup.think:
         start, end = markup.think
         said += [(start, Channel.THOUGHT), (end, Channel.SAID)]

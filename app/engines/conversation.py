@@ -93,11 +93,12 @@ class Conversations:
             variables.setdefault("reasoning_effort", effort)
         prompt, text = self._tokenizing.encode_chat(messages, variables, tools if own else (), edit)
         shape = self._shape(request, text, syntax, tools, thinks=thinks)
+        markup = self._markup(text, syntax, tools, shape)
         return Conversation(
             prompt=prompt,
-            markup=self._markup(text, syntax, tools, shape),
+            markup=markup,
             thinks=thinks and self._tags is not None,
-            thinking=self._budget(text, None if asked is None else _budget_tokens(request) if asked else 0),
+            thinking=self._budget(markup, None if asked is None else _budget_tokens(request) if asked else 0),
             shape=shape,
         )
 
@@ -130,6 +131,8 @@ class Conversations:
             call=call,
             reader=_reader(syntax, tools, shape) if syntax else None,
             whole=partial(is_whole_call, shape.calls, shape.tools) if shape.calls else None,
+            only_calls=shape.choice == "required",
+            data=shape.content is not None,
             one_call=not shape.parallel,
             dropped=dropped,
             spelled={token: text for token, text in self._special.items() if text and any(text in tag for tag in tags)},
@@ -139,12 +142,11 @@ class Conversations:
         """Return whether *prompt* ends within an open tag for thinking."""
         return self._tags is not None and prompt.rstrip().endswith(self._tags.start)
 
-    def _budget(self, prompt: str, tokens: int | None) -> ThinkingBudget | None:
+    def _budget(self, markup: Markup, tokens: int | None) -> ThinkingBudget | None:
         """Return the bound of *tokens*. Of none, where the model is not to think: some templates begin with a thought in any case."""
         if tokens is None or self._tags is None:
             return None
         closing = tuple(self._tokenizing.encode_bare(f"\n{self._tags.end}\n\n"))
-        markup = Markup(think=(self._tags.start, self._tags.end), opened=self._opened(prompt))
         return ThinkingBudget(tokens, markup, self._spelled, closing)
 
 

@@ -32,6 +32,8 @@ class Markup:
     call: tuple[str, str] | None = None  # tags around a call; None: no tools. Without an end tag it ends with its line
     reader: Callable[[], CallReader] | None = None  # makes what reads the calls
     whole: Callable[[str], bool] | None = None  # whether an end tag after this text ends the call; None: it always does
+    only_calls: bool = False  # a call must be made: there is nothing to say, and so nothing to stop
+    data: bool = False  # what is said is held to a schema: once it has begun, nothing in it is a tag
     one_call: bool = False  # the answer ends with its first call
     dropped: Sequence[str] = ()  # tags that mean nothing to a reader
     spelled: Mapping[int, str] = field(default_factory=dict)  # special tokens that are tags, or parts of some

@@ -141,6 +141,7 @@ class Tokens:
     logprobs: tuple[Likelihood, ...] = ()  # where the work asks: of each token but one that ends the answer, which is no part of it
     reasoning: str = ""  # what the model thinks before it answers
     calls: tuple[CallPiece, ...] = ()
+    runs: tuple[tuple[str, int], ...] = ()  # how they took turns: r, t or c, and how much; none: reasoning, text, calls
 
 
 @dataclass(frozen=True, slots=True)

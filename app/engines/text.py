@@ -248,7 +248,7 @@ class TextEngine:
         drawn = tick.drawn.get(row)
         seen = () if drawn is None or token in self._eos_token_ids else (self._likelihood(token, drawn),)
         shown = answer.take(token)
-        events: list[Event] = [Tokens(answer.work.id, (token,), shown.text, seen, shown.reasoning, shown.calls)]
+        events: list[Event] = [Tokens(answer.work.id, (token,), shown.text, seen, shown.reasoning, shown.calls, shown.runs)]
         if answer.finish is not None:
             del self._running[row]
             self._batch.remove(row, keep=True)  # a stop string is known here alone; at any other end the row has left

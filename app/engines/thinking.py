@@ -14,7 +14,7 @@ from app.engines.markup import Markup
 
 __all__ = ["ThinkingBudget", "ThinkingLimit"]
 
-_MOST_OF_A_CHARACTER = 4  # tokens, in UTF-8
+_MOST_BETWEEN = 64  # tokens that may be waited for the end of a character: in every one of them another may begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class ThinkingLimit:
         self._close_when_due()
 
     def _close_when_due(self) -> None:
-        within = bool(self._characters.getstate()[0]) and self._left > -_MOST_OF_A_CHARACTER
+        within = bool(self._characters.getstate()[0]) and self._left > -_MOST_BETWEEN
         if self._channels.channel is Channel.THOUGHT and self._left <= 0 and not within and not self._closing:
             self._closing.extend(self._budget.closing)
 

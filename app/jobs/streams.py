@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import redis
@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from app.jobs import keys
 from app.jobs.calls import CallDelta, packed_calls, unpacked_calls
+from app.jobs.channel_order import Turn, packed_runs, runs_of, unpacked_runs
 from app.jobs.connection import store_errors
 from app.jobs.logprobs import TokenLogprob, packed, unpacked
 from app.jobs.record import TERMINAL, JobState, Progress
@@ -29,6 +30,7 @@ class Piece(NamedTuple):
     logprobs: Sequence[TokenLogprob] = ()
     reasoning: str = ""
     calls: Sequence[CallDelta] = ()
+    runs: Sequence[Turn] = ()  # how reasoning, text and calls take turns; none: in that order
 
     def fields(self) -> dict[str, Any]:
         """Return what its entry says beside the text; what is left out reads as none."""
@@ -38,6 +40,7 @@ class Piece(NamedTuple):
             "logprobs": packed(self.logprobs) if self.logprobs else None,
             "reasoning": self.reasoning or None,
             "calls": packed_calls(self.calls) if self.calls else None,
+            "runs": packed_runs(self.runs),
         }
 
 
@@ -84,11 +87,32 @@ class StreamEntry(BaseModel, frozen=True):
     text: str = ""
     reasoning: str = Field("", description="What the model thought before it answered.")
     calls: tuple[CallDelta, ...] = Field((), description="Pieces of calls of tools: which call, its name, some of its arguments.")
+    runs: tuple[Turn, ...] = Field((), description="How they take turns: letter and size of each run; none: reasoning, text, calls.")
     choice: int = Field(0, description="Which answer the tokens belong to, where the job has several.")
     logprobs: tuple[TokenLogprob, ...] = Field((), exclude=True, description="Of the tokens, where the request asks for them.")
     progress: Progress | None = None
     child: ChildEnd | None = None
     sound: SoundPiece | None = None
+
+    def parts(self) -> Iterator[StreamEntry]:
+        """Yield what it adds in the order in which it came: entries that think, say or call, and no two of these.
+
+        Likelihoods, which are of all its tokens, go with what is said first, or else with what comes first.
+        """
+        runs = self.runs or runs_of(self.reasoning, self.text, self.calls) or [("t", 0)]
+        likely = next((place for place, (letter, _) in enumerate(runs) if letter == "t"), 0)
+        at = dict.fromkeys("rtc", 0)
+        for place, (letter, size) in enumerate(runs):
+            begin, end = at[letter], at[letter] + size
+            at[letter] = end
+            shown: dict[str, Any] = {"reasoning": "", "text": "", "calls": (), "runs": ()}
+            if letter == "r":
+                shown["reasoning"] = self.reasoning[begin:end]
+            elif letter == "t":
+                shown["text"] = self.text[begin:end]
+            else:
+                shown["calls"] = self.calls[begin:end]
+            yield self.model_copy(update=shown | {"logprobs": self.logprobs if place == likely else ()})
 
     @property
     def is_end(self) -> bool:
@@ -143,6 +167,7 @@ def _entry(entry_id: str, fields: dict[str, str]) -> StreamEntry:
                 logprobs=unpacked(fields["logprobs"]) if "logprobs" in fields else (),
                 reasoning=fields.get("reasoning", ""),
                 calls=unpacked_calls(fields["calls"]) if "calls" in fields else (),
+                runs=unpacked_runs(fields["runs"]) if "runs" in fields else (),
             )
         case "sound":
             sound = SoundPiece(

@@ -41,7 +41,7 @@ function commands.publish()
   if state ~= 'running' or token ~= a.token then return { 'stale', state } end
   if a.ids then
     local entry = { 'type', 'tokens', 'attempt', attempt, 'ids', a.ids, 'text', raw }
-    for _, field in ipairs({ 'choice', 'logprobs', 'reasoning', 'calls' }) do
+    for _, field in ipairs({ 'choice', 'logprobs', 'reasoning', 'calls', 'runs' }) do
       if a[field] then entry[#entry + 1] = field; entry[#entry + 1] = a[field] end
     end
     redis.call('XADD', tok_key(a.id), '*', unpack(entry))

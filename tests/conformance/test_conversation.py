@@ -235,3 +235,17 @@ def calls_of(model: Model, *works: TextWork) -> dict[str, tuple[list[tuple[str, 
         return {work.id: (joined_calls(pieces.get(work.id, [])), ends[work.id]) for work in works}
     finally:
         engine.close()
+
+
+@pytest.mark.parametrize("name", ["qwen", "coder"])
+def test_what_looks_like_a_thought_in_data_is_none(name: str, request: pytest.FixtureRequest) -> None:
+    model: Model = request.getfixturevalue(name)
+    word = "<think>a</think>b</tool_call>"
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"const": {"a": word}}}}
+    work = model.work(response_format=schema, reasoning_effort="none", max_tokens=120, temperature=0)
+    _, said, end = run(model, work)["w"]
+    assert (json.loads(said), end.reason) == ({"a": word}, "stop")
+    drawn = [
+        replace(model.work(response_format={"type": "json_object"}, thinking_budget=5, max_tokens=80, seed=n), id=str(n)) for n in range(9)
+    ]
+    assert {end.reason for _, _, end in run(model, *drawn).values()} <= {"stop", "length"}

@@ -18,6 +18,8 @@ from app.engines.held_calls import HeldCallReader
 from app.engines.markup import Markup
 from app.engines.protocols import Sampling, TextWork
 from app.engines.vlm_library_tools import LibraryCallReader, call_tags
+from app.jobs.channel_order import packed_runs, unpacked_runs
+from app.jobs.streams import StreamEntry
 from app.structure.call_stream import is_whole_call
 from app.structure.tool_syntax import ToolSpec, ToolSyntax
 
@@ -156,3 +158,40 @@ def test_text_in_tags_comes_as_it_is_made_and_other_values_when_they_are_whole()
     answer = Answer(work, lambda: ByteDetokenizer([piece.encode() for piece in pieces], strip_first_space=False), frozenset())
     told = [call.arguments for token in range(len(pieces)) for call in answer.take(token).calls]
     assert told == ['{"city": "Lis', "bon", "\\n</parade", '"', ', "days": 12', "}"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(places, st.sampled_from(["", THOUGHT]))
+@example([*range(10_000)], THOUGHT)
+def test_nothing_in_data_is_a_tag(cuts: list[int], before: str) -> None:
+    data = '{"a": "<think>b</think>\\n<tool_call>\\n</tool_call>"}'
+    said, _, called, _ = read(cut_at(before + data, cuts), markup("json_tools", data=True))
+    assert (said, called) == (data, [])
+    assert read(["<tool_call>", CALLS["json_tools"], "</tool_call>"], markup("json_tools", data=True))[2][0][0] == "weather"
+
+
+def test_where_a_call_must_be_made_nothing_is_said_and_nothing_stops() -> None:
+    half = read(["\n", "<tool", "_call"], markup("json_tools", only_calls=True), ended=False)
+    assert half[0] == ""
+    said, _, called, _ = read(
+        ["\n<tool_call>", CALLS["json_tools"], "</tool_call>\n"], markup("json_tools", only_calls=True), stop=("call",)
+    )
+    assert (said, len(called)) == ("", 1)
+
+
+def test_what_one_token_shows_keeps_its_order() -> None:
+    work = TextWork("w", (1,), 100, Sampling(seed=1), markup=markup("json_tools"))
+    pieces = ["before<tool_call>" + CALLS["json_tools"] + "</tool_call>after"]
+    answer = Answer(work, lambda: ByteDetokenizer([piece.encode() for piece in pieces], strip_first_space=False), frozenset())
+    shown = answer.take(0)
+    entry = StreamEntry(
+        id="1-0", type="tokens", attempt=1, text=shown.text, calls=shown.calls, runs=unpacked_runs(packed_runs(shown.runs) or "")
+    )
+    parts = [(part.text, "".join(arguments for _, _, arguments in part.calls)) for part in entry.parts()]
+    assert [text for text, _ in parts] == ["before", "", "after"]
+    assert json.loads(parts[1][1]) == WEATHER
+
+
+def test_the_usual_order_is_not_written_down() -> None:
+    assert packed_runs([("r", 3), ("t", 2), ("t", 0), ("t", 1), ("c", 1)]) is None
+    assert packed_runs([("t", 2), ("c", 1), ("c", 2), ("t", 1)]) == "t2 c3 t1"

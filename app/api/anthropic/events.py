@@ -59,6 +59,10 @@ class MessageEvents:
 
     def pieces(self, entry: StreamEntry) -> Iterator[bytes]:
         """Yield what an entry of the job's stream adds."""
+        for part in entry.parts():
+            yield from self._part(part)
+
+    def _part(self, entry: StreamEntry) -> Iterator[bytes]:
         if entry.reasoning:
             yield from self._turn_to("thinking", {"type": "thinking", "thinking": "", "signature": ""})
             if self.shows_thinking:

@@ -88,8 +88,11 @@ class ResponseEvents:
         """Say what an entry adds."""
         if entry.type == "state" and entry.state is JobState.RUNNING:
             return self._run() if self._next else []
-        logprobs = logprobs_of(chat_logprobs(entry.logprobs)["content"])
-        return self._add(entry.reasoning, entry.text, entry.calls, logprobs if entry.text else []) if entry.type == "tokens" else []
+        events: list[Event] = []
+        for part in entry.parts() if entry.type == "tokens" else ():
+            likely = logprobs_of(chat_logprobs(part.logprobs)["content"]) if part.text else []
+            events += self._add(part.reasoning, part.text, part.calls, likely)
+        return events
 
     def end(self, stored: Stored, chat: Mapping[str, Any]) -> list[Event]:
         """Say how it ended, with the answer that *chat* has. Where no entry was left to be read, all of it is said at once."""
