@@ -1,12 +1,15 @@
 """One scenario through OpenAI's Python client, in both its styles, and its Node client: all are told the same, and what is right.
 
 The scenario is ``tests/clients/scenario.json``; the facts are what each client made of our answers, exceptions included.
+The programs of the pages run against the same stack.
 """
 
 from __future__ import annotations
 
 import base64
 import functools
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 
 from tests.clients.answers import joined, lasting
 from tests.clients.run import CLIENTS, SCENARIO, run_scenario
+from tests.documented import PAGES, program_of, with_address
 from tests.e2e.conftest import Stack
 
 Facts = dict[str, Any]
@@ -168,3 +172,12 @@ def test_a_job_can_be_submitted_followed_and_fetched(facts: Facts) -> None:
     assert (facts["receipt"]["object"], facts["output of the receipt"]["choices"]) == ("job", answer)
     for followed in ("events of the job submitted", "events of the job of the receipt"):
         assert '"state":"succeeded"' in facts[followed]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_of_a_page_runs_as_it_stands(stack: Stack, page: str) -> None:
+    program = with_address(program_of(page), stack.url)
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()

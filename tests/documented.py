@@ -1,0 +1,52 @@
+"""The Python that our pages show, to be run as it stands there.
+
+The blocks of a page, in order, are one program. A section about a package that
+our environment lacks is left out of it, and is a program by itself. Only the
+address changes: that of a running stack takes the place of the one in the page.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+__all__ = ["AGENTS_SDK", "PAGES", "program_of", "with_address"]
+
+_DOCS = Path(__file__).parents[1] / "docs"
+
+PAGES = ("clients", "messages", "responses", "structure", "tools")
+"""The pages of docs/ whose Python asks for text."""
+
+AGENTS_SDK = "OpenAI Agents SDK"
+"""The section of the page of clients that needs a package of its own."""
+
+_HEADING = re.compile(r"^#+ (.+)$")
+_ADDRESS = re.compile(r"http://(?:127\.0\.0\.1|localhost):8787")
+
+
+def program_of(page: str, section: str | None = None) -> str:
+    """Return the Python of *page*, or of one *section* of it alone."""
+    found = _sections(page)
+    wanted = [section] if section else [heading for heading in found if heading != AGENTS_SDK]
+    return "\n".join(found[heading] for heading in wanted)
+
+
+def _sections(page: str) -> dict[str, str]:
+    """Return heading -> the Python below it, for the sections of *page* that have some."""
+    found: dict[str, list[str]] = {}
+    heading, inside = "", ""
+    for line in (_DOCS / f"{page}.md").read_text("utf-8").splitlines():
+        if line.startswith("```"):
+            inside = "" if inside else line.removeprefix("```") or "text"
+        elif inside == "python":
+            found.setdefault(heading, []).append(line)
+        elif not inside and (match := _HEADING.match(line)):
+            heading = match[1]
+    return {heading: "\n".join(lines) + "\n" for heading, lines in found.items()}
+
+
+def with_address(program: str, url: str) -> str:
+    """Return *program*, asking the stack at *url*."""
+    changed, count = _ADDRESS.subn(url, program)
+    assert count, "the program names no address of ours"
+    return changed
