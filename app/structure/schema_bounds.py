@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from app.structure.schema_tree import Path, Schema, target, walk
+from app.structure.schema_tree import DEFINITIONS, Path, Schema, target, walk
 
 __all__ = ["refusal_by_bounds"]
 
@@ -21,6 +22,7 @@ _MOST_OPTIONAL = 400  # of one object: its parser gives up at about 500
 _MOST_PROPERTIES = 5000
 # Its automaton counts up to the least common multiple; with 10,000,000 it takes all memory there is.
 _MOST_MULTIPLE = 20_000
+_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 
 
 def refusal_by_bounds(schema: Schema) -> tuple[Path, str] | None:
@@ -48,6 +50,7 @@ def _refusals(found: list[tuple[Path, Schema]], known: set[Path]) -> Iterator[tu
             yield path, "'minProperties' above 1 is only kept where as many properties are required"
         if path and isinstance(node.get("$id"), str):
             yield path, "'$id' is not supported inside of a schema"
+        yield from ((path, reason) for reason in _mistakes(node))
         reference = node.get("$ref")
         if isinstance(reference, str):
             place = target(reference)
@@ -55,6 +58,18 @@ def _refusals(found: list[tuple[Path, Schema]], known: set[Path]) -> Iterator[tu
                 yield path, f"'$ref' is {reference[:100]!r}: only places in this schema, such as '#/$defs/Name', can be referred to"
             elif place not in known:
                 yield path, f"'$ref' is {reference[:100]!r}, and no schema is there"
+
+
+def _mistakes(node: Schema) -> Iterator[str]:
+    """Yield what llguidance does not look at, or nobody can count with."""
+    for keyword in sorted(DEFINITIONS & node.keys()):
+        named = node[keyword]
+        if not isinstance(named, Mapping) or not all(isinstance(inner, Mapping | bool) for inner in named.values()):
+            yield f"{keyword!r} must be an object of schemas"
+    for keyword in _NUMBERS:
+        value = node.get(keyword)
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            yield f"{keyword!r} is too large a number"
 
 
 def _by_multiples(found: list[tuple[Path, Schema]]) -> tuple[Path, str] | None:

@@ -50,6 +50,9 @@ def nested(levels: int) -> dict[str, Any]:
         ({"properties": {"a": {"minProperties": 2}}}, "s.properties.a", "minProperties"),
         ({"$ref": "#"}, "s", "nothing satisfies it"),
         ({"items": {"type": "array", "items": {"$id": "x"}}}, "s.items.items", "$id"),
+        ({"properties": {"a": {"type": "number", "exclusiveMinimum": int("9" * 400)}}}, "s.properties.a", "exclusiveMinimum"),
+        ({"multipleOf": int("9" * 400)}, "s", "multipleOf"),
+        ({"$defs": [1]}, "s", "'$defs' must be an object"),
         # What would take all memory there is, or very long.
         ({"multipleOf": 99_999_989}, "s", "multipleOf"),
         ({"allOf": [{"multipleOf": 9973}, {"multipleOf": 9967}]}, "s.allOf.1", "multipleOf"),
