@@ -194,7 +194,13 @@ def _turn(message: Mapping[str, Any], *, short_ids: bool) -> dict[str, Any]:
 
 
 def _function(function: Mapping[str, Any]) -> dict[str, Any]:
-    return {"name": function["name"], "arguments": json.loads(function.get("arguments") or "{}")}
+    """Return a call as templates take it. Arguments that break off are one argument, a text: the model sees what it wrote."""
+    text = function.get("arguments") or "{}"
+    try:
+        arguments = json.loads(text)
+    except ValueError:
+        arguments = {"arguments": text}
+    return {"name": function["name"], "arguments": arguments}
 
 
 def _id(call_id: str, *, short: bool) -> str:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, Self
+import re
+from itertools import accumulate
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from app.jobs.bodies import Body, refusal
 
 __all__ = ["CalledTool", "FunctionTool", "ToolChoice", "ToolName", "chosen_tools"]
+
+_MOST_LEVELS: Final = 100  # templates write arguments by recursion
+_BRACKETS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|([\[{])|([\]}])', re.DOTALL)  # and the strings that may hold others
 
 ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.:-]{1,128}$")]
 
@@ -71,17 +76,30 @@ class CalledFunction(Body):
     """What a model called, and with what."""
 
     name: ToolName
-    arguments: str = Field("", description="A JSON object, as text.")
+    arguments: str = Field("", description="A JSON object, as text. One that breaks off is shown to the model as it is.")
 
     @model_validator(mode="after")
     def _check_arguments(self) -> Self:
-        try:
-            given = json.loads(self.arguments or "{}")
-        except ValueError:
-            given = None
-        if not isinstance(given, dict):
-            raise refusal(param="arguments", message="must be a JSON object, as text")
+        if wrong := _wrong_with(self.arguments or "{}"):
+            raise refusal(param="arguments", message=wrong)
         return self
+
+
+def _wrong_with(arguments: str) -> str | None:
+    """Return why *arguments* cannot be shown to a model. Those that ``max_tokens`` cut off can."""
+    levels = (bool(bracket[1]) - bool(bracket[2]) for bracket in _BRACKETS.finditer(arguments))
+    if max(accumulate(levels), default=0) > _MOST_LEVELS:
+        return f"must not be nested deeper than {_MOST_LEVELS} levels"
+    not_an_object = "must be a JSON object, as text"
+    try:
+        given = json.loads(arguments)
+    except ValueError:
+        return None if arguments.lstrip().startswith("{") else not_an_object
+    try:
+        json.dumps(given, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        return "must have neither numbers that are not finite nor halves of characters"
+    return None if isinstance(given, dict) else not_an_object
 
 
 class CalledTool(Body):

@@ -82,6 +82,13 @@ def test_a_template_that_knows_tools_is_told_of_them_and_of_calls_in_its_own_way
     assert "<function=weather>\n<parameter=city>\nOslo\n</parameter>" in coder.prompt(messages=CALLED, tools=[WEATHER])
 
 
+def test_arguments_that_broke_off_are_shown_as_the_text_that_they_are(qwen: Model, coder: Model) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Os'}}
+    turns = [*CALLED[:2], {"role": "assistant", "content": None, "tool_calls": [call]}, *CALLED[3:4]]
+    assert '"arguments": {"arguments": "{\\"city\\": \\"Os"}}' in qwen.prompt(messages=turns, tools=[WEATHER])
+    assert '<parameter=arguments>\n{"city": "Os\n</parameter>' in coder.prompt(messages=turns, tools=[WEATHER])
+
+
 def test_a_template_that_knows_none_is_told_in_words(plain: Model) -> None:
     told = plain.prompt(messages=CALLED, tools=[WEATHER])
     system, asked, called, answered, last = told.split("<|im_start|>")[1:]

@@ -17,6 +17,10 @@ def chat(**fields: object) -> dict[str, object]:
     return {"messages": HELLO, **fields}
 
 
+def called(arguments: str) -> dict[str, object]:
+    return {"role": "assistant", "tool_calls": [CALL | {"function": {"name": "f", "arguments": arguments}}]}
+
+
 WRONG_CHATS = [
     # body, param, part of the message
     ({}, "messages", "is required"),
@@ -27,10 +31,17 @@ WRONG_CHATS = [
     (chat(messages=[*HELLO, {"role": "tool", "content": "x"}]), "messages.1.tool_call_id", "which call this answers"),
     (chat(messages=[*HELLO, {"role": "function", "content": "x"}]), "messages.1.role", "use tools"),
     (chat(messages=[{"role": "assistant", "content": None, "tool_calls": [{}]}]), "messages.0.tool_calls.0.id", "is required"),
-    (
-        chat(messages=[{"role": "assistant", "tool_calls": [CALL | {"function": {"name": "f", "arguments": "[1]"}}]}]),
-        "messages.0.tool_calls.0.function.arguments",
-        "a JSON object",
+    *(
+        (chat(messages=[called(arguments)]), "messages.0.tool_calls.0.function.arguments", words)
+        for arguments, words in (
+            ("[1]", "a JSON object"),
+            ("a text", "a JSON object"),
+            ('{"a":' + "[" * 100_000, "100 levels"),
+            ('{"a":' + "[" * 900 + "]" * 900 + "}", "100 levels"),
+            ('{"a": NaN}', "not finite"),
+            ('{"a": 1e999}', "not finite"),
+            ('{"a": "\\ud800"}', "halves of characters"),
+        )
     ),
     (chat(messages=[{"role": "assistant"}]), "messages.0.content", "is required"),
     (chat(messages=[{"role": "user", "content": "x", "tool_calls": [CALL]}]), "messages.0.tool_calls", "the assistant's"),
