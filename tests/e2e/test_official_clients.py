@@ -148,7 +148,7 @@ def test_a_file_comes_back_as_it_was_and_goes_for_good(facts: Facts) -> None:
         ("chat of no such model", "NotFoundError", "model"),
         ("too hot", "BadRequestError", "temperature"),
         ("too hot, streamed", "BadRequestError", "temperature"),
-        ("tools", "BadRequestError", "tools"),
+        ("functions", "BadRequestError", "functions"),
     ],
 )
 def test_an_error_is_the_exception_that_callers_catch(facts: Facts, step: str, raised: str, param: str) -> None:
