@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from app.api.dialects import OPENAI
 from app.api.errors import failure_body
 from app.errors import InferenceError
-from app.jobs.calls import CallDelta, call_id
+from app.jobs.calls import CallDelta, call_id, joined_deltas
 from app.jobs.logprobs import chat_logprobs, completion_logprobs
 from app.jobs.record import JobKind, completion_id
 from app.jobs.streams import StreamEntry
@@ -94,7 +94,7 @@ class ChatChunks:
         if entry.text or (with_logprobs and entry.logprobs and not deltas and not entry.calls):
             deltas.append({"content": entry.text})
         if entry.calls:
-            deltas.append({"tool_calls": [self._call(entry.choice, call) for call in entry.calls]})
+            deltas.append({"tool_calls": [self._call(entry.choice, call) for call in joined_deltas(entry.calls)]})
         # They are of all the entry's tokens, and go with what comes first.
         logprobs = [chat_logprobs(entry.logprobs) if with_logprobs else None, None, None]
         return [self._delta(entry.choice, delta, its) for delta, its in zip(deltas, logprobs, strict=False)]

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["CallDelta", "call_id", "joined_calls", "packed_calls", "tool_calls", "unpacked_calls"]
+__all__ = ["CallDelta", "call_id", "joined_calls", "joined_deltas", "packed_calls", "tool_calls", "unpacked_calls"]
 
 CallDelta = tuple[int, str, str]
 """Which call of its answer, from 0; its name, empty after its first piece; the next piece of its arguments."""
@@ -30,11 +30,16 @@ def unpacked_calls(text: str) -> tuple[CallDelta, ...]:
 
 def joined_calls(deltas: Iterable[CallDelta]) -> list[tuple[str, str]]:
     """Return each call's name and its arguments as far as they came."""
-    calls: dict[int, tuple[str, str]] = {}
+    return [(name, arguments) for _, name, arguments in sorted(joined_deltas(deltas))]
+
+
+def joined_deltas(deltas: Iterable[CallDelta]) -> list[CallDelta]:
+    """Return one delta for each call that *deltas* add to."""
+    calls: dict[int, CallDelta] = {}
     for index, name, arguments in deltas:
-        known = calls.get(index, ("", ""))
-        calls[index] = (known[0] or name, known[1] + arguments)
-    return [calls[index] for index in sorted(calls)]
+        _, its_name, before = calls.get(index, (index, "", ""))
+        calls[index] = (index, its_name or name, before + arguments)
+    return [*calls.values()]
 
 
 def call_id(job_id: str, choice: int, index: int) -> str:

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from app.api.access import is_local_name, is_local_origin
 from app.api.body import parse_json
+from app.api.chunks import ChatChunks, Envelope
 from app.api.errors import STATUS, ClientHungUp, ServerStopping
 from app.api.hang_up import while_wanted
 from app.api.jobs import JobSubmission
@@ -26,7 +27,9 @@ from app.api.request_log import RequestLogMiddleware
 from app.api.sse import with_pauses
 from app.api.validation import validated
 from app.errors import InferenceError, InvalidRequest
+from app.jobs.record import JobKind
 from app.jobs.requests import ChatRequest, CompletionRequest, EmbeddingRequest
+from app.jobs.streams import StreamEntry
 
 # Few words, so that generated bodies meet the fields of the models.
 WORDS = st.sampled_from(
@@ -159,6 +162,17 @@ def test_an_error_of_the_entries_passes_through_pauses() -> None:
 
     with pytest.raises(InvalidRequest, match="It broke"):
         asyncio.run(collected(with_pauses(entries(), first_s=60, then_s=60)))
+
+
+def test_a_chunk_has_one_delta_for_each_call_it_adds_to() -> None:
+    chunks = ChatChunks(Envelope("job_1", JobKind.CHAT, "m", 0, include_usage=False))
+    entry = StreamEntry(id="1-0", type="tokens", attempt=1, calls=((0, "f", ""), (0, "", '{"a"'), (0, "", ":1}"), (1, "g", "{")))
+    _, frame = chunks.pieces(entry, with_logprobs=False)
+    calls = json.loads(frame.decode().removeprefix("data: "))["choices"][0]["delta"]["tool_calls"]
+    assert [(call["index"], call["function"]) for call in calls] == [
+        (0, {"name": "f", "arguments": '{"a":1}'}),
+        (1, {"name": "g", "arguments": "{"}),
+    ]
 
 
 @pytest.mark.parametrize("end", [ClientHungUp, ServerStopping])
