@@ -96,8 +96,8 @@ class IllegalTransition(InferenceError):
 
     code = "illegal_transition"
 
-    def __init__(self, job_id: str, state: str, wanted: str) -> None:
-        super().__init__(f"The job {job_id!r} is {state}, so it cannot be {wanted}; wait for its end or cancel it.")
+    def __init__(self, job_id: str, state: str, wanted: str, *, what: str = "job") -> None:
+        super().__init__(f"The {what} {job_id!r} is {state}, so it cannot be {wanted}; wait for its end or cancel it.")
 
 
 class JobFailed(InferenceError):

@@ -197,6 +197,7 @@ def test_a_response_is_cancelled_and_only_then_deleted(api: Api, worker: FakeWor
     with pytest.raises(openai.ConflictError) as running:
         api.openai.responses.delete(begun.id)
     assert running.value.code == "illegal_transition"
+    assert f"The response '{begun.id}' is running" in running.value.message
     assert api.openai.responses.cancel(begun.id).status == "cancelled"
     assert api.openai.responses.cancel(begun.id).status == "cancelled"
     events: list[Any] = [*api.openai.responses.retrieve(begun.id, stream=True)]

@@ -23,7 +23,7 @@ from app.api.responses.streaming import ResponseStream, is_gone
 from app.api.responses.turns import with_instructions
 from app.api.services import Services, ServicesDep
 from app.api.validation import validated
-from app.errors import InvalidRequest
+from app.errors import IllegalTransition, InvalidRequest
 from app.jobs.record import JobKind, JobState
 from app.log import get_logger
 
@@ -124,7 +124,10 @@ async def cancel_response(response_id: str, services: ServicesDep) -> Response:
 async def delete_response(response_id: str, services: ServicesDep) -> ResponseDeleted:
     """Delete a response that has ended: its job and everything that was stored with it."""
     stored = await find(services.gateway, response_id)
-    await services.gateway.past(lambda jobs: jobs.delete(stored.job.id))
+    try:
+        await services.gateway.past(lambda jobs: jobs.delete(stored.job.id))
+    except IllegalTransition:
+        raise IllegalTransition(response_id, stored.job.state, "deleted", what="response") from None
     return ResponseDeleted(id=response_id)
 
 
