@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.api.responses.chats import chat_of
 from app.api.responses.requests import ResponseRequest
+from app.api.responses.tools import input_of
 from app.api.validation import validated
 from app.errors import InvalidRequest
 
@@ -49,3 +50,29 @@ def test_any_request_is_a_chat_or_refused_where_it_is_wrong(body: dict[str, Any]
     at: Any = body
     for part in (refused.value.param or "").split(".")[:-1]:
         at = at[int(part)] if isinstance(at, list) else at[part]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ('{"input": "*** Begin"}', "*** Begin"),
+        ('{"input": "*** Beg\\', "*** Beg"),
+        ('{"input": "a\\ud83d', "a"),
+        ('{"inp', ""),
+        ("no JSON", "no JSON"),
+    ],
+)
+def test_the_text_of_a_custom_tool_is_told_as_far_as_it_came(arguments: str, text: str) -> None:
+    assert input_of(arguments) == text
+
+
+def test_a_tool_of_a_namespace_may_be_chosen_by_its_own_name_where_there_is_one_of_it() -> None:
+    read, other = ({"type": "namespace", "name": name, "tools": [{"type": "function", "name": "read"}]} for name in ("files", "books"))
+
+    def chosen(tools: list[dict[str, Any]]) -> str:
+        body = {"input": "x", "tools": tools, "tool_choice": {"type": "function", "name": "read"}}
+        return str(chat_of(validated(ResponseRequest, body), body, []).body["tool_choice"]["function"]["name"])
+
+    assert chosen([read]) == "files__read"
+    assert chosen([read, {"type": "function", "name": "read"}]) == "read"
+    assert chosen([read, other]) == "read", "which is then refused, and those that there are, named"

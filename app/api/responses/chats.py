@@ -57,7 +57,7 @@ def chat_of(asked: ResponseTokensRequest, sent: Mapping[str, Any], earlier: Sequ
     tools, places = chat_tools(asked.tools or ())
     if tools:
         body["tools"] = tools
-    body["tool_choice"] = chat_choice(asked.tool_choice)
+    body["tool_choice"] = chat_choice(asked.tool_choice, asked.tools or ())
     if asked.reasoning is not None:
         body["reasoning_effort"] = "xhigh" if asked.reasoning.effort == "max" else asked.reasoning.effort
     if asked.text is not None and asked.text.format is not None:

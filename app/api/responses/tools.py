@@ -10,11 +10,11 @@ offer, they are refused by name.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Discriminator, Field, JsonValue, Tag
+from pydantic_core import from_json
 
 from app.api.responses.kinds import refuse_kind, refuse_kinds
 from app.jobs.bodies import Body
@@ -173,15 +173,19 @@ def _instructions(tool: Custom) -> str:
     return f"{tool.description or ''}\n\n`input` must match this grammar ({form.syntax or 'lark'}):\n{form.definition}".strip()
 
 
-def chat_choice(choice: object) -> object:
-    """Return the chat's ``tool_choice``."""
+def chat_choice(choice: object, tools: Sequence[Body]) -> object:
+    """Return the chat's ``tool_choice``, which is one of *tools*. Those of a namespace may be named without it where that tells them."""
     if isinstance(choice, AllowedTools):
-        return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": [_named(tool) for tool in choice.tools]}}
-    return _named(choice) if isinstance(choice, ChosenTool) else choice
+        return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": [_named(tool, tools) for tool in choice.tools]}}
+    return _named(choice, tools) if isinstance(choice, ChosenTool) else choice
 
 
-def _named(tool: ChosenTool) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": tool.name}}
+def _named(chosen: ChosenTool, tools: Sequence[Body]) -> dict[str, Any]:
+    alone = {tool.name for tool in tools if isinstance(tool, Function | Custom)}
+    spaces = [tool for tool in tools if isinstance(tool, Namespace)]
+    within = [chat_name(one.name, space.name) for space in spaces for one in space.tools if one.name == chosen.name]
+    name = within[0] if len(within) == 1 and chosen.name not in alone else chosen.name
+    return {"type": "function", "function": {"name": name}}
 
 
 def offered_by(tools: Sequence[Mapping[str, Any]]) -> dict[str, Offered]:
@@ -208,6 +212,7 @@ def shown_tools(request: Mapping[str, Any], notes: Mapping[str, Any]) -> list[di
 def input_of(arguments: str) -> str:
     """Return the text that a custom tool is called with; of a call that broke off, what there is of it."""
     try:
-        return str(json.loads(arguments)["input"])
-    except (ValueError, KeyError, TypeError):
+        given = from_json(arguments, allow_partial="trailing-strings")
+    except ValueError:
         return arguments
+    return str(given.get("input", "")) if isinstance(given, dict) else arguments
