@@ -193,12 +193,27 @@ def test_likelihoods_come_where_they_are_asked_for(api: Api, worker: FakeWorker,
     call = background.submit(response_events, api.http, input="Hi", include=["message.output_text.logprobs"], top_logprobs=1)
     job = worker.claim()
     assert (job.request["logprobs"], job.request["top_logprobs"]) == (True, 1)
+    worker.say(job, logprobs=[(b"", -0.5, ((b"", -0.5),))])  # of a token without text
     worker.say(job, "Hi", logprobs=[(b"Hi", -0.25, ((b"Ho", -1.5),))])
     worker.finish_chat(job, "Hi")
     events: list[Any] = call.result()
-    (token,) = events[-1].response.output[0].content[0].logprobs
+    first, token = events[-1].response.output[0].content[0].logprobs
+    assert (first.token, first.logprob) == ("", -0.5)
     assert (token.token, token.logprob, token.top_logprobs[0].token) == ("Hi", -0.25, "Ho")
-    assert next(event for event in events if event.type == "response.output_text.delta").logprobs[0].logprob == -0.25
+    assert next(event for event in events if event.type == "response.output_text.delta").logprobs[1].logprob == -0.25
+
+
+def test_what_is_said_after_a_thought_has_no_likelihoods_of_the_thoughts_tokens(
+    api: Api, worker: FakeWorker, background: ThreadPoolExecutor
+) -> None:
+    call = background.submit(response_events, api.http, input="Hi", include=["message.output_text.logprobs"], top_logprobs=1)
+    job = worker.claim()
+    worker.say(job, reasoning="Hm", text="Hi", logprobs=[(b"Hm", -0.5, ()), (b"Hi", -0.25, ())])
+    worker.finish_chat(job, "Hi", reasoning="Hm")
+    events: list[Any] = call.result()
+    final = events[-1].response
+    assert final.output[1].content[0].logprobs == []
+    assert api.openai.responses.retrieve(final.id) == Response.model_validate(final.model_dump(exclude_unset=True))
 
 
 def test_the_stream_of_a_rescued_job_goes_on_without_repeats(api: Api, worker: FakeWorker, background: ThreadPoolExecutor) -> None:

@@ -11,11 +11,11 @@ thoughts, and all words, in one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.api.responses.output import call_item, item_id, logprobs_of, message_item, reasoning_item, text_part
+from app.api.responses.output import call_item, item_id, likely_of, logprobs_of, message_item, reasoning_item, text_part
 from app.api.responses.stored import Stored
 from app.api.responses.tools import Offered, input_of
 from app.errors import InferenceError
@@ -76,6 +76,7 @@ class ResponseEvents:
         self._item: _Item | None = None
         self._output: list[dict[str, Any]] = []
         self._seen = {"reasoning": 0, "message": 0}
+        self._likely: list[dict[str, Any]] = []  # of tokens whose text is still to come
 
     def begin(self) -> list[Event]:
         """Say that the response is there. One of the background says when it begins to run; a caller that waits need not know."""
@@ -88,11 +89,10 @@ class ResponseEvents:
         """Say what an entry adds."""
         if entry.type == "state" and entry.state is JobState.RUNNING:
             return self._run() if self._next else []
-        events: list[Event] = []
-        for part in entry.parts() if entry.type == "tokens" else ():
-            likely = logprobs_of(chat_logprobs(part.logprobs)["content"]) if part.text else []
-            events += self._add(part.reasoning, part.text, part.calls, likely)
-        return events
+        if entry.type != "tokens":
+            return []
+        self._likely += logprobs_of(chat_logprobs(entry.logprobs)["content"])
+        return [event for part in entry.parts() for event in self._add(part.reasoning, part.text, part.calls)]
 
     def end(self, stored: Stored, chat: Mapping[str, Any]) -> list[Event]:
         """Say how it ended, with the answer that *chat* has. Where no entry was left to be read, all of it is said at once."""
@@ -102,10 +102,12 @@ class ResponseEvents:
             message = choice["message"]
             calls = [(number, its["function"]) for number, its in enumerate(message.get("tool_calls") or ())]
             deltas: list[CallDelta] = [(number, its["name"], its["arguments"]) for number, its in calls]
-            likely = logprobs_of((choice["logprobs"] or {}).get("content") or ())
-            events += self._add(message.get("reasoning_content") or "", message["content"] or "", deltas, likely)
+            self._likely = likely_of(choice)
+            events += self._add(message.get("reasoning_content") or "", message["content"] or "", deltas)
             if not self._output and self._item is None:
                 events += self._open("message")  # an empty answer is an answer
+        if self._item is not None:
+            self._item.logprobs += self._taken_likely(self._item)
         cut = choice["finish_reason"] == "length"
         events += self._close("incomplete" if cut else "completed")
         word = "incomplete" if cut else "completed"
@@ -130,7 +132,7 @@ class ResponseEvents:
         self._runs = True
         return [self._event("response.in_progress", response=self._stored.show("in_progress"))]
 
-    def _add(self, reasoning: str, text: str, calls: Iterable[CallDelta], logprobs: Sequence[Mapping[str, Any]]) -> list[Event]:
+    def _add(self, reasoning: str, text: str, calls: Iterable[CallDelta]) -> list[Event]:
         events = self._run()
         if reasoning:
             item, opened = self._at("reasoning")
@@ -139,8 +141,9 @@ class ResponseEvents:
         if text:
             item, opened = self._at("message")
             item.pieces.append(text)
-            item.logprobs += [dict(token) for token in logprobs]
-            shown = logprobs_of(logprobs, streamed=True)
+            likely = self._taken_likely(item)
+            item.logprobs += likely
+            shown = logprobs_of(likely, streamed=True)
             delta = self._event("response.output_text.delta", **item.where, content_index=0, delta=text, logprobs=shown)
             events += [*opened, delta]
         for number, name, arguments in calls:
@@ -150,6 +153,11 @@ class ResponseEvents:
             if arguments and not item.is_custom:  # a custom tool's text is inside the arguments, and told when they are whole
                 events.append(self._event("response.function_call_arguments.delta", **item.where, delta=arguments))
         return events
+
+    def _taken_likely(self, item: _Item) -> list[dict[str, Any]]:
+        """Return the likelihoods that go with *item*, once: only a message that is the first thing is known to have no thought's."""
+        likely, self._likely = self._likely, []
+        return likely if item.kind == "message" and item.place == 0 else []
 
     def _at(self, kind: str, number: int = 0, name: str = "") -> tuple[_Item, list[Event]]:
         """Return the item that this belongs to, and what is to be said of its beginning."""

@@ -13,6 +13,7 @@ from app.api.responses.tools import Offered, input_of
 __all__ = [
     "call_item",
     "item_id",
+    "likely_of",
     "logprobs_of",
     "message_item",
     "output_of_chat",
@@ -82,7 +83,7 @@ def output_of_chat(job_id: str, choice: Mapping[str, Any], tools: Mapping[str, O
         items.append(reasoning_item(item_id("rs", job_id), message["reasoning_content"], "completed"))
     calls = message.get("tool_calls") or ()
     if message["content"] or not (items or calls):
-        part = text_part(message["content"] or "", logprobs_of((choice["logprobs"] or {}).get("content") or ()))
+        part = text_part(message["content"] or "", likely_of(choice))
         items.append(message_item(item_id("msg", job_id), [part], "completed"))
     for number, call in enumerate(calls):
         function = call["function"]
@@ -91,6 +92,13 @@ def output_of_chat(job_id: str, choice: Mapping[str, Any], tools: Mapping[str, O
     if choice["finish_reason"] == "length" and "status" in items[-1]:
         items[-1]["status"] = "incomplete"
     return items
+
+
+def likely_of(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the likelihoods of what was said; none beside thoughts or calls, since a chat has those of all its tokens in one list."""
+    message = choice["message"]
+    other = message.get("reasoning_content") or message.get("tool_calls")
+    return [] if other else logprobs_of((choice["logprobs"] or {}).get("content") or ())
 
 
 def logprobs_of(chat: Sequence[Mapping[str, Any]], *, streamed: bool = False) -> list[dict[str, Any]]:
