@@ -64,4 +64,11 @@ def _run(by: str, command: list[str], stdin: bytes) -> None:
     try:
         subprocess.run(command, input=stdin, capture_output=True, timeout=_MAY_TAKE_S, check=True)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        log.warning("notification.failed", by=by, reason=str(error))
+        log.warning("notification.failed", by=by, program=command[0], reason=_reason(error))
+
+
+def _reason(error: OSError | ValueError | subprocess.SubprocessError) -> str:
+    """Say what went wrong without the command line, which may hold a secret, as the message of the error does."""
+    if isinstance(error, subprocess.CalledProcessError):
+        return f"exit status {error.returncode}"
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
