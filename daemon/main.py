@@ -48,12 +48,13 @@ def _serve(settings: Settings, stop: Event, wake: Event) -> None:
 
     while not stop.is_set():
         try:
-            service = Service(settings, stop, wake)
+            Service(settings, stop, wake).run()
         except LedgerUnavailable as error:  # no space in the home: nothing that a restart would mend
             log.get_logger("daemon").warning("ledger.unavailable", reason=str(error))
             stop.wait(_LEDGER_PAUSE_S)
-        else:
-            service.run()
+        except Exception:
+            log.get_logger("daemon").exception("daemon.failed")  # else its log would not say why it ended
+            raise
 
 
 if __name__ == "__main__":
