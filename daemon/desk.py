@@ -8,6 +8,7 @@ again after a while, and keeps no other from going on.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,7 +21,7 @@ from daemon.finishing import Ending, Finisher
 from daemon.flight import Stage
 from daemon.hot_words import hot_words
 from daemon.identity import identity_of
-from daemon.ledger import Known, Ledger
+from daemon.ledger import Known, Ledger, LedgerUnavailable
 from daemon.naming import FAILED, RAW, shown
 from daemon.outcome import Failed
 from daemon.recording import Recording
@@ -88,12 +89,7 @@ class Desk:
             if now_s < recording.not_before_s:
                 due_s = min(due_s, recording.not_before_s)
                 continue
-            try:
-                self._step(recording)
-            except Changed:
-                self._again(recording)
-            except OSError as error:
-                self._stumble(recording, error, now_s)
+            self._take_further(recording, now_s)
             if recording.not_before_s > now_s:
                 due_s = min(due_s, recording.not_before_s)
         return due_s
@@ -104,8 +100,31 @@ class Desk:
             return
         covering = list(folders)
         for known in self._ledger.everything():
-            if known.path not in self.recordings and signature_of(known.path) is None and any(one.covers(known.path) for one in covering):
-                self._finisher.settle(known, elsewhere=False)
+            if known.path not in self.recordings and any(one.covers(known.path) for one in covering):
+                self._clear_up(known, elsewhere=False)
+
+    def _clear_up(self, known: Known, *, elsewhere: bool) -> None:
+        """Clear up after a recording if it is gone. What cannot be looked at is neither gone nor finished."""
+        try:
+            if signature_of(known.path) is None:
+                self._finisher.settle(known, elsewhere=elsewhere)
+        except LedgerUnavailable:
+            raise
+        except OSError as error:  # the next scan comes back to it
+            log.warning("recording.not_cleared_up", path=shown(known.path), reason=error.strerror)
+
+    def _take_further(self, recording: Recording, now_s: float) -> None:
+        try:
+            try:
+                self._step(recording)
+            except Changed:
+                self._again(recording)
+        except OSError as error:
+            self._stumble(recording, error, now_s)
+        except sqlite3.Error:  # the memory is damaged: that concerns all, and the next start puts it aside
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect that one recording brings out must not keep the others from going on
+            self._fail(recording, error, now_s)
 
     def _at(self, stage: Stage) -> Iterable[Recording]:
         return (recording for recording in self.recordings.values() if recording.stage is stage)
@@ -117,11 +136,12 @@ class Desk:
 
     def _again(self, recording: Recording) -> None:
         """Begin anew with a file that is not what it was thought to be."""
+        signature = signature_of(recording.path) or recording.signature
         self._let_go(recording)
         known = self._ledger.known(recording.path)
         if known is not None and known.stem is None:  # else results were begun, which have to be cleared up
             self._ledger.forget(recording.path)
-        recording.anew(signature_of(recording.path) or recording.signature)
+        recording.anew(signature)
 
     def _stumble(self, recording: Recording, error: OSError, now_s: float) -> None:
         why = f"{error.strerror or error}" + (f": {shown(error.filename)}" if error.filename else "")
@@ -129,11 +149,25 @@ class Desk:
             log.warning("recording.trouble", path=shown(recording.path), stage=recording.stage, reason=why)
         recording.stumble(why, now_s)
 
+    def _fail(self, recording: Recording, error: Exception, now_s: float) -> None:
+        why = f"internal error ({type(error).__name__}: {error}); the log says more"
+        if why != recording.trouble:
+            log.error("recording.defect", path=shown(recording.path), stage=recording.stage, exc_info=error)
+        recording.stumble(why, now_s)
+
     def _settle(self, now_s: float) -> float:
         """Look which files stand still now; return when to look again."""
         due_s, still = _NEVER_S, []
         for recording in self._at(Stage.SETTLING):
-            signature = signature_of(recording.path)
+            if now_s < recording.not_before_s:
+                due_s = min(due_s, recording.not_before_s)
+                continue
+            try:
+                signature = signature_of(recording.path)
+            except OSError as error:
+                self._stumble(recording, error, now_s)
+                due_s = min(due_s, recording.not_before_s)
+                continue
             if signature is None:  # the next scan misses it
                 continue
             recording.signature = signature
@@ -165,7 +199,6 @@ class Desk:
             if flight.outcome is not None:
                 recording.stage = Stage.WRITING
                 self._write(recording)
-                recording.calm()
 
     def _read(self, recording: Recording) -> bool:
         """Find out what a recording holds; return whether that is known now."""
@@ -192,8 +225,8 @@ class Desk:
             recording.stage = Stage.FINISHED
             return
         for other in self._ledger.of_content(known.sha256):
-            if other.path != known.path and signature_of(other.path) is None:
-                self._finisher.settle(other, elsewhere=True)
+            if other.path != known.path:
+                self._clear_up(other, elsewhere=True)
         wanted = folder.settings_of(recording.path.parent)
         request = wanted.request(hot_words(folder.root))
         identity = identity_of(known.sha256, request, self._settings)
@@ -205,7 +238,7 @@ class Desk:
         place = self._finisher.place_of(recording.path, known.sha256, identity)
         if place.failed(identity):
             recording.stage = Stage.FAILED
-            recording.trouble = recording.trouble or f"{place.path(FAILED).name} says why"
+            recording.trouble = recording.trouble or f"{shown(place.path(FAILED).name)} says why"
         elif place.complete(identity, corrects="correct" in request["stages"]):
             self._done(recording, wanted, self._finisher.archive(folder.root, known, wanted, place))
         elif (finished := self._was_finished(known, wanted)) is not None:
@@ -230,6 +263,7 @@ class Desk:
         ending = self._finisher.write(recording.folder.root, known, flight.outcome, wanted)
         self._flights.leave(flight, recording.path)
         recording.flight = None
+        recording.calm()
         if isinstance(flight.outcome, Failed):
             recording.known = replace(known, identity=None, stem=None)
             recording.stage = Stage.FAILED

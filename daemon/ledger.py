@@ -92,8 +92,8 @@ class Ledger:
 
     def keep(self, known: Known) -> None:
         """Remember *known*."""
-        target = os.fsencode(known.target) if known.target else None
-        values = (os.fsencode(known.path), *known.signature, known.sha256, known.identity, known.stem, target, known.finished)
+        stem, target = (os.fsencode(name) if name else None for name in (known.stem, known.target))  # a name need not be UTF-8
+        values = (os.fsencode(known.path), *known.signature, known.sha256, known.identity, stem, target, known.finished)
         self._change("INSERT OR REPLACE INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *values)
 
     def forget(self, path: Path) -> None:
@@ -149,7 +149,8 @@ class Ledger:
             rows = self._db.execute(f"SELECT * FROM recordings {where}", values).fetchall()  # noqa: S608 - our own words
         for path, size, mtime_ns, sha256, identity, stem, target, finished in rows:
             place = Path(os.fsdecode(target)) if target else None
-            yield Known(Path(os.fsdecode(path)), Signature(size, mtime_ns), sha256, identity, stem, place, bool(finished))
+            name = os.fsdecode(stem) if stem else None  # text where it was written before names were kept as bytes
+            yield Known(Path(os.fsdecode(path)), Signature(size, mtime_ns), sha256, identity, name, place, bool(finished))
 
     def _one(self, statement: str, *values: object) -> tuple[Any, ...] | None:
         with _failing_as_os_errors():

@@ -59,7 +59,12 @@ def _look(root: Path, folder: Path, extensions: Collection[str], others: Collect
         found.unreadable[folder] = error.strerror or str(error)
         return
     for entry in inside:
-        _sort_in(root, entry, extensions, others, found)
+        try:
+            _sort_in(root, entry, extensions, others, found)
+        except FileNotFoundError:  # gone since
+            continue
+        except OSError as error:  # a folder that tells names alone: what is there is not gone
+            found.unreadable[folder] = error.strerror or str(error)
 
 
 def _sort_in(root: Path, entry: os.DirEntry[str], extensions: Collection[str], others: Collection[Path], found: Scan) -> None:
@@ -73,8 +78,5 @@ def _sort_in(root: Path, entry: os.DirEntry[str], extensions: Collection[str], o
     elif entry.name.endswith(FAILED):
         found.failed_marks.append(path)
     elif path.suffix[1:].lower() in extensions and entry.is_file(follow_symlinks=False):
-        try:
-            stat = entry.stat(follow_symlinks=False)
-        except OSError:  # gone since
-            return
+        stat = entry.stat(follow_symlinks=False)
         found.recordings[path] = Signature(stat.st_size, stat.st_mtime_ns)

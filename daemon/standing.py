@@ -42,7 +42,7 @@ class Standing:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             part = self._path.with_suffix(".part")
-            part.write_text(text, encoding="utf-8")
+            part.write_text(text, encoding="utf-8", errors="backslashreplace")  # it is for looking at, and may name anything
             part.replace(self._path)
         except OSError as error:
             if not self._broken:
