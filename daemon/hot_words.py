@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -60,7 +61,11 @@ def gather(root: Path, words: Iterable[str], home_mark: str) -> None:
 
 def _read(path: Path) -> str:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never be read to its end
+            return ""
         content = path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         return ""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as some editors of Windows save
+        return content.decode("utf-16", "replace")
     return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
