@@ -64,6 +64,7 @@ class Folder:
         self._watch.ensure(now_s)  # first: what comes between a scan and a watch would be seen late
         try:
             self.last = self._look(home_mark)
+            self._reader.refresh(self.last.settings, self.covers)
             self._away = ""
         except OSError as error:
             self.last = None

@@ -5,21 +5,22 @@ those of the folders above it. A file that cannot be used is told of once, and
 what it said before, or nothing, holds until it is mended.
 
 Its ``notify`` table can have a program run, so it counts only where nobody but
-this user can have written it.
+this user can have written it; the rest of the file counts nevertheless.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tomllib
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from daemon.naming import FOLDER_SETTINGS, shown
-from daemon.signature import Signature, signature_of
 
 __all__ = ["FolderSettings", "FolderSettingsReader", "Notify"]
 
@@ -81,13 +82,22 @@ class FolderSettings(BaseModel):
         return {"stages": stages} | {name: value for name, value in asked.items() if value}
 
 
+class _Version(NamedTuple):
+    """What changes when a file does, or whose it is."""
+
+    size: int
+    mtime_ns: int
+    mode: int
+    owner: int
+
+
 class FolderSettingsReader:
     """Reads the settings of one watched folder and of those inside it, anew when they change."""
 
     def __init__(self, root: Path) -> None:
         self.troubles: dict[Path, str] = {}
         self._root = root
-        self._read: dict[Path, tuple[Signature, dict[str, Any]]] = {}
+        self._read: dict[Path, tuple[_Version, dict[str, Any]]] = {}
 
     def of(self, folder: Path) -> FolderSettings:
         """Return the settings of *folder*, which is the watched one or inside it."""
@@ -100,36 +110,64 @@ class FolderSettingsReader:
             merged |= said
         return FolderSettings.model_validate(merged | {"notify": notify})
 
+    def refresh(self, there: Collection[Path], covers: Callable[[Path], bool]) -> None:
+        """Look at all files after a scan, so that troubles are told before a recording is taken, and no longer than they last.
+
+        Args:
+            there: The files that it found.
+            covers: Tells whether it would have found a file.
+        """
+        for path in there:
+            with contextlib.suppress(OSError):  # of a folder that closed since: the next scan tells of it
+                self._said(path)
+        for path in [path for path in self._read if path not in there and covers(path)]:
+            self._forget(path)
+
+    def _forget(self, path: Path) -> None:
+        self._read.pop(path, None)
+        self.troubles.pop(path, None)
+
     def _said(self, path: Path) -> dict[str, Any]:
-        signature = signature_of(path)
-        if signature is None:
-            self._read.pop(path, None)
-            self.troubles.pop(path, None)
+        version = _version_of(path)
+        if version is None:
+            self._forget(path)
             return {}
         last = self._read.get(path)
-        if last is not None and last[0] == signature:
+        if last is not None and last[0] == version:
             return last[1]
         said = {} if last is None else last[1]
         try:
-            said = _parsed(path)
+            said, trouble = _parsed(path)
             self.troubles.pop(path, None)
+            if trouble:
+                self.troubles[path] = trouble
         except (OSError, ValueError) as error:
             held = "what it said before holds" if last else "it is ignored"
             self.troubles[path] = f"{shown(path)} cannot be used, so {held}: {_sentence(error)}"
-        self._read[path] = (signature, said)
+        self._read[path] = (version, said)
         return said
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def _version_of(path: Path) -> _Version | None:
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return _Version(found.st_size, found.st_mtime_ns, found.st_mode, found.st_uid) if stat.S_ISREG(found.st_mode) else None
+
+
+def _parsed(path: Path) -> tuple[dict[str, Any], str]:
+    """Return what a file says, and what of it does not count, as a sentence."""
     with path.open("rb") as file:
         content = file.read(_LONGEST_BYTES)
         found = os.fstat(file.fileno())
     said = tomllib.loads(content.decode())
     FolderSettings.model_validate(said)
     if said.get("notify") and (found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & (stat.S_IWGRP | stat.S_IWOTH)):
-        msg = "its [notify] could be another user's; the file must be yours and writable for you alone (chmod 644)"
-        raise ValueError(msg)
-    return said
+        del said["notify"]
+        why = "could be another user's; the file must be yours and writable for you alone (chmod 644)"
+        return said, f"[notify] of {shown(path)} is ignored: it {why}"
+    return said, ""
 
 
 def _sentence(error: OSError | ValueError) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon.naming import FAILED, in_archive, part_of
+from daemon.naming import FAILED, FOLDER_SETTINGS, in_archive, part_of
 from daemon.signature import Signature
 
 __all__ = ["Scan", "scan"]
@@ -25,6 +25,7 @@ class Scan:
 
     recordings: dict[Path, Signature] = field(default_factory=dict)
     parts: list[Path] = field(default_factory=list)  # files that some daemon was writing
+    settings: list[Path] = field(default_factory=list)
     failed_marks: list[Path] = field(default_factory=list)
     unreadable: dict[Path, str] = field(default_factory=dict)  # folders, and why
 
@@ -72,6 +73,8 @@ def _sort_in(root: Path, entry: os.DirEntry[str], extensions: Collection[str], o
     if entry.name.startswith("."):
         if part_of(entry.name):
             found.parts.append(path)
+        elif entry.name == FOLDER_SETTINGS:
+            found.settings.append(path)
     elif entry.is_dir(follow_symlinks=False):
         if not in_archive(path.relative_to(root)) and path not in others:
             _look(root, path, extensions, others, found)

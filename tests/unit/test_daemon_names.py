@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import time
 from itertools import islice
 from pathlib import Path
 from threading import Event
@@ -12,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemon.folder import Folder
 from daemon.folder_settings import FolderSettingsReader
+from daemon.hot_words import hot_words
 from daemon.naming import SUFFIXES, archive_names, stems
 from daemon.signature import Changed, Signature, Verified
 from daemon.stillness import Stillness
@@ -93,9 +97,39 @@ def test_settings_that_cannot_be_used_are_named_and_ignored(tmp_path: Path, text
 
 def test_notifications_count_only_where_nobody_else_can_have_asked_for_them(tmp_path: Path) -> None:
     path = tmp_path / ".transcribe.toml"
-    path.write_text('[notify]\ncommand = ["true"]')
-    path.chmod(0o666)
+    path.write_text('srt = true\n[notify]\ncommand = ["true"]')
+    path.chmod(0o664)
     reader = FolderSettingsReader(tmp_path)
 
-    assert reader.of(tmp_path).notify.command is None
+    assert (reader.of(tmp_path).srt, reader.of(tmp_path).notify.command) == (True, None)
     assert "chmod" in str(reader.troubles)
+    path.chmod(0o644)
+    assert reader.of(tmp_path).notify.command == ["true"]
+    assert not reader.troubles
+
+
+def test_troubles_of_settings_are_told_at_a_scan_and_end_with_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "a" / ".transcribe.toml"
+    path.parent.mkdir()
+    path.write_text("srt = 1")
+    folder = Folder(tmp_path, {"wav"}, [], 30.0, lambda: None)
+
+    assert folder.look(1.0, "0" * 8)
+    assert "srt" in str(folder.troubles)
+    shutil.rmtree(path.parent)
+    assert folder.look(time.monotonic() + 60, "0" * 8)
+    assert "srt" not in str(folder.troubles)
+    folder.close()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_words_are_read_as_editors_save_them(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "dict.txt").write_text("Schrödinger\r\n黃 # a name\n", encoding=encoding)
+
+    assert hot_words(tmp_path) == ["Schrödinger", "黃"]
+
+
+def test_a_pipe_has_no_words(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "dict.txt")
+
+    assert hot_words(tmp_path) == []
