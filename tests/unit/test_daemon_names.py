@@ -114,7 +114,7 @@ def test_troubles_of_settings_are_told_at_a_scan_and_end_with_their_file(tmp_pat
     path.write_text("srt = 1")
     folder = Folder(tmp_path, {"wav"}, [], 30.0, lambda: None)
 
-    assert folder.look(1.0, "0" * 8)
+    assert folder.look(time.monotonic(), "0" * 8)
     assert "srt" in str(folder.troubles)
     shutil.rmtree(path.parent)
     assert folder.look(time.monotonic() + 60, "0" * 8)
