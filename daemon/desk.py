@@ -139,7 +139,8 @@ class Desk:
         signature = signature_of(recording.path) or recording.signature
         self._let_go(recording)
         known = self._ledger.known(recording.path)
-        if known is not None and known.stem is None:  # else results were begun, which have to be cleared up
+        begun = (known is not None and known.stem is not None) or self._ledger.left_by_failure(recording.path) is not None
+        if known is not None and not begun:  # else results were begun, which have to be cleared up
             self._ledger.forget(recording.path)
         recording.anew(signature)
 

@@ -24,7 +24,7 @@ from daemon.results import Place, find_place, untouched
 from daemon.signature import Changed, signature_of
 from daemon.subtitles import as_srt, as_vtt
 from daemon.texts import Origin, corrected_text, failed_text, raw_text
-from daemon.writing import archive_place, move, write_whole
+from daemon.writing import archive_place, move, was_copied, write_whole
 
 if TYPE_CHECKING:
     from daemon.folder_settings import FolderSettings
@@ -75,12 +75,15 @@ class Finisher:
         """Move a recording whose results are written to where it belongs; otherwise as :meth:`write`."""
         place.path(FAILED).unlink(missing_ok=True)
         target = None
+        self._ledger.forget_failure(known.path)
         if wanted.keep_in_place:
             self._ledger.keep(replace(known, stem=place.stem, finished=True))
         else:
-            target = archive_place(root, known.path)
-            self._ledger.keep(replace(known, stem=place.stem, target=target))
-            move(known.path, target, known.signature, self._mark)
+            target = known.target
+            if target is None or not was_copied(known.path, target, known.signature, known.sha256):
+                target = archive_place(root, known.path)
+                self._ledger.keep(replace(known, stem=place.stem, target=target))
+                move(known.path, target, known.signature, self._mark)
             self._ledger.forget(known.path)
         files = tuple(path for suffix in (RAW, CORRECTED, SRT, VTT) if (path := place.path(suffix)).exists())
         log.info("recording.finished", path=shown(known.path), archived=shown(target) if target else None)
@@ -95,10 +98,15 @@ class Finisher:
                 nowhere stays: it is all there is of it.
         """
         archived = known.target is not None and signature_of(known.target) == known.signature
-        if known.stem is not None and known.identity is not None and not archived and not known.finished:
-            place = Place(known.path.parent, known.stem)
-            if elsewhere or self._is_part(place, known.identity):
-                self._remove(place, known.identity)
+        if not archived and not known.finished:
+            if known.stem is not None and known.identity is not None:
+                place = Place(known.path.parent, known.stem)
+                if elsewhere or self._is_part(place, known.identity):
+                    self._remove(place, known.identity)
+            if (left := self._ledger.left_by_failure(known.path)) is not None:
+                place = Place(known.path.parent, left[0])
+                if place.identity(CORRECTED) is None:
+                    self._remove(place, left[1])
         self._ledger.forget(known.path)
 
     def _is_part(self, place: Place, identity: str) -> bool:
@@ -113,7 +121,8 @@ class Finisher:
             if place.identity(suffix) == identity and untouched(path, self._ledger.wrote):
                 path.unlink()
                 for subtitles in (SRT, VTT) if suffix == RAW else ():
-                    place.path(subtitles).unlink(missing_ok=True)
+                    if untouched(place.path(subtitles), self._ledger.wrote):
+                        place.path(subtitles).unlink()
 
     def _write_results(self, root: Path, known: Known, outcome: Transcribed, wanted: FolderSettings, place: Place) -> None:
         identity = known.identity or ""
@@ -133,12 +142,14 @@ class Finisher:
         if place.identity(RAW) != identity:
             self._put(place.path(RAW), raw_text(output, origin, timestamps=wanted.timestamps))
         for suffix, asked, made in ((SRT, wanted.srt, as_srt), (VTT, wanted.vtt, as_vtt)):
-            if asked:
-                self._put(place.path(suffix), made(output))
+            path = place.path(suffix)
+            if asked and (not path.exists() or untouched(path, self._ledger.wrote)):
+                self._put(path, made(output))
 
     def _write_failure(self, known: Known, failed: Failed, wanted: FolderSettings, place: Place) -> Ending:
         origin = _origin(known, failed.job_id, failed.raw or {}, None)
         if failed.raw is not None:
+            self._ledger.keep_failure(known.path, place.stem, origin.identity)
             self._write_heard(place, origin.identity, failed.raw, origin, wanted)
         command = f"mlx-local transcribe --retry {shlex.quote(shown(known.path))}"
         self._put(place.path(FAILED), failed_text(failed, origin, command))

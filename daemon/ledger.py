@@ -27,6 +27,7 @@ __all__ = ["Known", "Ledger", "LedgerUnavailable"]
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS recordings (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT, identity TEXT, stem TEXT,
                                        target BLOB, finished INTEGER);
+CREATE TABLE IF NOT EXISTS failures (path BLOB PRIMARY KEY, stem BLOB, identity TEXT);
 CREATE INDEX IF NOT EXISTS by_content ON recordings (sha256);
 CREATE TABLE IF NOT EXISTS jobs (identity TEXT PRIMARY KEY, job TEXT, request TEXT);
 CREATE TABLE IF NOT EXISTS outputs (identity TEXT PRIMARY KEY, job TEXT, source BLOB, output BLOB, at REAL);
@@ -98,7 +99,21 @@ class Ledger:
 
     def forget(self, path: Path) -> None:
         """Forget the recording at *path*."""
+        self.forget_failure(path)
         self._change("DELETE FROM recordings WHERE path = ?", os.fsencode(path))
+
+    def left_by_failure(self, path: Path) -> tuple[str, str] | None:
+        """Return the stem and identity of what was heard of the recording at *path*, whose correction failed."""
+        row = self._one("SELECT stem, identity FROM failures WHERE path = ?", os.fsencode(path))
+        return (os.fsdecode(row[0]), str(row[1])) if row else None
+
+    def keep_failure(self, path: Path, stem: str, identity: str) -> None:
+        """Remember what is about to be written of a recording whose correction failed."""
+        self._change("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", os.fsencode(path), os.fsencode(stem), identity)
+
+    def forget_failure(self, path: Path) -> None:
+        """Forget what a failure left of the recording at *path*: it has a whole pair now, or none."""
+        self._change("DELETE FROM failures WHERE path = ?", os.fsencode(path))
 
     def job_of(self, identity: str) -> tuple[str, Mapping[str, Any]] | None:
         """Return the job that was submitted for *identity* and whose end has not been seen, and what was asked of it."""

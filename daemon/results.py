@@ -86,13 +86,15 @@ def _is_of(place: Place, taken: list[str], recording: Path, sha256: str, identit
         return True
     if any(head.get("sha256") != sha256 for suffix, head in ours.items() if suffix != FAILED):
         return False
-    edited = (suffix for suffix, head in ours.items() if head.get("identity") != identity and not untouched(place.path(suffix), wrote))
-    return not any(edited)
+    others = {suffix for suffix, head in ours.items() if head.get("identity") != identity}
+    if others:  # subtitles have no head: they are of the same transcript as the texts beside them
+        others |= set(taken) - texts
+    return all(untouched(place.path(suffix), wrote) for suffix in others)
 
 
 def untouched(path: Path, wrote: Callable[[Path, str], bool]) -> bool:
     """Return whether a file is as we wrote it."""
-    return wrote(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    return path.is_file() and wrote(path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def _same_name(source: str, recording: Path) -> bool:

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import EllipsisType
 
 from daemon.naming import ARCHIVE, archive_names, folded, longest_name_bytes, new_part, part_of
-from daemon.signature import Changed, Signature, signature_of
+from daemon.signature import Changed, Signature, content_hash, signature_of
 
-__all__ = ["archive_place", "move", "sweep", "write_whole"]
+__all__ = ["archive_place", "move", "sweep", "was_copied", "write_whole"]
 
 _FOREIGN_PART_S = 24 * 3600.0
 
@@ -100,6 +100,22 @@ def _copy_over(source: Path, target: Path, signature: Signature, home_mark: str)
     finally:
         part.unlink(missing_ok=True)
     source.unlink()
+
+
+def was_copied(source: Path, target: Path, signature: Signature, sha256: str) -> bool:
+    """Finish a move to another disk that a kill broke off once the copy was whole; return whether there was such a copy.
+
+    Raises:
+        Changed: What lies at *source* is not the file of that *signature*; it lies there still.
+        OSError: One of them cannot be read or removed.
+    """
+    there = signature_of(target)
+    if there is None or there.size != signature.size or content_hash(target, there) != sha256 or source.samefile(target):
+        return False
+    if signature_of(source) != signature:
+        raise Changed
+    source.unlink()
+    return True
 
 
 def sweep(parts: Iterable[Path], home_mark: str) -> None:

@@ -65,3 +65,41 @@ def test_a_folder_that_closes_while_in_use_is_said_and_the_rest_goes_on(
         until((folder / "done" / "closed" / "a.wav").exists)
 
     assert server.heard == {b"1": 1, b"2": 1}
+
+
+def test_subtitles_that_were_edited_are_neither_written_over_nor_removed(
+    private_folder: Path, folder: Path, server: TranscriptServer
+) -> None:
+    (folder / ".transcribe.toml").write_text("srt = true\nkeep_in_place = true")
+    (folder / "a.wav").write_bytes(b"1")
+    with DaemonProcess(private_folder / "home", folder, server, TRANSCRIBE_RESCAN="0.3").running() as daemon:
+        until(lambda: "recording.finished" in daemon.log)
+        (folder / "a_raw.srt").write_text("mine")
+        (folder / ".transcribe.toml").write_text('srt = true\nlanguage = "yue"')
+        (folder / "a.wav").write_bytes(b"1")  # another time, and so to be looked at again
+        until((folder / "done" / "a.wav").exists)
+
+    assert (folder / "a_raw.srt").read_text() == "mine"
+    assert (folder / "a.wav_raw.srt").exists()
+
+
+@pytest.mark.parametrize("meanwhile", ["replaced", "renamed", "deleted"])
+def test_what_was_heard_before_a_failed_correction_goes_with_its_recording(
+    private_folder: Path, folder: Path, server: TranscriptServer, meanwhile: str
+) -> None:
+    recording = folder / "a.wav"
+    recording.write_bytes(b"mute")
+    with DaemonProcess(private_folder / "home", folder, server, TRANSCRIBE_RESCAN="0.3").running():
+        until((folder / "a_failed.md").exists)
+        assert (folder / "a_raw.md").exists()
+        if meanwhile == "replaced":
+            (private_folder / "new").write_bytes(b"another")
+            (private_folder / "new").replace(recording)
+            until((folder / "done" / "a.wav").exists)
+        elif meanwhile == "renamed":
+            recording.rename(folder / "b.wav")
+            until((folder / "b_failed.md").exists)
+        else:
+            recording.unlink()
+        left = {"replaced": {"a_raw.md", "a_corrected.md"}, "renamed": {"b_raw.md", "b_failed.md"}, "deleted": set()}[meanwhile]
+        until(lambda: {path.name for path in folder.glob("*.md")} == left, lambda: sorted(folder.iterdir()))

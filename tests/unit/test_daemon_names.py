@@ -14,11 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemon.finishing import Finisher
 from daemon.folder import Folder
-from daemon.folder_settings import FolderSettingsReader
+from daemon.folder_settings import FolderSettings, FolderSettingsReader
 from daemon.hot_words import hot_words
+from daemon.ledger import Known, Ledger
 from daemon.naming import SUFFIXES, archive_names, stems
-from daemon.signature import Changed, Signature, Verified
+from daemon.results import Place
+from daemon.signature import Changed, Signature, Verified, content_hash, signature_of
 from daemon.stillness import Stillness
 from daemon.writing import move
 
@@ -70,6 +73,24 @@ def test_a_recording_that_is_not_the_one_that_was_finished_is_put_back(tmp_path:
         move(path, target, Signature(1, 1), "0" * 8)
     assert path.read_bytes() == b"another"
     assert not target.exists()
+
+
+@pytest.mark.parametrize(("copied", "names"), [(b"this", {"a.wav"}), (b"that", {"a.wav", "a (2).wav"})])
+def test_a_move_to_another_disk_that_was_broken_off_is_finished(tmp_path: Path, copied: bytes, names: set[str]) -> None:
+    source, target = tmp_path / "a.wav", tmp_path / "done" / "a.wav"
+    target.parent.mkdir()
+    source.write_bytes(b"this")
+    target.write_bytes(copied)
+    signature = signature_of(source)
+    assert signature is not None
+    ledger = Ledger(tmp_path / "home" / "ledger.sqlite3")
+    known = Known(source, signature, content_hash(source, signature), "1" * 64, "a", target)
+
+    Finisher(ledger, "0" * 8).archive(tmp_path, known, FolderSettings(), Place(tmp_path, "a"))
+    assert not source.exists()
+    assert {path.name for path in target.parent.iterdir()} == names
+    assert target.read_bytes() == copied
+    ledger.close()
 
 
 def test_a_folders_settings_count_over_those_above_it(tmp_path: Path) -> None:
