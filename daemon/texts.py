@@ -7,7 +7,7 @@ is, and a corrected text with pieces that are not says so in its first line.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from daemon.outcome import Failed, Output
 
 __all__ = ["Origin", "corrected_text", "failed_text", "raw_text"]
 
+_NOTHING = "> Nobody speaks."
 _PAUSE_S = 2.0  # after which a paragraph begins, where the text comes without
 _PARAGRAPH_CHARACTERS = 600  # after which any pause ends one
 _STAMPED_CHARACTERS = 200  # after which a paragraph with a time before it ends: who looks for a moment wants more of them
@@ -46,6 +47,8 @@ def raw_text(output: Output, origin: Origin, *, timestamps: bool) -> str:
     text = str(output.get("text") or "").strip()
     if timestamps or ("object" not in output and "\n" not in text):
         text = _paragraphs(output, timestamps=timestamps) or text
+    if "heard_warnings" in output:  # the others are of the correction, of which nothing is here
+        origin = replace(origin, warnings=[str(warning) for warning in output["heard_warnings"]])
     return origin.head("raw", _heard(output, [output.get("model")])) + "\n" + text + "\n"
 
 
@@ -54,14 +57,15 @@ def corrected_text(output: Output, origin: Origin, *, timestamps: bool) -> str:
     pieces = list(output.get("pieces") or ())
     raw = {number: str(piece["kept_raw"]) for number, piece in enumerate(pieces, start=1) if piece.get("kept_raw")}
     total = int(output.get("total_pieces", len(pieces)))
-    facts = {**_heard(output, [output.get("model"), output.get("correction_model")])}
+    asked = output.get("correction_model") if pieces else None  # where nobody speaks, it was asked for nothing
+    facts = {**_heard(output, [output.get("model"), asked])}
     facts["corrected_pieces"] = f"{output.get('corrected_pieces', total - len(raw))}/{total}"
     blocks = [_notice(raw, total)] if raw else []
-    if raw or timestamps:
+    if pieces and (raw or timestamps):
         starts = _starts(pieces, output) if timestamps else [None] * len(pieces)
         blocks += [_piece(piece, start_s) for piece, start_s in zip(pieces, starts, strict=True)]
     else:
-        blocks.append(str(output["corrected"]).strip())
+        blocks.append(str(output["corrected"]).strip() or _NOTHING)
     return origin.head("corrected", facts) + "\n" + "\n\n".join(blocks) + "\n"
 
 

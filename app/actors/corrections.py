@@ -85,6 +85,7 @@ def transcript_output(raw: Raw, asked: TranscriptFields, corrections: Sequence[C
     tokens = {name: sum(one.usage.get(name, 0) for one in corrections) for name in _COUNTED}
     # OpenAI counts begun seconds.
     usage = {"type": "duration", "seconds": math.ceil(raw.duration_s), **(tokens if asked.corrects else {})}
+    heard = [*raw.warnings, *(() if raw.text else (_NOBODY,))]
     body = {
         "object": "transcript",
         "model": model,
@@ -98,7 +99,8 @@ def transcript_output(raw: Raw, asked: TranscriptFields, corrections: Sequence[C
         "corrected_pieces": sum(one.verdict.corrected is not None for one in corrections),
         "total_pieces": len(corrections),
         "uncertain_words": list(dict.fromkeys(word for one in corrections for word in one.verdict.uncertain)),
-        "warnings": [*raw.warnings, *_warnings(raw, asked, corrections)],
+        "warnings": [*heard, *_warnings(asked, corrections)],
+        "heard_warnings": heard,
         "usage": usage,
     }
     return Joined(json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(), usage)
@@ -109,9 +111,7 @@ def _piece(one: Correction) -> dict[str, Any]:
     return {"raw": one.raw, "corrected": verdict.corrected, "kept_raw": verdict.kept_raw, "uncertain": verdict.uncertain}
 
 
-def _warnings(raw: Raw, asked: TranscriptFields, corrections: Sequence[Correction]) -> Iterator[str]:
-    if not raw.text:
-        yield _NOBODY
+def _warnings(asked: TranscriptFields, corrections: Sequence[Correction]) -> Iterator[str]:
     kept = Counter(str(one.verdict.kept_raw) for one in corrections if one.verdict.corrected is None)
     if kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in kept.items())

@@ -116,4 +116,5 @@ class TranscriptAnswer(BaseModel):
     total_pieces: int
     uncertain_words: list[str] = Field(description="Marked in `corrected` as 【?word】; each once.")
     warnings: list[str]
+    heard_warnings: list[str] = Field(default=[], description="Those of `warnings` that concern `text`; the others concern `corrected`.")
     usage: TranscriptUsage

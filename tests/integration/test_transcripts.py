@@ -118,6 +118,7 @@ def test_a_piece_that_the_model_spoils_stays_as_it_was_heard_and_says_why(
     assert lines[1] in made["corrected"]
     assert "【?hesitate】" in made["corrected"]
     assert made["warnings"] == ["2 of 4 pieces are as they were heard: 1 failed, 1 looped."]
+    assert made["heard_warnings"] == []
 
 
 def test_without_a_correction_the_text_is_there_and_nothing_poses_as_corrected(
@@ -129,7 +130,7 @@ def test_without_a_correction_the_text_is_there_and_nothing_poses_as_corrected(
         assert (made["text"], made["corrected"], made["pieces"], made["correction_model"]) == (_LINES[0], None, [], None)
     made = output(store, done(settings, store, transcript(store, [""])))
     assert (made["text"], made["corrected"], made["total_pieces"]) == ("", "", 0)
-    assert made["warnings"] == ["Nobody speaks in this recording, as far as the model hears."]
+    assert made["warnings"] == made["heard_warnings"] == ["Nobody speaks in this recording, as far as the model hears."]
     assert calls(private_folder, "editor") == []
 
 

@@ -82,6 +82,20 @@ def test_a_corrected_text_with_raw_pieces_says_so_first_and_marks_them() -> None
     assert "Nothing of this is corrected" in corrected_text(transcript(BAD, BAD), ORIGIN, timestamps=False)
 
 
+def test_where_nobody_speaks_the_corrected_text_says_so_and_names_no_model_that_was_asked_nothing() -> None:
+    text = corrected_text(transcript(), ORIGIN, timestamps=True)
+    head = yaml.safe_load(text.split("---\n")[1])
+
+    assert (head["corrected_pieces"], head["models"]) == ("0/0", ["ears"])
+    assert text.endswith("---\n\n> Nobody speaks.\n")
+
+
+def test_what_was_heard_has_no_warnings_of_its_correction() -> None:
+    output = transcript(GOOD, BAD) | {"heard_warnings": ORIGIN.warnings[:1]}
+
+    assert yaml.safe_load(raw_text(output, ORIGIN, timestamps=False).split("---\n")[1])["warnings"] == ORIGIN.warnings[:1]
+
+
 def test_timestamps_stand_before_paragraphs_and_pieces() -> None:
     output = transcript(GOOD, BAD)
 
