@@ -1,24 +1,31 @@
-"""Two models of the real Protocols for transcripts: one hears what it is told, one corrects by rule. Each counts its calls.
+"""Models of the real Protocols for transcripts: two hear, one corrects by rule. Each counts its calls.
 
 ``ears`` hears, of the chunk that begins in the n-th stretch of :data:`STRETCH_S`, the n-th line of the request's ``prompt``;
 ``deaf`` there fails. ``editor`` answers a piece word by word, ``teh`` mended, a capital first and ``hm`` dropped; the piece's word
-``refuse`` has it fail, ``wander`` go on for ever, ``hesitate`` mark that word. A call is a line of the file ``calls``
+``refuse`` has it fail, ``wander`` go on for ever, ``hesitate`` mark that word. A call that ends is a line of the file ``calls``
 in the model's folder: the chunk's text, or the piece. Where a file ``hold`` is there, nothing ends until it is gone; where
 ``broken`` is, the editor cannot be loaded.
+
+The other ears hear tones (:func:`talk`), and what they say of them is known beforehand (:func:`said_of`). That takes a while. Of them
+and of the editor, a call that begins is a line of the file ``begun``: when, and which work.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import re
 import time
 import wave
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from app.audio.pcm import read_span
 from app.engines.hearing import Heard, Segment, TranscriptionWork
 from app.engines.ledger import KvAccount
 from app.engines.protocols import Engine, Event, Failed, Finished, Loading, Sampling, TextWork, Tokens, Work
@@ -26,19 +33,39 @@ from app.errors import EngineFailed
 from app.models.spec import ModelSpec
 from tests.recordings import speechlike
 
-__all__ = ["STRETCH_S", "calls", "catalog", "open_ears", "open_editor", "recording"]
+__all__ = ["STRETCH_S", "TONES", "begun", "calls", "catalog", "open_ears", "open_editor", "open_tones", "recording", "said_of", "talk"]
 
 STRETCH_S = 8.0
 _SPOKEN_S = 3.0
 _RATE = 16_000
 _SLOTS = 4
 _STEP_S = 0.002  # so that work is in flight when a test kills something
+_TONE_STEPS = 100  # likewise
+_LOWEST_HZ, _APART_HZ = 300, 25
+TONES = 150
+
+
+def talk(tones: Sequence[int]) -> bytes:
+    """Return a wav file of stretches that are a tone each, as loud as speech is: now more, now less, with long pauses between."""
+    times = np.arange(round(_SPOKEN_S * _RATE)) / _RATE
+    loudness = 0.3 * (0.02 + np.sin(2 * np.pi * 2 * times) ** 2)
+    pause = np.zeros(round((STRETCH_S - _SPOKEN_S) * _RATE))
+    stretches = [(loudness * np.sin(2 * np.pi * (_LOWEST_HZ + _APART_HZ * tone) * times), pause) for tone in tones]
+    return _wav(np.concatenate([sound for stretch in stretches for sound in stretch]))
+
+
+def said_of(tone: int) -> str:
+    """Return what is heard in a stretch of this tone. It is right once ``teh`` is mended."""
+    return f"Part {tone} of teh talk begins here, its tone is {_LOWEST_HZ + _APART_HZ * tone} hertz, and what comes after part {tone} is silence."
 
 
 def recording(stretches: int, seed: int = 1) -> bytes:
     """Return a wav file in which somebody speaks so many times, with long pauses between: each time is a chunk of its own."""
     spoken = speechlike(_SPOKEN_S, seed=seed)
-    sound = np.concatenate([spoken, np.zeros(round((STRETCH_S - _SPOKEN_S) * _RATE), np.float32)] * stretches)
+    return _wav(np.concatenate([spoken, np.zeros(round((STRETCH_S - _SPOKEN_S) * _RATE), np.float32)] * stretches))
+
+
+def _wav(sound: npt.NDArray[np.floating[Any]]) -> bytes:
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
         file.setnchannels(1)
@@ -48,27 +75,34 @@ def recording(stretches: int, seed: int = 1) -> bytes:
     return out.getvalue()
 
 
-def catalog(folder: Path, memory: str = "1GB") -> Path:
-    """Write a catalog of both models, each of which takes *memory*."""
+def catalog(folder: Path, memory: str = "1GB", ears: str = "ears") -> Path:
+    """Write a catalog of two models, each of which takes *memory*: *ears* (or ``tones``) and the editor, which has every other role."""
     entries = []
-    for name, task in (("ears", "asr"), ("editor", "chat")):
+    for name, tasks in ((ears, ["asr"]), ("editor", ["chat", "embedding"])):
         model = folder / name
         model.mkdir(exist_ok=True)
         (model / "config.json").write_text("{}")
         (model / "model.safetensors").write_bytes(b"")
         (model / "calls").touch()
+        (model / "begun").touch()
         entries.append(
-            f'[[model]]\nid = "{name}"\nrepo = "{model}"\ntasks = ["{task}"]\nmemory = "{memory}"\nslots = {_SLOTS}\n'
+            f'[[model]]\nid = "{name}"\nrepo = "{model}"\ntasks = {json.dumps(tasks)}\nmemory = "{memory}"\nslots = {_SLOTS}\n'
             f'engine = "tests.scripted_transcripts:open_{name}"\n'
         )
     file = folder / "catalog.toml"
-    file.write_text("".join(entries) + '[roles]\nasr = "ears"\nchat = "editor"\n')
+    file.write_text("".join(entries) + f'[roles]\nasr = "{ears}"\nchat = "editor"\nembedding = "editor"\n')
     return file
 
 
 def calls(folder: Path, model: str) -> list[str]:
     """Return what each call of a model was about, in order."""
     return (folder / model / "calls").read_text("utf-8").splitlines()
+
+
+def begun(folder: Path, model: str) -> list[tuple[float, str]]:
+    """Return when each call of a model began, in seconds of the epoch, and the id of its work, in order."""
+    lines = [line.split() for line in (folder / model / "begun").read_text("utf-8").splitlines()]
+    return [(float(at), work) for at, work in lines]
 
 
 class _Scripted:
@@ -79,6 +113,7 @@ class _Scripted:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._works: list[Any] = []
+        self._begun: set[str] = set()
 
     def add(self, work: Work) -> None:
         self._works.append(work)
@@ -97,15 +132,23 @@ class _Scripted:
         time.sleep(_STEP_S)
         if (self._folder / "hold").exists():
             return ()
-        return [event for work in self._works[:_SLOTS] for event in self._of(work)]
+        works = self._works[:_SLOTS]
+        new = [work.id for work in works if work.id not in self._begun]
+        if new:
+            self._begun.update(new)
+            self._note("begun", *(f"{time.time()} {work_id}" for work_id in new))
+        return [event for work in works for event in self._of(work)]
 
     def _of(self, work: Any) -> Iterator[Event]:  # noqa: ANN401 - of its own kind
         raise NotImplementedError
 
     def _end(self, work: Any, call: str) -> None:  # noqa: ANN401 - likewise
         self._works.remove(work)
-        with (self._folder / "calls").open("a", encoding="utf-8") as file:
-            file.write(call.replace("\n", " ") + "\n")
+        self._note("calls", call.replace("\n", " "))
+
+    def _note(self, name: str, *lines: str) -> None:
+        with (self._folder / name).open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
 
     def close(self) -> None:
         self._works.clear()
@@ -121,6 +164,24 @@ class _Ears(_Scripted):
             return
         segments = (Segment(work.start_s, work.end_s, text),)
         yield Heard(work.id, text, "en", segments, (), "stop", (), 1, 1)
+
+
+class _Tones(_Scripted):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._steps: Counter[str] = Counter()
+
+    def _of(self, work: TranscriptionWork) -> Iterator[Event]:
+        self._steps[work.id] += 1
+        if self._steps[work.id] == _TONE_STEPS:
+            text = said_of(_tone_of(read_span(work.audio, work.start_s, work.end_s)))
+            self._end(work, text)
+            yield Heard(work.id, text, "en", (Segment(work.start_s, work.end_s, text),), (), "stop", (), 1, 1)
+
+
+def _tone_of(sound: npt.NDArray[np.float32]) -> int:
+    loudest_hz = float(np.argmax(np.abs(np.fft.rfft(sound)))) * _RATE / len(sound)
+    return round((loudest_hz - _LOWEST_HZ) / _APART_HZ)
 
 
 class _Editor(_Scripted):
@@ -164,6 +225,10 @@ class _EarsFrontend(_Frontend):
     words = False
     translates = False
 
+    def __init__(self, folder: Path, ears: Callable[[Path], Engine]) -> None:
+        super().__init__(folder)
+        self._ears = ears
+
     def prepare(
         self, work_id: str, kind: str, request: Mapping[str, Any], *, seed: int, published: Sequence[int] = (), alone: bool = False
     ) -> Work:
@@ -175,7 +240,7 @@ class _EarsFrontend(_Frontend):
         )
 
     def open(self, account: KvAccount | None = None) -> Loading:
-        return iter([_Ears(self._folder)])
+        return iter([self._ears(self._folder)])
 
 
 class _EditorFrontend(_Frontend):
@@ -201,8 +266,13 @@ class _EditorFrontend(_Frontend):
 
 
 def open_ears(spec: ModelSpec, directory: Path) -> _EarsFrontend:
-    """Open the model that hears."""
-    return _EarsFrontend(directory)
+    """Open the model that hears what it is told."""
+    return _EarsFrontend(directory, _Ears)
+
+
+def open_tones(spec: ModelSpec, directory: Path) -> _EarsFrontend:
+    """Open the model that hears tones."""
+    return _EarsFrontend(directory, _Tones)
 
 
 def open_editor(spec: ModelSpec, directory: Path) -> _EditorFrontend:

@@ -24,9 +24,9 @@ from tests.starter import starter_models
 
 
 class Stack:
-    """A running ``mlx-local up`` with a home of its own."""
+    """A running ``mlx-local up`` with a home of its own, and *settings* besides those that every such stack has."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **settings: str) -> None:
         self.home = home
         self.port, audio_port = free_ports(2)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -39,7 +39,7 @@ class Stack:
             "MLX_LOCAL_MIN_FREE_DISK": "0",
             "MLX_LOCAL_TRANSCRIBE_DIR": str(home / "recordings"),
         }
-        self.environment = clean | chosen
+        self.environment = clean | chosen | {f"MLX_LOCAL_{name}": value for name, value in settings.items()}
         self.output = home / "up.out"
         with self.output.open("wb") as out:
             command = [sys.executable, "-m", "app.cli.main", "up"]

@@ -21,9 +21,9 @@ __all__ = ["DaemonProcess", "results_of", "until"]
 _GIVE_UP_S = 30.0
 
 
-def until(true: Callable[[], object], what: Callable[[], object] = lambda: "it never came true") -> None:
+def until(true: Callable[[], object], what: Callable[[], object] = lambda: "it never came true", patience_s: float = _GIVE_UP_S) -> None:
     """Return once *true* is; after a long while fail with what *what* tells."""
-    give_up = time.monotonic() + _GIVE_UP_S
+    give_up = time.monotonic() + patience_s
     while not true():
         assert time.monotonic() < give_up, what()
         time.sleep(0.01)
