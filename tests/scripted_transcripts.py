@@ -56,7 +56,7 @@ def talk(tones: Sequence[int]) -> bytes:
 
 def said_of(tone: int) -> str:
     """Return what is heard in a stretch of this tone. It is right once ``teh`` is mended."""
-    return f"Part {tone} of teh talk begins here, its tone is {_LOWEST_HZ + _APART_HZ * tone} hertz, and what comes after part {tone} is silence."
+    return f"Part {tone} of teh talk begins here, its tone is {_LOWEST_HZ + _APART_HZ * tone} hertz, and after it comes silence."
 
 
 def recording(stretches: int, seed: int = 1) -> bytes:

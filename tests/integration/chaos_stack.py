@@ -35,13 +35,16 @@ from app.jobs.store import JobStore
 from app.settings import load_settings
 from tests.e2e.conftest import Stack
 from tests.integration.daemon_chaos import Content
+from tests.integration.daemon_process import until
 from tests.scripted_transcripts import TONES, begun, catalog, said_of, talk
 
 __all__ = ["StackFolder", "WholeStack"]
 
 _PREY = ("redis", "api", "worker", "worker", "daemon")  # the worker has most to lose
 _ABOUT_ONE_MS = 0.001  # records are as exact as that
-_STRIKES = 2  # of a script: those who die again and again are started ever later
+_EARLY, _LATE = 1, 2  # strikes of a script: those who die again and again are started ever later
+_CALL_S = 0.3  # about as long as one takes
+_MOST_CALLS = 5  # of models, from one late strike to the next
 
 
 class WholeStack:
@@ -100,6 +103,10 @@ class WholeStack:
         finally:
             client.close()
 
+    def count_calls(self) -> int:
+        """Return how many calls have begun."""
+        return len(begun(self.models, "tones")) + len(begun(self.models, "editor"))
+
     def calls(self) -> dict[str, list[float]]:
         """Return when the models were asked, by the job that it was for."""
         found: dict[str, list[float]] = {}
@@ -130,11 +137,19 @@ class StackFolder:
     def strike(self) -> None:
         """Kill one of the processes, a few times."""
         self._strikes += 1
-        if self._strikes <= _STRIKES:
+        if self._strikes <= _EARLY:
             self._stack.kill(self._random.choice(_PREY))
 
     def calm(self) -> None:
-        """Nothing: the supervisor brings everything back."""
+        """Kill some more while models work on what was dropped; the supervisor brings everything back."""
+        for _ in range(_LATE):
+            enough = self._stack.count_calls() + self._random.randint(1, _MOST_CALLS)
+            until(lambda: self._stack.count_calls() >= enough or self._is_archived(), self.told, self.patience_s)  # noqa: B023 - called here
+            time.sleep(self._random.random() * _CALL_S)
+            self._stack.kill(self._random.choice(_PREY))
+
+    def _is_archived(self) -> bool:
+        return self.standing() == {} and not any(path.suffix != ".md" and "done" not in path.parts for path in self.folder.rglob("*.*"))
 
     def standing(self) -> Mapping[str, Any] | None:
         """Return what the daemon says of this folder's recordings that are not finished."""
