@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.integration.daemon_chaos import Content
+from tests.integration.daemon_chaos import Content, play
 from tests.integration.daemon_process import DaemonProcess
 from tests.transcript_server import TranscriptServer, heard_of, mended_of
 
-__all__ = ["DaemonAlone"]
+__all__ = ["DaemonAlone", "play_alone"]
 
 
 class DaemonAlone:
@@ -25,7 +26,7 @@ class DaemonAlone:
         self.folder.mkdir()
         self._random = random.Random(f"strikes of {seed}")  # noqa: S311 - chance, not secrets
         sounds = [f"{seed} {number} ".encode() * self._random.randint(1, 5000) for number in range(5)]
-        self.contents = [Content(sound, heard_of(sound), mended_of(sound)) for sound in sounds]
+        self.contents: Sequence[Content] = [Content(sound, heard_of(sound), mended_of(sound)) for sound in sounds]
         self._server = TranscriptServer(takes_s=self._random.choice([0.0, 0.1, 0.4]), loses=self._random.choice([0.0, 0.1]), seed=seed)
         self._daemon = DaemonProcess(place / f"home-{seed}", self.folder, self._server, TRANSCRIBE_RESCAN="1")
         self._serving = False
@@ -90,3 +91,8 @@ class DaemonAlone:
             self._server.start()
         else:
             self._server.stop()
+
+
+def play_alone(seeds: Sequence[int], place: Path) -> dict[int, str]:
+    """Play the scripts of *seeds* side by side, each with a daemon of its own; return what went wrong, by seed."""
+    return play({seed: partial(DaemonAlone, seed, place) for seed in seeds})

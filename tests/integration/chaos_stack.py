@@ -19,12 +19,14 @@ import json
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.cli.ownership import living
 from app.jobs import keys
@@ -34,11 +36,11 @@ from app.jobs.spool import Spool
 from app.jobs.store import JobStore
 from app.settings import load_settings
 from tests.e2e.conftest import Stack
-from tests.integration.daemon_chaos import Content
+from tests.integration.daemon_chaos import Content, play
 from tests.integration.daemon_process import until
 from tests.scripted_transcripts import TONES, begun, catalog, said_of, talk
 
-__all__ = ["StackFolder", "WholeStack"]
+__all__ = ["Played", "StackFolder", "WholeStack", "play_on_a_stack"]
 
 _PREY = ("redis", "api", "worker", "worker", "daemon")  # the worker has most to lose
 _ABOUT_ONE_MS = 0.001  # records are as exact as that
@@ -63,6 +65,8 @@ class WholeStack:
         first, *others = map(str, self.folders.values())
         self._stack = Stack(self.home, TRANSCRIBE_DIR=first, TRANSCRIBE_DIRS=os.pathsep.join(others), **settings)
         self.kills: list[tuple[float, str]] = []  # when, and which process
+        self._killed: set[int] = set()
+        self._killing = threading.Lock()
 
     @contextmanager
     def running(self) -> Iterator[WholeStack]:
@@ -81,11 +85,13 @@ class WholeStack:
         return self._stack.output.read_text()
 
     def kill(self, process: str) -> None:
-        """``kill -9``, if it lives."""
-        with suppress(KeyError, ProcessLookupError):
+        """``kill -9``, if it lives and nobody else has just done that."""
+        with self._killing, suppress(KeyError, ProcessLookupError):
             pid = living(self.home / "run")[process].pid
-            self.kills.append((time.time(), process))
-            os.kill(pid, signal.SIGKILL)
+            if pid not in self._killed:
+                self._killed.add(pid)
+                self.kills.append((time.time(), process))
+                os.kill(pid, signal.SIGKILL)
 
     def state(self) -> dict[str, Any]:
         """Return what the daemon says of its files."""
@@ -128,7 +134,9 @@ class StackFolder:
         tones = iter(self._random.sample(range(TONES), 9))
         spoken = [[next(tones) for _ in range(count)] for count in (1, 2, 3, 3)]
         texts = ["\n\n".join(map(said_of, tones)) for tones in spoken]
-        self.contents = [Content(talk(tones), text, text.replace("teh", "the")) for tones, text in zip(spoken, texts, strict=True)]
+        self.contents: Sequence[Content] = [
+            Content(talk(tones), text, text.replace("teh", "the")) for tones, text in zip(spoken, texts, strict=True)
+        ]
         self._strikes = 0
 
     def begin(self) -> None:
@@ -170,7 +178,7 @@ class StackFolder:
         """See that the rule holds."""
         calls = self._stack.calls()
         with self._stack.store() as store:
-            jobs = {content.sha256: [] for content in self.contents}  # type: dict[str, list[Job]]
+            jobs: dict[str, list[Job]] = {content.sha256: [] for content in self.contents}
             for job in store.list_jobs(kind=JobKind.TRANSCRIPT, limit=1000):
                 (blob,) = json.loads(str(store.client.hget(keys.job(job.id), "blobs")))
                 jobs.get(blob, []).append(job)
@@ -197,3 +205,25 @@ def _family(store: JobStore, job: Job) -> Iterator[Job]:
     yield job
     for number in range(job.child_count):
         yield from _family(store, store.get(keys.child(job.id, number)))
+
+
+class Played(NamedTuple):
+    """What came of some scripts."""
+
+    failed: Mapping[int, str]  # what went wrong, by seed
+    kills: int
+    calls: int  # of models
+    repeated: int  # of these, for a part that had been at its model before
+
+
+def play_on_a_stack(seeds: Sequence[int], place: Path, models: Path) -> Played:
+    """Play the scripts of *seeds* side by side on one stack in *place*, whose starter models are in the folder *models*."""
+    stack = WholeStack(place, seeds, models)
+    try:
+        with stack.running():
+            failed = play({seed: partial(StackFolder, seed, stack) for seed in seeds})
+    except AssertionError as error:  # of the stack itself
+        failed = dict.fromkeys(seeds, str(error))
+    calls = stack.calls()
+    asked = sum(map(len, calls.values()))
+    return Played(failed, len(stack.kills), asked, asked - len(calls))
