@@ -110,11 +110,14 @@ def _failed(api: Api, job_id: str, error: Mapping[str, Any]) -> Report:
     code, message = str(error.get("code", "job_failed")), str(error.get("message", f"Its job {job_id} failed."))
     if code in _PASSING_FAILURES:
         return Report(lost=True, passing=message)
+    hearing = f"{job_id}.0"
     try:
-        heard = api.output(f"{job_id}.0")  # what was heard stays where only the correction failed
+        # Asked for first: the output of one that failed is answered with its failure, which may be a 500 and is no trouble of the API's.
+        if api.job(hearing).get("state") == "succeeded":
+            return Report(outcome=Failed("correct", code, message, job_id, api.output(hearing)))  # what was heard stays
     except (Gone, Refused):
-        return Report(outcome=Failed("transcribe", code, message, job_id))
-    return Report(outcome=Failed("correct", code, message, job_id, heard))
+        pass
+    return Report(outcome=Failed("transcribe", code, message, job_id))
 
 
 def _under_way(job: Mapping[str, Any]) -> Report:

@@ -6,8 +6,8 @@
 in the model's folder: the chunk's text, or the piece. Where a file ``hold`` is there, nothing ends until it is gone; where
 ``broken`` is, the editor cannot be loaded.
 
-The other ears hear tones (:func:`talk`), and what they say of them is known beforehand (:func:`said_of`). That takes a while. Of them
-and of the editor, a call that begins is a line of the file ``begun``: when, and which work.
+The other ears hear tones (:func:`talk`), and what they say of them is known beforehand (:func:`said_of`). That takes a while. Of
+every model, a call that begins is a line of the file ``begun``, and one that ends of ``ended``: when, and which work.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import wave
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ from app.errors import EngineFailed
 from app.models.spec import ModelSpec
 from tests.recordings import speechlike
 
-__all__ = ["STRETCH_S", "TONES", "begun", "calls", "catalog", "open_ears", "open_editor", "open_tones", "recording", "said_of", "talk"]
+__all__ = ["STRETCH_S", "TONES", "calls", "catalog", "moments", "open_ears", "open_editor", "open_tones", "recording", "said_of", "talk"]
 
 STRETCH_S = 8.0
 _SPOKEN_S = 3.0
@@ -84,7 +84,8 @@ def catalog(folder: Path, memory: str = "1GB", ears: str = "ears") -> Path:
         (model / "config.json").write_text("{}")
         (model / "model.safetensors").write_bytes(b"")
         (model / "calls").touch()
-        (model / "begun").touch()
+        for file in ("begun", "ended"):
+            (model / file).touch()
         entries.append(
             f'[[model]]\nid = "{name}"\nrepo = "{model}"\ntasks = {json.dumps(tasks)}\nmemory = "{memory}"\nslots = {_SLOTS}\n'
             f'engine = "tests.scripted_transcripts:open_{name}"\n'
@@ -99,9 +100,9 @@ def calls(folder: Path, model: str) -> list[str]:
     return (folder / model / "calls").read_text("utf-8").splitlines()
 
 
-def begun(folder: Path, model: str) -> list[tuple[float, str]]:
-    """Return when each call of a model began, in seconds of the epoch, and the id of its work, in order."""
-    lines = [line.split() for line in (folder / model / "begun").read_text("utf-8").splitlines()]
+def moments(folder: Path, model: str, what: Literal["begun", "ended"]) -> list[tuple[float, str]]:
+    """Return when each call of a model began, or ended, in seconds of the epoch, and the id of its work, in order."""
+    lines = [line.split() for line in (folder / model / what).read_text("utf-8").splitlines()]
     return [(float(at), work) for at, work in lines]
 
 
@@ -145,6 +146,7 @@ class _Scripted:
     def _end(self, work: Any, call: str) -> None:  # noqa: ANN401 - likewise
         self._works.remove(work)
         self._note("calls", call.replace("\n", " "))
+        self._note("ended", f"{time.time()} {work.id}")
 
     def _note(self, name: str, *lines: str) -> None:
         with (self._folder / name).open("a", encoding="utf-8") as file:

@@ -69,6 +69,11 @@ class Job:
         progress = {"done": 1, "total": 2, "unit": "seconds", "stage": "transcribing"}
         return {"id": self.id, "kind": "transcript", "state": self.state, "error": error, "progress": progress, "waiting_for": None}
 
+    def hearing(self) -> dict[str, Any]:
+        """Return its child that writes the recording down."""
+        state = "succeeded" if self.state == "failed" and self.content.startswith(b"mute") else self.state
+        return self.facts() | {"id": f"{self.id}.0", "kind": "transcription", "state": state, "progress": None}
+
 
 @dataclass
 class TranscriptServer:
@@ -148,7 +153,9 @@ class TranscriptServer:
 
         @app.get("/v1/jobs/{job_id}")
         async def show(job_id: str) -> Response:
-            job = self.jobs.get(job_id)
+            job = self.jobs.get(job_id.removesuffix(".0"))
+            if job and job_id.endswith(".0"):
+                return JSONResponse(job.hearing())
             return JSONResponse(job.facts()) if job else _problem(404, "job_not_found", "There is no such job.")
 
         @app.get("/v1/jobs/{job_id}/output")
@@ -181,8 +188,10 @@ class TranscriptServer:
 
     def _output(self, job_id: str) -> Response:
         job = self.jobs.get(job_id.removesuffix(".0"))
-        if job is None or (job.content.startswith(b"deaf") and job_id.endswith(".0")):
+        if job is None:
             return _problem(404, "job_not_found", "There is no such job.")
+        if job.content.startswith(b"deaf") and job_id.endswith(".0"):  # the output of a job that failed is its failure
+            return _problem(500, "engine_error", "It broke.")
         if not job_id.endswith(".0") and job.state != "succeeded":
             return _problem(409, "job_not_finished", "It has no output.")
         text = heard_of(job.content)
