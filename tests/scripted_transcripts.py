@@ -83,9 +83,8 @@ def catalog(folder: Path, memory: str = "1GB", ears: str = "ears") -> Path:
         model.mkdir(exist_ok=True)
         (model / "config.json").write_text("{}")
         (model / "model.safetensors").write_bytes(b"")
-        (model / "calls").touch()
-        for file in ("begun", "ended"):
-            (model / file).touch()
+        for noted in ("begun", "calls", "ended"):
+            (model / noted).touch()
         entries.append(
             f'[[model]]\nid = "{name}"\nrepo = "{model}"\ntasks = {json.dumps(tasks)}\nmemory = "{memory}"\nslots = {_SLOTS}\n'
             f'engine = "tests.scripted_transcripts:open_{name}"\n'

@@ -93,7 +93,8 @@ def test_a_recording_is_written_down_and_corrected(
     assert made["warnings"] == ["Of 3 hot words the first 2 were told to 'ears': it takes no more."]
     assert made["usage"] == job.usage
     assert (made["usage"]["seconds"], made["usage"]["completion_tokens"] > 0) == (round(made["duration"]), True)
-    assert (calls(private_folder, "ears"), len(calls(private_folder, "editor"))) == (_LINES, made["total_pieces"])
+    # Chunks that are let in together reach the model in any order.
+    assert (sorted(calls(private_folder, "ears")), len(calls(private_folder, "editor"))) == (_LINES, made["total_pieces"])
     told = [entry.progress for entry in seen if entry.progress]
     assert list(dict.fromkeys(progress.stage for progress in told)) == ["transcribing", "correcting"]
     for stage in ("transcribing", "correcting"):
