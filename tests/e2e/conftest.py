@@ -22,6 +22,8 @@ __all__ = ["Stack", "client", "stack", "starter_models"]
 
 from tests.starter import starter_models
 
+_ROOT = Path(__file__).resolve().parents[2]
+
 
 class Stack:
     """A running ``mlx-local up`` with a home of its own, and *settings* besides those that every such stack has."""
@@ -38,6 +40,7 @@ class Stack:
             "MLX_LOCAL_PROFILE": "starter",
             "MLX_LOCAL_MIN_FREE_DISK": "0",
             "MLX_LOCAL_TRANSCRIBE_DIR": str(home / "recordings"),
+            "PYTHONPATH": str(_ROOT),  # a catalog may name an engine of the tests
         }
         self.environment = clean | chosen | {f"MLX_LOCAL_{name}": value for name, value in settings.items()}
         self.output = home / "up.out"
