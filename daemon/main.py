@@ -52,7 +52,7 @@ def _serve(settings: Settings, stop: Event, wake: Event) -> None:
         except LedgerUnavailable as error:  # no space in the home: nothing that a restart would mend
             log.get_logger("daemon").warning("ledger.unavailable", reason=str(error))
             stop.wait(_LEDGER_PAUSE_S)
-        except Exception:
+        except Exception:  # the process boundary
             log.get_logger("daemon").exception("daemon.failed")  # else its log would not say why it ended
             raise
 

@@ -36,7 +36,7 @@ def retry(roots: Sequence[Path], extensions: Sequence[str], only: Sequence[Path]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Remove the marks of *arguments*, or all; say which recordings are tried again. Exit code 1 where there is none."""
+    """Remove the marks of *arguments*, or all; say which recordings are tried again. Exit code 1: none of those named has failed."""
     try:
         settings = load_settings()
         found = list(retry(settings.watched_dirs, settings.transcribe_extensions, [Path(argument) for argument in arguments]))
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.write(f"{shown(recording)} is tried again.\n")
     if not found:
         sys.stderr.write("No recording of these has failed.\n" if arguments else "No recording has failed.\n")
-    return 0 if found else 1
+    return 0 if found or not arguments else 1
 
 
 if __name__ == "__main__":

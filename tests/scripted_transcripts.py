@@ -17,6 +17,7 @@ import json
 import re
 import time
 import wave
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -105,7 +106,7 @@ def moments(folder: Path, model: str, what: Literal["begun", "ended"]) -> list[t
     return [(float(at), work) for at, work in lines]
 
 
-class _Scripted:
+class _Scripted(ABC):
     """What both engines have in common."""
 
     slots = _SLOTS
@@ -139,8 +140,9 @@ class _Scripted:
             self._note("begun", *(f"{time.time()} {work_id}" for work_id in new))
         return [event for work in works for event in self._of(work)]
 
+    @abstractmethod
     def _of(self, work: Any) -> Iterator[Event]:  # noqa: ANN401 - of its own kind
-        raise NotImplementedError
+        """Yield what a step of *work* brings."""
 
     def _end(self, work: Any, call: str) -> None:  # noqa: ANN401 - likewise
         self._works.remove(work)

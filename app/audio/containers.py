@@ -77,7 +77,7 @@ def open_sound(file: BinaryIO) -> tuple[InputContainer, AudioStream]:
         raise Refused(msg) from error
     try:
         return container, _choose(container)
-    except BaseException:
+    except BaseException:  # whatever it was, nobody else can close it
         container.close()
         raise
 

@@ -103,7 +103,7 @@ def decode(
     """
     try:
         return Decoded(**_run(["decode", str(source), str(target), repr(longest_s)], should_stop, tell, stall_s))
-    except BaseException:
+    except BaseException:  # whatever it was, half a file must not stay
         target.unlink(missing_ok=True)
         raise
 

@@ -97,7 +97,7 @@ def render(
     try:
         words = ["render", str(source), str(page), str(target), str(dpi), str(LONGEST_SIDE_PX)]
         return Rendered(**_run(words, should_stop, patience_s))
-    except BaseException:
+    except BaseException:  # whatever it was, half a picture must not stay
         target.unlink(missing_ok=True)
         raise
 

@@ -58,7 +58,7 @@ def take_frames(
     except Unusable as reason:
         target.unlink(missing_ok=True)
         raise UnreadableVideo(str(reason)) from None
-    except BaseException:
+    except BaseException:  # whatever it was, half a file must not stay
         target.unlink(missing_ok=True)
         raise
     return Frames(said["width_px"], said["height_px"], tuple(said["times_s"]))

@@ -61,8 +61,9 @@ class _Tokens:
         self.special_token_ids = sorted(special)
 
     def __call__(self, _text: object) -> list[int]:
-        """Cut a text into tokens: only ever asked for where a grammar forces tokens, and ours do not."""
-        raise NotImplementedError
+        """Refuse: texts are cut into tokens where a grammar forces some, and every one of ours is compiled with ``no_forcing``."""
+        msg = "a grammar asked for the tokens of a text, though none of ours forces any"
+        raise RuntimeError(msg)
 
 
 class Vocabulary:

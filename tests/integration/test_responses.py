@@ -16,7 +16,6 @@ from openai.types.responses import Response
 
 from app.api.services import Pace
 from app.jobs.record import JobState, Lane
-from app.jobs.requests import ChatRequest
 from app.settings import Settings
 from tests.integration.conftest import Api
 from tests.integration.fake_worker import FakeWorker
@@ -169,9 +168,6 @@ def test_a_tool_is_called_and_its_output_goes_back(api: Api, worker: FakeWorker,
 
 
 def test_parse_gives_an_object_of_the_callers_own_type(api: Api, worker: FakeWorker, background: ThreadPoolExecutor) -> None:
-    if "response_format" in ChatRequest.unsupported:
-        pytest.skip("chats of this version take no response_format")
-
     class Town(pydantic.BaseModel):
         name: str
         people: int
