@@ -102,11 +102,12 @@ class Desk:
         for known in self._ledger.everything():
             if known.path not in self.recordings and any(one.covers(known.path) for one in covering):
                 self._clear_up(known, elsewhere=False)
+        self._ledger.forget_replaced()
 
     def _clear_up(self, known: Known, *, elsewhere: bool) -> None:
-        """Clear up after a recording if it is gone. What cannot be looked at is neither gone nor finished."""
+        """Clear up after a recording if it is gone, or another lies there now. What cannot be looked at is neither gone nor finished."""
         try:
-            if signature_of(known.path) is None:
+            if signature_of(known.path) != known.signature:
                 self._finisher.settle(known, elsewhere=elsewhere)
         except LedgerUnavailable:
             raise
@@ -212,7 +213,7 @@ class Desk:
                 return False
             hashing, recording.hashing = recording.hashing, None
             if known is not None:
-                self._finisher.settle(known, elsewhere=False)  # of what lay here before
+                self._finisher.settle_replaced(known)
             known = Known(recording.path, recording.signature, hashing.result())
             self._ledger.keep(known)
         recording.known = known
@@ -228,6 +229,7 @@ class Desk:
         for other in self._ledger.of_content(known.sha256):
             if other.path != known.path:
                 self._clear_up(other, elsewhere=True)
+        self._finisher.remove_replaced(known)
         wanted = folder.settings_of(recording.path.parent)
         request = wanted.request(hot_words(folder.root))
         identity = identity_of(known.sha256, request, self._settings)

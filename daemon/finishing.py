@@ -76,6 +76,7 @@ class Finisher:
         place.path(FAILED).unlink(missing_ok=True)
         target = None
         self._ledger.forget_failure(known.path)
+        self._ledger.forget_replaced(known.path)  # for it may be back
         if wanted.keep_in_place:
             self._ledger.keep(replace(known, stem=place.stem, finished=True))
         else:
@@ -97,8 +98,7 @@ class Finisher:
             elsewhere: The same content is here under another name and gets results of its own. A whole pair of one that is
                 nowhere stays: it is all there is of it.
         """
-        archived = known.target is not None and signature_of(known.target) == known.signature
-        if not archived and not known.finished:
+        if not _is_finished(known):
             if known.stem is not None and known.identity is not None:
                 place = Place(known.path.parent, known.stem)
                 if elsewhere or self._is_part(place, known.identity):
@@ -108,6 +108,18 @@ class Finisher:
                 if place.identity(CORRECTED) is None:
                     self._remove(place, left[1])
         self._ledger.forget(known.path)
+
+    def settle_replaced(self, known: Known) -> None:
+        """Clear up after a recording in whose place another lies now. Its pair stays until it is known whether it is elsewhere."""
+        if not _is_finished(known):
+            self._ledger.keep_replaced(known)
+        self.settle(known, elsewhere=False)
+
+    def remove_replaced(self, known: Known) -> None:
+        """Remove the pairs of recordings with the content of *known* that others replaced: this one gets results of its own."""
+        for path, stem, identity in self._ledger.replaced_of(known.sha256):
+            if path != known.path:
+                self._remove(Place(path.parent, stem), identity)
 
     def _is_part(self, place: Place, identity: str) -> bool:
         """Return whether the second half of a pair was never written."""
@@ -161,6 +173,10 @@ class Finisher:
         content = text.encode("utf-8", "replace")
         self._ledger.keep_written(path, hashlib.sha256(content).hexdigest())
         write_whole(path, content, self._mark)
+
+
+def _is_finished(known: Known) -> bool:
+    return known.finished or (known.target is not None and signature_of(known.target) == known.signature)
 
 
 def _origin(known: Known, job_id: str | None, output: Output, duplicate_of: str | None) -> Origin:

@@ -28,6 +28,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS recordings (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT, identity TEXT, stem TEXT,
                                        target BLOB, finished INTEGER);
 CREATE TABLE IF NOT EXISTS failures (path BLOB PRIMARY KEY, stem BLOB, identity TEXT);
+CREATE TABLE IF NOT EXISTS replaced (path BLOB, sha256 TEXT, stem BLOB, identity TEXT);
 CREATE INDEX IF NOT EXISTS by_content ON recordings (sha256);
 CREATE TABLE IF NOT EXISTS jobs (identity TEXT PRIMARY KEY, job TEXT, request TEXT);
 CREATE TABLE IF NOT EXISTS outputs (identity TEXT PRIMARY KEY, job TEXT, source BLOB, output BLOB, at REAL);
@@ -101,6 +102,25 @@ class Ledger:
         """Forget the recording at *path*."""
         self.forget_failure(path)
         self._change("DELETE FROM recordings WHERE path = ?", os.fsencode(path))
+
+    def keep_replaced(self, known: Known) -> None:
+        """Remember where a recording that was never archived has results while another lies in its place: it may be here under a new name."""
+        if known.stem is not None:
+            values = (os.fsencode(known.path), known.sha256, os.fsencode(known.stem), known.identity)
+            self._change("INSERT INTO replaced VALUES (?, ?, ?, ?)", *values)
+
+    def replaced_of(self, sha256: str) -> list[tuple[Path, str, str]]:
+        """Return path, stem and identity of the replaced recordings with this content."""
+        with _failing_as_os_errors():
+            rows = self._db.execute("SELECT path, stem, identity FROM replaced WHERE sha256 = ?", (sha256,)).fetchall()
+        return [(Path(os.fsdecode(path)), os.fsdecode(stem), str(identity)) for path, stem, identity in rows]
+
+    def forget_replaced(self, path: Path | None = None) -> None:
+        """Forget what lay at *path*, or all: what every recording holds is known, and none is one of these."""
+        if path is None:
+            self._change("DELETE FROM replaced")
+        else:
+            self._change("DELETE FROM replaced WHERE path = ?", os.fsencode(path))
 
     def left_by_failure(self, path: Path) -> tuple[str, str] | None:
         """Return the stem and identity of what was heard of the recording at *path*, whose correction failed."""
