@@ -104,7 +104,7 @@ class Ledger:
         self._change("DELETE FROM recordings WHERE path = ?", os.fsencode(path))
 
     def keep_replaced(self, known: Known) -> None:
-        """Remember where a recording that was never archived has results while another lies in its place: it may be here under a new name."""
+        """Remember where an unarchived recording has results while another lies in its place: it may be here under a new name."""
         if known.stem is not None:
             values = (os.fsencode(known.path), known.sha256, os.fsencode(known.stem), known.identity)
             self._change("INSERT INTO replaced VALUES (?, ?, ?, ?)", *values)
