@@ -1,8 +1,9 @@
-"""The Python that our pages show, to be run as it stands there.
+"""The Python and the commands that our pages show, to be run as they stand there.
 
-The blocks of a page, in order, are one program. A section about a package that
-our environment lacks is left out of it, and is a program by itself. Only the
-address changes: that of a running stack takes the place of the one in the page.
+The blocks of Python of a page, in order, are one program. A section about a package
+that our environment lacks is left out of it, and is a program by itself. A block of
+commands is a script of its own. Only the address changes: that of a running stack
+takes the place of the one in the page.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["AGENTS_SDK", "PAGES", "program_of", "with_address"]
+__all__ = ["AGENTS_SDK", "COMMANDED", "PAGES", "commands_of", "program_of", "with_address"]
 
-_DOCS = Path(__file__).parents[1] / "docs"
+_ROOT = Path(__file__).parents[1]
+_DOCS = _ROOT / "docs"
 
 PAGES = ("clients", "messages", "responses", "structure", "tools")
 """The pages of docs/ whose Python asks for text."""
+
+COMMANDED = ("docs/quickstart.md", "docs/recipes.md", "docs/operations.md", "skills/mlx-local-inference/SKILL.md")
+"""The pages whose commands run with the starter models; what needs more is in blocks of another kind there."""
 
 AGENTS_SDK = "OpenAI Agents SDK"
 """The section of the page of clients that needs a package of its own."""
@@ -29,6 +34,11 @@ def program_of(page: str, section: str | None = None) -> str:
     found = _sections(page)
     wanted = [section] if section else [heading for heading in found if heading != AGENTS_SDK]
     return "\n".join(found[heading] for heading in wanted)
+
+
+def commands_of(page: str) -> list[str]:
+    """Return the blocks of commands of a page, which is named by its path."""
+    return re.findall(r"^```bash\n(.*?)^```$", (_ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
 def _sections(page: str) -> dict[str, str]:

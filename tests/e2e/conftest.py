@@ -30,16 +30,18 @@ class Stack:
 
     def __init__(self, home: Path, **settings: str) -> None:
         self.home = home
-        self.port, audio_port = free_ports(2)
+        self.port, self.audio_port = free_ports(2)
         self.url = f"http://127.0.0.1:{self.port}"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MLX_LOCAL_")}
         chosen = {
             "MLX_LOCAL_HOME": str(home),
             "MLX_LOCAL_PORT": str(self.port),
-            "MLX_LOCAL_AUDIO_PORT": str(audio_port),
+            "MLX_LOCAL_AUDIO_PORT": str(self.audio_port),
             "MLX_LOCAL_PROFILE": "starter",
             "MLX_LOCAL_MIN_FREE_DISK": "0",
             "MLX_LOCAL_TRANSCRIBE_DIR": str(home / "recordings"),
+            "HF_ENDPOINT": "http://127.0.0.1:9",  # nobody listens at that port
+            "HF_HOME": str(home / "hub"),
             "PYTHONPATH": str(_ROOT),  # a catalog may name an engine of the tests
         }
         self.environment = clean | chosen | {f"MLX_LOCAL_{name}": value for name, value in settings.items()}
@@ -93,7 +95,7 @@ def free_ports(count: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def stack(starter_models: Path) -> Iterator[Stack]:
-    """A stack for the tests of one module."""
+    """A stack for the tests of one module, which finds no hub."""
     home = Path(tempfile.mkdtemp(prefix="mlx-", dir="/tmp"))
     (home / "models").symlink_to(starter_models)
     running = Stack(home)
