@@ -36,9 +36,9 @@ def program_of(page: str, section: str | None = None) -> str:
     return "\n".join(found[heading] for heading in wanted)
 
 
-def commands_of(page: str) -> list[str]:
-    """Return the blocks of commands of a page, which is named by its path."""
-    return re.findall(r"^```bash\n(.*?)^```$", (_ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
+def commands_of(page: str, kind: str = "bash") -> list[str]:
+    """Return the blocks of a page, named by its path: ``bash``, which a test runs, or ``console``, which are shown alone."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", (_ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
 def _sections(page: str) -> dict[str, str]:
