@@ -23,7 +23,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _SET_UP_S = 1800.0
 _PATIENCE_S = 240.0
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture
