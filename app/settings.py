@@ -156,6 +156,9 @@ class Settings(BaseSettings):
     keep_submitted: Duration = Field(timedelta(days=7), description="How long a submitted job is kept after its end.")
     keep_finished: Annotated[int, Field(ge=1)] = Field(50_000, description="Finished jobs kept at most, oldest leave first.")
     drain_timeout: Duration = Field(timedelta(seconds=20), description="How long a stopping worker lets running jobs finish.")
+    traces: str | None = Field(
+        None, description="OTLP address (http://127.0.0.1:4318) that spans are sent to; unset: OTEL_EXPORTER_OTLP_ENDPOINT, else none."
+    )
     log_level: Level = Field("info", description="debug, info, warning or error.")
 
     @classmethod

@@ -22,6 +22,7 @@ from app.errors import Failure, InferenceError, JobNotFound, StoreUnavailable
 from app.jobs import keys
 from app.jobs.decoding import ModelState
 from app.jobs.record import JobState, Lane, Progress
+from app.jobs.series import DOWNLOADED
 from app.jobs.submission import download_job
 from app.log import get_logger
 from app.models.adopt import adopt
@@ -32,6 +33,7 @@ from app.models.hub import hub_offline, locate
 if TYPE_CHECKING:
     from app.jobs.broker import Announcer
     from app.jobs.store import JobStore
+    from app.jobs.tally import Tally
     from app.models.catalog import Catalog
     from app.models.spec import ModelSpec
     from app.settings import Settings
@@ -55,6 +57,8 @@ class Downloads:
         catalog: Gives the catalog as it is.
         report: Told a model's state while its files come; must not wait.
         arrived: Told which model's files are here now.
+        rate: Told how many bytes of a model come in a second, None at the end; must not wait.
+        tally: Counts them.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class Downloads:
         catalog: Callable[[], Catalog],
         report: Callable[[str, ModelState | None], None],
         arrived: Callable[[str], None],
+        rate: Callable[[str, float | None], None],
+        tally: Tally,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -72,6 +78,8 @@ class Downloads:
         self._catalog = catalog
         self._report = report
         self._arrived = arrived
+        self._rate = rate
+        self._tally = tally
         self._announced: set[str] = set()  # models whose download was submitted and is not over
         self._asked = threading.Event()
         self._stopped = False
@@ -96,7 +104,7 @@ class Downloads:
     def run(self, run: Run) -> Ending:
         """Download what the job names, telling how far it is, until it is here, cannot come, or the run is ended."""
         model, repo = run.claim.model, str(run.claim.request["repo"])
-        flight = _Flight(run, self._store, self._report)
+        flight = _Flight(run, self._store, self._report, self._rate, self._tally)
         download = Download(repo, self._settings, flight.tell)
         run.ended.add_done_callback(lambda _: download.cancel())
         began = time.monotonic()
@@ -107,6 +115,7 @@ class Downloads:
             return run.ended.result() if run.ended.done() else Failed(run.work_id, error)
         finally:
             self._report(model, None)
+            self._rate(model, None)
         return Downloaded(model, repo, download.progress.total_bytes, round(time.monotonic() - began, 3), str(folder))
 
     def settled(self, run: Run, ending: Ending) -> None:
@@ -181,16 +190,33 @@ class _Flight:
         run: The job's.
         store: Where its record is.
         report: Told the model's state.
+        rate: Told how many bytes come in a second.
+        tally: Counts them.
     """
 
-    def __init__(self, run: Run, store: JobStore, report: Callable[[str, ModelState | None], None]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        store: JobStore,
+        report: Callable[[str, ModelState | None], None],
+        rate: Callable[[str, float | None], None],
+        tally: Tally,
+    ) -> None:
         self._run = run
         self._store = store
         self._report = report
+        self._rate = rate
+        self._tally = tally
         self._told_s = 0.0
+        self._done_bytes: int | None = None  # what was here before is nothing that came
 
     def tell(self, now: DownloadProgress) -> None:
-        """Publish how far it is, about once a second."""
+        """Count what came, and publish how far it is, about once a second."""
+        model = self._run.claim.model
+        if self._done_bytes is not None and now.done_bytes > self._done_bytes:
+            self._tally.count(DOWNLOADED, model, by=now.done_bytes - self._done_bytes)
+        self._done_bytes = now.done_bytes
+        self._rate(model, now.rate_bytes_per_s or 0.0)
         first, at_end = not self._told_s, now.done_bytes == now.total_bytes
         if not first and not at_end and time.monotonic() - self._told_s < _TELL_EVERY_S:
             return

@@ -1,4 +1,4 @@
-"""What a worker says of itself in Redis: that it lives, what memory it uses, and what each model's state is.
+"""What a worker says of itself in Redis: that it lives, what memory it uses, what each model's state is, and what it has counted.
 
 The hash has a TTL; while it is there, the worker counts as alive for workers
 of other homes and for everybody who looks.
@@ -14,7 +14,9 @@ import redis
 
 from app import __version__
 from app.jobs import keys
+from app.jobs.tally import Courier, Tally
 from app.log import get_logger
+from app.own_process import own_process
 
 if TYPE_CHECKING:
     from app.jobs.decoding import ModelState
@@ -30,12 +32,20 @@ _PAUSE_S = 0.05  # between two beats: news that come together are said together
 
 
 class Presence:
-    """This worker's entry among the workers, said by a thread of its own: a report never waits for Redis."""
+    """This worker's entry among the workers, said by a thread of its own: a report never waits for Redis.
 
-    def __init__(self, store: JobStore, worker_id: str) -> None:
+    Args:
+        store: The job store.
+        worker_id: This worker's.
+        tally: What it counts, carried to the store with each beat.
+    """
+
+    def __init__(self, store: JobStore, worker_id: str, tally: Tally | None = None) -> None:
         self._store = store
+        self._courier = Courier(store.client, worker_id, tally or Tally())
         self._worker_id = worker_id
         self._models: dict[str, ModelState] = {}
+        self._rates: dict[str, float] = {}  # bytes a second, of each download
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._leaving = threading.Event()
@@ -43,7 +53,6 @@ class Presence:
         self._facts: dict[Any, Any] = {
             "home": worker_id.partition("-")[0],
             "pid": os.getpid(),
-            "started_at": store.now(),
             "version": __version__,
         }
 
@@ -81,10 +90,20 @@ class Presence:
             self._facts |= {"used_bytes": used_bytes, "budget_bytes": int(budget_bytes), "memory_short": int(short)}
         self._news.set()
 
+    def report_rate(self, model: str, bytes_per_s: float | None) -> None:
+        """Note how quickly a model's files come, None when they do not any more; said with the next beat."""
+        with self._lock:
+            if bytes_per_s is None:
+                self._rates.pop(model, None)
+            else:
+                self._rates[model] = bytes_per_s
+
     def beat(self) -> None:
         """Say everything again, and live for another half minute."""
+        process = own_process()
         with self._lock:
-            facts = dict(self._facts)
+            downloads = {"downloads": len(self._rates), "download_bytes_per_s": round(sum(self._rates.values()))}
+            facts = self._facts | process._asdict() | downloads
             models: dict[Any, Any] = {model: state.model_dump_json() for model, state in self._models.items()}
         pipe = self._store.client.pipeline(transaction=True)
         pipe.hset(keys.worker(self._worker_id), mapping=facts)
@@ -94,8 +113,10 @@ class Presence:
         if models:
             pipe.hset(keys.models_of(self._worker_id), mapping=models)
             pipe.expire(keys.models_of(self._worker_id), _TTL_S)
+        self._courier.queue(pipe)
         try:
             pipe.execute()
+            self._courier.delivered()
         except redis.RedisError as error:
             log.warning("presence.unsaid", error=type(error).__name__)
 
@@ -105,8 +126,11 @@ class Presence:
         self._news.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
+        pipe = self._store.client.pipeline(transaction=True)
+        self._courier.queue(pipe)
+        pipe.delete(keys.worker(self._worker_id), keys.models_of(self._worker_id))
+        pipe.srem(keys.WORKERS, self._worker_id)
         try:
-            self._store.client.delete(keys.worker(self._worker_id), keys.models_of(self._worker_id))
-            self._store.client.srem(keys.WORKERS, self._worker_id)
+            pipe.execute()
         except redis.RedisError as error:
             log.warning("presence.unsaid", error=type(error).__name__)

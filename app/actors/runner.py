@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from app.actors.chains import ChainSteps
 from app.actors.choices import works_of
 from app.actors.made import made_of
+from app.actors.observing import Observer
 from app.actors.runs import Choice, Ending, Errand, Planned, Run, Runs, Withdrawn
 from app.engines.protocols import Failed, TextWork, Tokens, Work
 from app.errors import Failure, InferenceError, StoreUnavailable
@@ -19,6 +20,7 @@ from app.jobs.bodies import keep_seconds
 from app.jobs.claims import Unclaimed
 from app.jobs.published import read_published
 from app.jobs.record import JobKind, JobState
+from app.jobs.tally import Tally
 from app.log import get_logger
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class Runner:
         self._never = threading.Event()
         self.draining = False
         self.errands: dict[JobKind, Errand] = {}
+        self.observer = Observer(Tally())
         self.steps = ChainSteps(store, preparing)
 
     def run(self, job_id: str, announce: int) -> None:
@@ -84,6 +87,7 @@ class Runner:
             return
         run = Run(claim)
         self._runs.add(run)
+        self.observer.claimed(run)
         try:
             errand = self.errands.get(claim.kind)
             ending = errand.run(run) if errand and not self.draining else self._work(run)
@@ -95,6 +99,7 @@ class Runner:
             self._commit_failure(run, Failure(code="internal_error", message=f"The worker failed on this job: {type(error).__name__}."))
         finally:
             self._runs.remove(run)
+            self.observer.ended(run)
 
     def _work(self, run: Run) -> Ending:
         """Return how the run ended; whatever its request did wrong is an ending too."""
@@ -105,6 +110,7 @@ class Runner:
                 return step
             keep_s = keep_seconds(run.claim.request.get("keep_alive"))
             with self._residency.lease(self.catalog.get(run.claim.model), run.work_id, run.ended, keep_s) as frontend:
+                run.moments.leased = time.perf_counter()
                 return self._work_on(run, frontend)
         except CancelledError:  # withdrawn while it waited for its model
             return run.ended.result()
@@ -118,6 +124,7 @@ class Runner:
         published = self._insist(lambda: read_published(self._store, claim.id)) if claim.attempt > 1 else {}
         with self._preparing.naming(run.work_id):
             run.choices = [_choice(work, published.get(n)) for n, work in enumerate(works_of(claim, run.request, frontend, published))]
+        run.moments.added = time.perf_counter()
         for choice in run.choices:
             if isinstance(choice.work, TextWork) and choice.work.echo and not choice.text:
                 self._gpu.tell(Tokens(choice.work.id, (), choice.work.echo))
@@ -150,6 +157,7 @@ class Runner:
             return
         if isinstance(ending, Planned):
             stands = self._insist(lambda: self.steps.record(run, ending))
+            run.outcome = "planned"
             log.info("job.planned", job=claim.id, kind=claim.kind, model=claim.model, children=len(ending.plan.children), stands=stands)
             return
         try:
@@ -162,11 +170,13 @@ class Runner:
                 claim.id, claim.token, JobState.SUCCEEDED, output=made.output, usage=made.usage, media_type=made.media_type
             )
         )
+        run.outcome = "succeeded" if stands else "lost"
         log.info("job.succeeded", job=claim.id, kind=claim.kind, model=claim.model, attempt=claim.attempt, stands=stands)
 
     def _commit_failure(self, run: Run, failure: Failure) -> None:
         claim = run.claim
-        self._insist(lambda: self._store.commit(claim.id, claim.token, JobState.FAILED, error=failure))
+        stands = self._insist(lambda: self._store.commit(claim.id, claim.token, JobState.FAILED, error=failure))
+        run.outcome, run.error_code = ("failed", failure.code) if stands else ("lost", None)
         log.info("job.failed", job=claim.id, kind=claim.kind, model=claim.model, attempt=claim.attempt, code=failure.code)
 
     def _give_back(self, run: Run) -> None:
@@ -174,6 +184,7 @@ class Runner:
         released = self._insist(lambda: self._store.release(claim.id, claim.token, charge=False))
         if released.outcome == "requeued":
             self._insist(lambda: self._announcer.announce(claim.id, front=True))
+        run.outcome = "drained"
         log.info("job.given_back", job=claim.id, outcome=released.outcome)
 
     def _insist(self, move: Callable[[], T]) -> T:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from app.engines.hearing import Heard, Spans
 from app.engines.protocols import Embedded, Failed, Finished, Work
@@ -20,7 +21,7 @@ from app.jobs.claims import Claimed
 from app.jobs.logprobs import TokenLogprob
 from app.jobs.rescue import attempt_of, work_id
 
-__all__ = ["Choice", "Downloaded", "Ending", "Errand", "Joined", "Planned", "Run", "Runs", "Withdrawn"]
+__all__ = ["Choice", "Downloaded", "Ending", "Errand", "Joined", "Moments", "Planned", "Run", "Runs", "Withdrawn"]
 
 
 class Withdrawn(Enum):
@@ -71,6 +72,19 @@ class Choice:
     calls: list[CallDelta] = field(default_factory=list)
     finished: Finished | None = None
     begun: bool = False  # its first tokens of this attempt are on their way
+    last_at: float = 0.0  # when its engine gave out its last tokens, by time.perf_counter()
+
+
+@dataclass(slots=True)
+class Moments:
+    """When what happened to a run, by time.perf_counter(); 0: it has not. Engines' moments are those at which they said it."""
+
+    claimed: float = field(default_factory=time.perf_counter)
+    leased: float = 0.0  # its model is there
+    added: float = 0.0  # its work went to the engine
+    prefilled: float = 0.0  # the prompt of its first answer is in the cache
+    first: float = 0.0  # the first piece of an answer
+    last: float = 0.0  # the last one so far, or the end
 
 
 @dataclass(slots=True)
@@ -82,7 +96,10 @@ class Run:
     choices: list[Choice] = field(default_factory=list)  # complete before any of their work is begun
     request: Mapping[str, Any] = field(default_factory=dict)  # what the frontend prepares: the claim's, or what a step made of it
     said: dict[int, int] = field(default_factory=dict)  # sentence -> bytes of it that this attempt has published
+    moments: Moments = field(default_factory=Moments)
     spans: Future[Spans] = field(default_factory=Future)  # where somebody speaks, of a recording
+    outcome: Literal["succeeded", "failed", "planned", "drained", "lost"] = "lost"
+    error_code: str | None = None  # of one that failed
 
     def __post_init__(self) -> None:
         """Begin with what was asked."""

@@ -29,6 +29,7 @@ from app.jobs.streams import Piece, SoundPiece
 from app.log import get_logger
 
 if TYPE_CHECKING:
+    from app.actors.observing import Observer
     from app.jobs.store import JobStore
 
 __all__ = ["EventSink"]
@@ -77,13 +78,15 @@ class EventSink:
         store: The job store.
         runs: Who emitted what for whom.
         lost: Called with each run whose record is not ours any more.
+        observer: Shown every event, with the moment at which it came.
     """
 
-    def __init__(self, store: JobStore, runs: Runs, lost: Callable[[Run], None]) -> None:
+    def __init__(self, store: JobStore, runs: Runs, lost: Callable[[Run], None], observer: Observer) -> None:
         self._store = store
         self._runs = runs
         self._lost = lost
-        self._events: deque[Event] = deque()
+        self._observer = observer
+        self._events: deque[tuple[float, Event]] = deque()
         self._arrived = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="event-sink", daemon=True)
@@ -100,7 +103,7 @@ class EventSink:
 
     def emit(self, event: Event) -> None:
         """Take an event. Never blocks."""
-        self._events.append(event)
+        self._events.append((time.perf_counter(), event))
         self._arrived.set()
 
     def _run(self) -> None:
@@ -130,18 +133,18 @@ class EventSink:
         """Move what arrived into *batch*; return whether somebody is waiting for it."""
         urgent = False
         while self._events:
-            event = self._events.popleft()
+            at, event = self._events.popleft()
+            known = self._runs.get(event.id)
+            if known is None:
+                continue  # withdrawn meanwhile
+            self._observer.saw(*known, event, at)
             if isinstance(event, Tokens):
-                known = self._runs.get(event.id)
-                if known is None:
-                    continue  # withdrawn meanwhile
                 batch.tokens.setdefault(event.id, _New()).add(event)
                 run, number = known
                 urgent |= not run.choices[number].begun
                 run.choices[number].begun = True
             elif isinstance(event, Spans):
-                if known := self._runs.get(event.id):
-                    known[0].spans.set_result(event)
+                known[0].spans.set_result(event)
             elif isinstance(event, Sound):
                 batch.sounds.append(event)
                 urgent = True

@@ -23,6 +23,7 @@ from app.actors.counting import COUNTS_AT_ONCE, CountSteps
 from app.actors.downloads import AT_ONCE, Downloads
 from app.actors.gates import QueueGates
 from app.actors.home import home_id, lock_worker
+from app.actors.observing import Observer
 from app.actors.ocr import OcrSteps
 from app.actors.pictures import PictureSteps
 from app.actors.presence import Presence
@@ -41,6 +42,7 @@ from app.jobs.journal import sync_journal
 from app.jobs.record import JobKind, Lane
 from app.jobs.spool import Spool
 from app.jobs.store import JobStore
+from app.jobs.tally import Tally
 from app.log import get_logger
 from app.machine import detect
 from app.models.catalog import load_catalog
@@ -57,7 +59,9 @@ from app.scheduler.lookout import DEFAULT_SLOTS, Lookout
 from app.scheduler.needs import Needs
 from app.scheduler.peaks import Peaks
 from app.scheduler.residency import Residency
+from app.scheduler.swaps import Swaps
 from app.scheduler.wishing import Wishing
+from app.tracing import open_traces
 
 if TYPE_CHECKING:
     from app.models.catalog import Catalog
@@ -96,21 +100,21 @@ class InferenceWorker:
             acknowledged=self._acknowledged,
         )
         self._announcer = Announcer(self._broker, self._store)
-        self._presence = Presence(self._store, self.id)
-        self._runs = Runs()
+        self._runs, self._tally = Runs(), Tally()
+        self._observer = Observer(self._tally, open_traces(settings, "worker"))
+        self._presence = Presence(self._store, self.id, self._tally)
         self._crumbs = [Breadcrumb(settings.run_dir / name) for name in ("worker.crumb", "worker.preparing.crumb")]
         self._deaths = LoadDeaths(settings.run_dir / "load-deaths.json")
         self._preparing = Preparing(self._crumbs[1])
-        self._sink = EventSink(self._store, self._runs, self._lose)
+        self._sink = EventSink(self._store, self._runs, self._lose, self._observer)
         machine = detect()
         budget = budget_bytes(settings.memory_budget, machine, ask_device())
         self._gpu = GpuThread(self._sink.emit, self._forget_model, self._crumbs[0], MemoryBooks(budget), self._poke)
         self._circuits = Circuits()
-        self._residency = Residency(self._gpu, settings, self._preparing, self._deaths, self._circuits, self._poke)
+        self._residency = Residency(self._gpu, settings, self._preparing, self._deaths, self._circuits, self._poke, Swaps(self._tally))
         self._runner = Runner(self.id, self._store, self._announcer, self._catalog, self._residency, self._gpu, self._runs, self._preparing)
-        self._downloads = Downloads(
-            settings, self._store, self._announcer, self._current_catalog, self._presence.report_download, self._has_arrived
-        )
+        told = (self._presence.report_download, self._has_arrived, self._presence.report_rate)
+        self._downloads = Downloads(settings, self._store, self._announcer, self._current_catalog, *told, self._tally)
         gates = QueueGates(self._broker, self._store, self._current_catalog)
         lookout = Lookout(
             settings=settings,
@@ -130,12 +134,13 @@ class InferenceWorker:
         self._introduce(steps or {})
         declare_actor(self._broker, self._runner.run)
         self._dramatiq = dramatiq.Worker(self._broker, worker_timeout=_IDLE_TIMEOUT_MS, worker_threads=_threads_for(self._catalog))
-        self._strays = rescue.Strays(self._store, self._announcer, self.id, self._runs.claims)
+        self._strays = rescue.Strays(self._store, self._announcer, self.id, self._runs.claims, self._tally)
         self._control = Control(connect(settings, retries=0), self._broker, self._cancel, self._arrived, self._poke, self._chores())
 
     def _introduce(self, steps: Mapping[JobKind, Steps]) -> None:
         """Tell parts of others that are built after them."""
         self._store.moves.announce = self._announcer.announce
+        self._runner.observer = self._observer
         self._runner.errands[JobKind.DOWNLOAD] = self._downloads
         longest_s = self._settings.max_recording.total_seconds()
         hearing = TranscriptionSteps(self._store.spool, self._current_catalog, self._residency, self._gpu, self._preparing, longest_s)
@@ -158,9 +163,10 @@ class InferenceWorker:
         declare_known_queues(self._store.client, self._broker)
         stepped = [name for crumb in self._crumbs for name in crumb.read()]
         self._deaths.record(stepped)
-        rescue.rescue_home(self._store, self._broker, self._announcer, self.id, stepped)
+        rescue.rescue_home(self._store, self._broker, self._announcer, self.id, stepped, self._tally)
         for crumb in self._crumbs:
             crumb.write(())
+        self._presence.beat()  # what was counted just now: a worker that crashes again and again may never come to its next beat
         self._presence.start()
         self._gpu.start()
         self._sink.start()
@@ -210,6 +216,7 @@ class InferenceWorker:
         except redis.RedisError:
             log.warning("worker.messages_left", detail="The next worker of this home takes them back.")
         self._presence.leave()
+        self._observer.close()
         for crumb in self._crumbs:
             crumb.write(())
         self._deaths.forgive_all()
@@ -246,7 +253,7 @@ class InferenceWorker:
             (1.0, partial(reconcile.announce_pending, self._store, self._announcer)),
             (5.0, self._broker.reap),
             (5.0, self._broker.adopt_orphans),
-            (10.0, partial(rescue.rescue_silent, self._store, self._announcer, self.id)),
+            (10.0, partial(rescue.rescue_silent, self._store, self._announcer, self.id, self._tally)),
             (3.0, self._strays.rescue),
             (5.0, partial(reconcile.expire, self._store, self._settings)),
             (60.0, partial(reconcile.announce_lost, self._store, self._broker, self._announcer)),

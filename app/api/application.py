@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import audio, completions, embeddings, files, health, jobs, model_admin, models, ocr, reranking, speech
+from app.api import audio, completions, embeddings, files, health, jobs, metrics, model_admin, models, ocr, reranking, speech
 from app.api.access import AccessMiddleware
 from app.api.anthropic import routes as anthropic
 from app.api.errors import install_error_shapes
@@ -16,9 +17,12 @@ from app.api.openapi import install_document
 from app.api.request_log import RequestLogMiddleware
 from app.api.responses import routes as responses
 from app.api.services import Pace, Services
+from app.api.trace_middleware import TraceMiddleware
 from app.jobs.gateway import JobGateway
+from app.jobs.tally import Tally
 from app.models.live_catalog import LiveCatalog
 from app.settings import Settings
+from app.tracing import open_traces
 
 __all__ = ["create_app"]
 
@@ -35,27 +39,32 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
     Raises:
         InvalidSetting: From the lifespan, when the catalog cannot be used.
     """
+    tally, traces = Tally(), open_traces(settings, "api")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway = await JobGateway.open(settings)
         try:
-            app.state.services = Services(settings, LiveCatalog(settings), gateway, pace or Pace())
+            app.state.services = Services(settings, LiveCatalog(settings), gateway, pace or Pace(), tally)
             yield
         finally:
             await gateway.close()
+            if traces is not None:
+                await asyncio.to_thread(traces.close)
 
     # No documentation pages: theirs load scripts from the network.
     app = FastAPI(
         title="mlx-local-inference", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     chats = (completions, responses, anthropic)
-    for part in (*chats, embeddings, audio, speech, ocr, reranking, models, model_admin, files, jobs, health):
+    for part in (*chats, embeddings, audio, speech, ocr, reranking, models, model_admin, files, jobs, health, metrics):
         app.include_router(part.router)
     app.include_router(model_admin.aliases)
     install_error_shapes(app)
     install_document(app, with_key=settings.api_key is not None)
     # The last one added is the outermost.
     app.add_middleware(AccessMiddleware, settings=settings)
-    app.add_middleware(RequestLogMiddleware)
+    app.add_middleware(RequestLogMiddleware, tally=tally)
+    if traces is not None:
+        app.add_middleware(TraceMiddleware, traces=traces)
     return app

@@ -41,6 +41,7 @@ from app.jobs.transcript_requests import TranscriptRequest
 from app.models.spec import Task
 from app.pictures.data_uri import is_data_uri, read_data_uri
 from app.pictures.media import Medium
+from app.tracing import CURRENT
 
 __all__ = ["KINDS", "Call", "Shown", "accepted", "answer", "idempotency", "new_job", "output_of", "read_call", "submit"]
 
@@ -197,7 +198,7 @@ def idempotency(request: Request, body: object) -> Idempotency | None:
 
 async def submit(request: Request, job: NewJob, gateway: JobGateway) -> str:
     """Submit *job*, or join the earlier one of its idempotency key. Return the job's id."""
-    submitted = await gateway.submit(job)
+    submitted = await gateway.submit(job.model_copy(update={"traceparent": CURRENT.get()}))
     request.state.job_id = submitted.job_id  # the access log's, and the X-Job-Id header's
     return submitted.job_id
 

@@ -1,4 +1,4 @@
-"""One line for each request, an id on each response, and the place where a defect becomes a 500."""
+"""One line for each request, an id on each response, a count of it, and the place where a defect becomes a 500."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.dialects import dialect_of
 from app.api.errors import InternalError, error_response
+from app.api.request_series import count_request
+from app.jobs.tally import Tally
 from app.log import get_logger
 
 __all__ = ["RequestLogMiddleware"]
@@ -24,8 +26,9 @@ _PROBES = frozenset({"/health", "/ready"})
 class RequestLogMiddleware:
     """The outermost part of the application. Logs method, path, status and time; never a body, a query or a header."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tally: Tally) -> None:
         self._app = app
+        self._tally = tally
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, whatever happens."""
@@ -59,5 +62,6 @@ class RequestLogMiddleware:
                 await error_response(scope, InternalError(request_id))(scope, receive, send_with_ids)
             finally:
                 write = log.debug if scope["path"] in _PROBES else log.info
-                seconds = round(time.monotonic() - began, 4)
-                write("http.request", **where, status=status, seconds=seconds, job=state.get("job_id"))
+                seconds = time.monotonic() - began
+                write("http.request", **where, status=status, seconds=round(seconds, 4), job=state.get("job_id"))
+                count_request(self._tally, scope, status, seconds)

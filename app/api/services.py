@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.jobs.gateway import JobGateway
+from app.jobs.tally import Tally
 from app.models.catalog import Catalog
 from app.models.live_catalog import LiveCatalog
 from app.settings import Settings
@@ -38,6 +39,7 @@ class Services:
     live_catalog: LiveCatalog
     gateway: JobGateway
     pace: Pace
+    tally: Tally = field(default_factory=Tally)  # what this process has counted
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # the process ends: leave, and keep the jobs
     # Held by those who decode a stranger's picture: a large one takes half a gigabyte meanwhile.
     decoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))

@@ -20,6 +20,7 @@ function commands.submit()
   if a.stored then redis.call('HSET', job_key(a.id), 'stored', a.stored) end
   if a.blobs then redis.call('HSET', job_key(a.id), 'blobs', a.blobs) end
   if a.retry_of then redis.call('HSET', job_key(a.id), 'retry_of', a.retry_of) end
+  if a.traceparent then redis.call('HSET', job_key(a.id), 'traceparent', a.traceparent) end
   if a.idem then
     redis.call('HSET', a.idem, 'job', a.id, 'digest', a.digest)
     redis.call('EXPIRE', a.idem, a.idem_ttl)
@@ -105,7 +106,8 @@ function commands.forget()
   if not TERMINAL[state] or (parent and redis.call('EXISTS', job_key(parent)) == 1) then return { 'busy' } end
   local answer, left = { 'forgotten' }, a.at_most
   local function erase(id)
-    local of, model, idem, up, blob, blobs, children = read(id, 'state', 'model', 'idem', 'parent', 'blob', 'blobs', 'children')
+    local of, kind, model, idem, up, blob, blobs, children =
+      read(id, 'state', 'kind', 'model', 'idem', 'parent', 'blob', 'blobs', 'children')
     if not of then return true end
     for n = tonumber(children or 0) - 1, 0, -1 do
       if left <= 0 or not erase(id .. '.' .. n) then return false end
@@ -113,6 +115,7 @@ function commands.forget()
     end
     if left <= 0 then return false end
     left = left - 1
+    stand(kind, of, -1)
     redis.call('ZREM', index_key(up, of), id)
     redis.call('ZREM', index_key(up, 'model:' .. model), id)
     redis.call('ZREM', P .. 'ended:waited', id)

@@ -34,6 +34,9 @@ class Claimed(BaseModel, frozen=True):
     request: dict[str, Any]
     blobs: tuple[str, ...] = Field((), description="What it reads in the spool.")
     parent: str | None = Field(None, description="The job whose child this is.")
+    created_at: float = Field(0.0, description="When it was submitted, epoch s, by the clock of Redis; likewise the next.")
+    started_at: float = Field(0.0, description="When it was last claimed while it was queued.")
+    traceparent: str | None = Field(None, description="The span that it belongs to, as W3C's trace context writes it.")
     step: str | None = Field(None, description="Which step of a parent is due, whose children have ended; none: it has had no children.")
 
     @classmethod
@@ -51,6 +54,9 @@ class Claimed(BaseModel, frozen=True):
             request=json.loads(record["request"]),
             blobs=json.loads(record.get("blobs", "[]")),
             parent=record.get("parent"),
+            created_at=float(record["created_at"]),
+            started_at=float(record["started_at"]),
+            traceparent=record.get("traceparent"),
             step=record.get("step"),
         )
 

@@ -28,7 +28,7 @@ from app.jobs.files import FileStore
 from app.jobs.glances import Glances
 from app.jobs.keys import queue_of
 from app.jobs.past import PastJobs
-from app.jobs.reading import Output, WorkerInfo
+from app.jobs.reading import JobReader, Output, WorkerInfo
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
 from app.jobs.room import Room
 from app.jobs.spool import Spool
@@ -215,6 +215,10 @@ class JobGateway:
     async def output(self, job_id: str) -> Output:
         """Return a job's output; :class:`JobNotFinished` when there is none."""
         return await self._call(lambda: self._store.output(job_id))
+
+    async def read(self, look: Callable[[JobReader], T]) -> T:
+        """Return what *look* finds in the store."""
+        return await self._call(lambda: look(self._store))
 
     async def list_jobs(
         self,

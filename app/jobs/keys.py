@@ -15,11 +15,14 @@ __all__ = [
     "CONTROL",
     "COUNTS",
     "DOWNLOADS",
+    "METRICS",
     "PREFIX",
     "QUARANTINE",
+    "STANDING",
     "WAKE",
     "WISHES",
     "child",
+    "idempotency",
     "job",
     "model_index",
     "models_of",
@@ -48,6 +51,8 @@ ENDED_SUBMITTED = f"{PREFIX}ended:submitted"
 WAKE = f"{PREFIX}wake"  # channel: a job's id, whenever its stream or state changed
 CONTROL = f"{PREFIX}control"  # channel: "cancel JOB", "queue NAME" and "wish MODEL", for workers
 WISHES = f"{PREFIX}wishes"  # hash: model id to what users want of it, as JSON
+METRICS = f"{PREFIX}metrics"  # hash: what has been counted since the store was made; series.py says what
+STANDING = f"{PREFIX}standing"  # hash: KIND:STATE to how many jobs are there; it is counted anew where it is missing
 
 
 _OF_KIND = {JobKind.DOWNLOAD: DOWNLOADS, JobKind.COUNT: COUNTS, JobKind.TRANSCRIPT: CHAINS}
@@ -96,6 +101,11 @@ def worker(worker_id: str) -> str:
 def models_of(worker_id: str) -> str:
     """Hash: model id to what this worker says of the model, as JSON."""
     return f"{PREFIX}models:{worker_id}"
+
+
+def idempotency(scope: str, key: str) -> str:
+    """Hash with a TTL: which job the first submission with an idempotency key made, and the digest of its body."""
+    return f"{PREFIX}idem:{scope}:{key}"
 
 
 def queue_name(model: str, lane: Lane) -> str:

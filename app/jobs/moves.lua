@@ -37,6 +37,24 @@ local function read(id, ...)
   return unpack(found, 1, select('#', ...))
 end
 
+-- How many jobs are in each state, by kind. Kept by the very moves, so it is exact; counted out where it is missing: in a store
+-- that is older than this, or after somebody deleted it.
+local function stand(kind, state, by)
+  if redis.call('EXISTS', P .. 'standing') == 0 then
+    for _, each in ipairs({ 'queued', 'running', 'succeeded', 'failed', 'canceled' }) do
+      for _, of in ipairs({ 'jobs:', 'children:' }) do
+        for _, id in ipairs(redis.call('ZRANGE', P .. of .. each, 0, -1)) do
+          redis.call('HINCRBY', P .. 'standing', (read(id, 'kind') or '?') .. ':' .. each, 1)
+        end
+      end
+    end
+  end
+  redis.call('HINCRBY', P .. 'standing', kind .. ':' .. state, by)
+end
+
+-- What is counted for ever, for /metrics: a field is the series' name and its labels' values, in the order of series.py.
+local function count(...) redis.call('HINCRBY', P .. 'metrics', cjson.encode({ ... }), 1) end
+
 local commands = {}
 local admitted = {} -- what this move put into a queue beside the job that it is about
 local cancel_children, child_ended -- of chains.lua
@@ -44,6 +62,9 @@ local cancel_children, child_ended -- of chains.lua
 -- The one place where a state changes.
 local function move(id, from, to, attempt)
   local kind, model, lane, seq, parent = read(id, 'kind', 'model', 'lane', 'seq', 'parent')
+  if from then stand(kind, from, -1) end
+  stand(kind, to, 1)
+  count('job_moves_total', kind, not from and 'submitted' or to == 'queued' and 'requeued' or to == 'running' and 'started' or to)
   if from then redis.call('ZREM', index_key(parent, from), id) end
   redis.call('ZADD', index_key(parent, to), seq, id)
   redis.call('HSET', job_key(id), 'state', to)
@@ -54,8 +75,10 @@ local function move(id, from, to, attempt)
 end
 
 local function finish(id, from, to, attempt)
-  local kind, queue, waited, stored, idem, parent, open = read(id, 'kind', 'queue', 'waited', 'stored', 'idem', 'parent', 'open')
+  local kind, queue, waited, stored, idem, parent, open, error =
+    read(id, 'kind', 'queue', 'waited', 'stored', 'idem', 'parent', 'open', 'error')
   redis.call('HSET', job_key(id), 'finished_at', now_text)
+  if error and to ~= 'succeeded' then count('job_errors_total', kind, cjson.decode(error).code) end
   move(id, from, to, attempt)
   redis.call('ZREM', queue_key(queue), id)
   redis.call('ZREM', P .. 'unannounced', id)

@@ -12,12 +12,14 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, cast
 
 from app.jobs import keys
+from app.jobs.series import CRASHES, RESCUES
 from app.log import get_logger
 
 if TYPE_CHECKING:
     from app.jobs.broker import Announcer, InferenceBroker
     from app.jobs.claims import Released
     from app.jobs.store import JobStore
+    from app.jobs.tally import Tally
 
 __all__ = ["Strays", "attempt_of", "broker_of", "rescue_home", "rescue_silent", "work_id"]
 
@@ -43,7 +45,9 @@ def broker_of(worker_id: str) -> str:
     return f"worker:{worker_id}"
 
 
-def rescue_home(store: JobStore, broker: InferenceBroker, announcer: Announcer, worker_id: str, stepped: Collection[str]) -> list[Released]:
+def rescue_home(
+    store: JobStore, broker: InferenceBroker, announcer: Announcer, worker_id: str, stepped: Collection[str], tally: Tally
+) -> list[Released]:
     """Take back what earlier workers of this home held.
 
     Args:
@@ -52,6 +56,7 @@ def rescue_home(store: JobStore, broker: InferenceBroker, announcer: Announcer, 
         announcer: Announces what is queued again.
         worker_id: This worker's id, ``{home}-{random}``.
         stepped: Work ids that the breadcrumb names.
+        tally: Counts what is done.
 
     Returns:
         What became of each job that had been running.
@@ -65,23 +70,23 @@ def rescue_home(store: JobStore, broker: InferenceBroker, announcer: Announcer, 
     gone = [
         (job, token, work_id(job, attempt) in charged) for job, worker, token, attempt in store.held() if _other(worker, home, worker_id)
     ]
-    released = _release(store, announcer, gone)
+    released = _release(store, announcer, gone, tally)
     for name in cast("set[str]", store.client.smembers(keys.WORKERS)):
         if _other(name, home, worker_id):
             store.client.delete(keys.worker(name), keys.models_of(name))
-            store.client.srem(keys.WORKERS, name)
+            _strike(store, tally, name)
     return released
 
 
-def rescue_silent(store: JobStore, announcer: Announcer, worker_id: str) -> list[Released]:
+def rescue_silent(store: JobStore, announcer: Announcer, worker_id: str, tally: Tally) -> list[Released]:
     """Take back what workers of other homes hold whose heartbeat has lapsed. Nobody is charged: the breadcrumb is over there."""
     home = worker_id.partition("-")[0]
     living = {worker.id for worker in store.workers()}
     gone = [(job, token, False) for job, worker, token, _ in store.held() if worker not in living and worker.partition("-")[0] != home]
-    released = _release(store, announcer, gone)
+    released = _release(store, announcer, gone, tally)
     silent = cast("set[str]", store.client.smembers(keys.WORKERS)) - living - {worker_id}
     if silent:
-        store.client.srem(keys.WORKERS, *silent)
+        _strike(store, tally, *silent)
     return released
 
 
@@ -96,13 +101,17 @@ class Strays:
         announcer: Announces what is queued again.
         worker_id: This worker's.
         working: Job and claim token of everything that it works on.
+        tally: Counts what is done.
     """
 
-    def __init__(self, store: JobStore, announcer: Announcer, worker_id: str, working: Callable[[], set[tuple[str, str]]]) -> None:
+    def __init__(
+        self, store: JobStore, announcer: Announcer, worker_id: str, working: Callable[[], set[tuple[str, str]]], tally: Tally
+    ) -> None:
         self._store = store
         self._announcer = announcer
         self._worker_id = worker_id
         self._working = working
+        self._tally = tally
         self._seen: set[tuple[str, str]] = set()
 
     def rescue(self) -> list[Released]:
@@ -112,20 +121,28 @@ class Strays:
         astray = [claim for claim in held if claim not in working]
         lost = [(job, token, True) for job, token in astray if (job, token) in self._seen]
         self._seen = set(astray)
-        return _release(self._store, self._announcer, lost)
+        return _release(self._store, self._announcer, lost, self._tally)
 
 
 def _other(worker: str, home: str, worker_id: str) -> bool:
     return worker != worker_id and worker.partition("-")[0] == home
 
 
-def _release(store: JobStore, announcer: Announcer, gone: list[tuple[str, str, bool]]) -> list[Released]:
+def _strike(store: JobStore, tally: Tally, *names: str) -> None:
+    """Strike workers that are gone from the list; each is counted by whoever does it."""
+    if struck := store.client.srem(keys.WORKERS, *names):
+        tally.count(CRASHES, by=struck)
+
+
+def _release(store: JobStore, announcer: Announcer, gone: list[tuple[str, str, bool]], tally: Tally) -> list[Released]:
     """Release newest first: each goes to the front of its queue, so the oldest ends up first."""
     released = []
     for job_id, token, charge in reversed(gone):
         what = store.release(job_id, token, charge=charge)
         if what.outcome == "requeued":
             announcer.announce(job_id, front=True)
+        if what.outcome in {"requeued", "failed"}:
+            tally.count(RESCUES, what.outcome, "yes" if charge else "no")
         log.info("job.rescued", job=job_id, outcome=what.outcome, charged=charge)
         released.append(what)
     return released

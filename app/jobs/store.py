@@ -81,10 +81,7 @@ class JobStore(JobReader):
         answer = self.moves(
             "submit",
             {
-                "id": new.id,
-                "kind": new.kind,
-                "model": new.model,
-                "lane": new.lane,
+                **new.model_dump(include={"id", "kind", "model", "lane", "retry_of", "traceparent"}),
                 "queue": keys.queue_of(new.kind, new.model, new.lane),
                 "waited": "1" if new.waited else "0",
                 "stored": "1" if new.stored else None,
@@ -92,10 +89,9 @@ class JobStore(JobReader):
                 "seed": str(secrets.randbits(62)),
                 "max_queued": max_queued,
                 "waiter": waiter,
-                "retry_of": new.retry_of,
                 "blobs": json.dumps(new.blobs) if new.blobs else None,
                 "lease": LEASE_S,
-                "idem": f"{keys.PREFIX}idem:{idem.scope}:{idem.key}" if idem else None,
+                "idem": keys.idempotency(idem.scope, idem.key) if idem else None,
                 "digest": idem.digest if idem else None,
                 "idem_ttl": _IDEMPOTENCY_S,
                 "deadline": new.deadline.timestamp() if new.deadline else None,

@@ -34,6 +34,7 @@ class NewJob(BaseModel, frozen=True):
     blobs: tuple[str, ...] = Field((), description="What it reads in the spool; held there for the job's id before it is submitted.")
     retry_of: str | None = Field(None, description="The ended job whose request this one repeats.")
     deadline: datetime | None = Field(None, description="Cancelled if it has not ended by then.")
+    traceparent: str | None = Field(None, description="The span that it belongs to, as W3C's trace context writes it.")
 
     @property
     def flight(self) -> Idempotency | None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from app.scheduler.gpu import GpuThread
     from app.scheduler.load_deaths import LoadDeaths
     from app.scheduler.stepping import LoadFacts
+    from app.scheduler.swaps import Swaps
     from app.settings import Settings
 
 __all__ = ["Residency"]
@@ -57,6 +58,7 @@ class Residency:
         deaths: Say which models must not be loaded.
         circuits: Say which failed lately.
         changed: Called whenever something here may change a decision. Must be quick, and never wait.
+        swaps: Counts what comes and goes.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Residency:
         deaths: LoadDeaths,
         circuits: Circuits,
         changed: Callable[[], None],
+        swaps: Swaps,
     ) -> None:
         self._gpu = gpu
         self._settings = settings
@@ -74,6 +77,7 @@ class Residency:
         self._deaths = deaths
         self._circuits = circuits
         self._changed = changed
+        self._swaps = swaps
         self._residents: dict[str, Tenant] = {}
         self._waiters: dict[str, list[Waiter]] = {}
         self._pasts: dict[str, Past] = {}
@@ -171,7 +175,8 @@ class Residency:
     def forget(self, model: str) -> None:
         """Note that a model's engine is gone: it was unloaded, or failed as a whole. The next call loads it again."""
         with self._lock:
-            self._residents.pop(model, None)
+            if self._residents.pop(model, None) is not None:
+                self._swaps.left(model)
             self._pasts[model] = replace(self.past(model), left_at=time.time())
         self._changed()
 
@@ -245,6 +250,7 @@ class Residency:
         else:
             self._deaths.forgive(spec.id)
             self._circuits.close(spec.id)
+            self._swaps.loaded(spec.id, facts.seconds)
             self._arrive(spec.id, frontend, facts)
         self._changed()
 
@@ -275,6 +281,7 @@ class Residency:
         if isinstance(error, CancelledError):
             log.info("load.broken_off", model=spec.id)
         elif not isinstance(error, ModelNotDownloaded):
+            self._swaps.failed(spec.id)
             circuit = self._circuits.fail(spec.id, failure)
             log.warning("model.circuit_opened", model=spec.id, failures=circuit.failures, reason=failure.message)
         with self._lock:

@@ -162,6 +162,10 @@ class ChainMachine(RuleBasedStateMachine):
         if (job := self.pick(which, *TERMINAL)) and len(self.store.list_jobs()) < 4:
             self.store.retry(job, max_queued=100)
 
+    @rule()
+    def lose_the_count(self) -> None:
+        self.store.client.delete(keys.STANDING)
+
     @precondition(lambda self: self.store.list_jobs())
     @rule(which=WHICH)
     def forget(self, which: int) -> None:
@@ -187,6 +191,12 @@ class ChainMachine(RuleBasedStateMachine):
                 ]
                 assert found == ([of["state"]] if children == ("parent" in of) else []), job
             assert int(of.get("commits", 0)) <= 1
+
+    @invariant()
+    def what_stands_is_counted_right(self) -> None:
+        counted = cast("dict[str, str]", self.store.client.hgetall(keys.STANDING))
+        found = Counter(f"{of['kind']}:{of['state']}" for of in self.jobs().values())
+        assert not counted or {standing: int(count) for standing, count in counted.items() if count != "0"} == found
 
     @invariant()
     def parents_and_children_agree(self) -> None:

@@ -30,6 +30,7 @@ from app.errors import InferenceError, InvalidRequest
 from app.jobs.record import JobKind
 from app.jobs.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from app.jobs.streams import StreamEntry
+from app.jobs.tally import Tally
 
 # Few words, so that generated bodies meet the fields of the models.
 WORDS = st.sampled_from(
@@ -212,7 +213,7 @@ def test_a_defect_is_a_500_in_shape_and_one_log_line_with_the_request_id(path: s
         raise ZeroDivisionError
 
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app=RequestLogMiddleware(defective))
+        transport = httpx.ASGITransport(app=RequestLogMiddleware(defective, Tally()))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.get(path)
 
