@@ -6,6 +6,7 @@ What OpenTelemetry reads of the environment counts here too: addresses, headers,
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -25,6 +26,7 @@ __all__ = ["OtelTraces"]
 _NAME = "mlx-local-inference"
 _W3C = TraceContextTextMapPropagator()
 _SERVER_ERROR = 500
+_CLOSING_S = 3.0
 
 
 class OtelTraces:
@@ -78,8 +80,10 @@ class OtelTraces:
         span.end(_ns(account.ended_s))
 
     def close(self) -> None:
-        """Send what is left."""
-        self._provider.shutdown()
+        """Send what is left. A collector that does not answer is not waited for: the SDK would, for half a minute."""
+        closing = threading.Thread(target=self._provider.shutdown, name="traces-closing", daemon=True)
+        closing.start()
+        closing.join(_CLOSING_S)
 
 
 def _ns(seconds: float) -> int:

@@ -33,33 +33,45 @@ class Tally:
     """Counters and histograms of this process."""
 
     def __init__(self) -> None:
-        self._numbers: dict[Cell, float] = {}
+        self._counters: dict[tuple[str, tuple[str, ...]], float] = {}
+        self._histograms: dict[tuple[str, tuple[str, ...]], tuple[Series, list[float]]] = {}  # values in each bucket, then their sum
         self._lock = threading.Lock()
 
     def count(self, series: Series, *labels: str, by: float = 1) -> None:
         """Add to a counter."""
-        cell = Cell(series.name, labels)
+        name = (series.name, labels)
         with self._lock:
-            self._numbers[cell] = self._numbers.get(cell, 0) + by
+            self._counters[name] = self._counters.get(name, 0) + by
 
     def observe(self, series: Series, *labels: str, value: float, times: int = 1) -> None:
         """Put a value into its bucket of a histogram."""
-        bucket = Cell(series.name, labels, LE, series.bounds[bisect_left(series.buckets, value)])
-        total = Cell(series.name, labels, SUM)
+        name, bucket = (series.name, labels), bisect_left(series.buckets, value)
         with self._lock:
-            self._numbers[bucket] = self._numbers.get(bucket, 0) + times
-            self._numbers[total] = self._numbers.get(total, 0) + value * times
+            known = self._histograms.get(name)
+            if known is None:
+                known = self._histograms[name] = (series, [0] * (len(series.buckets) + 2))
+            known[1][bucket] += times
+            known[1][-1] += value * times
 
     def numbers(self) -> dict[Cell, float]:
         """Return what has been counted, and go on."""
         with self._lock:
-            return dict(self._numbers)
+            return self._cells()
 
     def take(self) -> dict[Cell, float]:
         """Return what has been counted, and begin anew."""
         with self._lock:
-            taken, self._numbers = self._numbers, {}
+            taken = self._cells()
+            self._counters.clear()
+            self._histograms.clear()
         return taken
+
+    def _cells(self) -> dict[Cell, float]:
+        cells = {Cell(*name): number for name, number in self._counters.items()}
+        for name, (series, (*buckets, total)) in self._histograms.items():
+            cells |= {Cell(*name, LE, bound): count for bound, count in zip(series.bounds, buckets, strict=True) if count}
+            cells[Cell(*name, SUM)] = total
+        return cells
 
 
 class Courier:
