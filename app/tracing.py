@@ -1,7 +1,7 @@
 """Spans, where somebody collects them: which parts of a request's time went where, over both processes.
 
-Off unless an address is set, ours (``MLX_LOCAL_TRACES``) or OpenTelemetry's own. While it is off nothing of
-OpenTelemetry is imported. The span of a request travels to the worker in the job's record, as W3C's trace
+Off unless an address is set, ours (``MLX_LOCAL_TRACES``) or OpenTelemetry's own. While it is off we import
+nothing of OpenTelemetry. The span of a request travels to the worker in the job's record, as W3C's trace
 context writes it; a caller's own comes in the header ``traceparent``. No span has a prompt, an answer, a key
 or a file's name in it.
 """

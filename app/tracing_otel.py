@@ -26,7 +26,7 @@ __all__ = ["OtelTraces"]
 _NAME = "mlx-local-inference"
 _W3C = TraceContextTextMapPropagator()
 _SERVER_ERROR = 500
-_CLOSING_S = 3.0
+_CLOSING_S = 2.0
 
 
 class OtelTraces:

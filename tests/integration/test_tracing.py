@@ -105,7 +105,8 @@ from app.tracing import open_traces
 settings = load_settings()
 create_app(settings)
 traces = open_traces(settings, "worker")
-print(traces is not None, "opentelemetry.sdk" in sys.modules, "app.tracing_otel" in sys.modules)
+sender = "opentelemetry.exporter.otlp.proto.http.trace_exporter"  # redis-py may look into OpenTelemetry for its own ends
+print(traces is not None, sender in sys.modules, "app.tracing_otel" in sys.modules)
 """
     environment = {"PATH": "", "MLX_LOCAL_HOME": str(settings.home), "PYTHONPATH": str(_ROOT)}
     environment |= {switch: "http://127.0.0.1:9"} if switch else {}

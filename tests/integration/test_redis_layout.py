@@ -1,0 +1,125 @@
+"""docs/redis.md is true: of the names in the code, and of what is in Redis when everything has been used."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import cast
+
+from app.actors.presence import Presence
+from app.errors import EngineFailed, Failure
+from app.jobs import keys
+from app.jobs.chains import Chains, Child, Plan
+from app.jobs.claims import Claimed
+from app.jobs.decoding import ModelState
+from app.jobs.files import FileStore
+from app.jobs.record import JobKind, JobState, Lane, Progress
+from app.jobs.series import RUNS
+from app.jobs.store import JobStore
+from app.jobs.streams import Piece, SoundPiece
+from app.jobs.submission import Idempotency, NewJob
+from app.jobs.tally import Tally
+from app.jobs.wishes import Wishes
+
+_ROOT = Path(__file__).parents[2]
+_PAGE = (_ROOT / "docs" / "redis.md").read_text()
+_ROWS = re.findall(r"^\| `(mlx:[\w:]+)` \| (\w+) \| ([^|]+) \|", _PAGE, re.MULTILINE)
+DOCUMENTED = {key: (kind, lives) for key, kind, lives in _ROWS}
+_STANDS_FOR = {
+    "job_id": "JOB",
+    "file_id": "FILE",
+    "state": "STATE",
+    "model": "MODEL",
+    "name": "QUEUE",
+    "worker_id": "WORKER",
+    "scope": "SCOPE",
+    "key": "KEY",
+}
+_CHANNELS = {keys.WAKE, keys.CONTROL}
+_ERROR = Failure(code=EngineFailed.code, message="It broke.")
+
+
+def named_in_code() -> set[str]:
+    """Return every key that keys.py can make, with capitals for what varies, and every one that the scripts name whole."""
+    constants = {value for name, value in vars(keys).items() if name.isupper() and str(value).startswith(keys.PREFIX)}
+    made = set()
+    for name, function in inspect.getmembers(keys, inspect.isfunction):
+        parameters = inspect.signature(function).parameters
+        if function.__module__ == keys.__name__ and name not in {"queue_name", "queue_of", "child"}:
+            varies = {each: _STANDS_FOR[each] for each in parameters if each != "children"}
+            made |= {function(**varies, **flag) for flag in ({"children": True}, {"children": False})} if "children" in parameters else {
+                function(**varies)
+            }  # fmt: skip
+    scripts = "".join(file.read_text() for file in (_ROOT / "app" / "jobs").glob("*.lua"))
+    whole = {keys.PREFIX + name for name in re.findall(r"P \.\. '(\w+(?::\w+)?)'", scripts)}
+    return (constants | made | whole) - {keys.PREFIX} - _CHANNELS
+
+
+def documented_as(key: str) -> str:
+    """Return the documented key that *key* is one of; of several the one that says most."""
+    found = [name for name in DOCUMENTED if re.fullmatch(re.sub(r"[A-Z]+", ".+", name), key)]
+    assert found, f"{key} is not in docs/redis.md"
+    return max(found, key=lambda name: len(re.sub(r"[A-Z]+", "", name)))
+
+
+def fields_of(key: str) -> set[str]:
+    """Return the fields that the page gives a kind of hash."""
+    text = _PAGE.partition("Of `mlx:job:JOB`:")[2] if key == "mlx:job:JOB" else _PAGE.partition(f"Of `{key}`:")[2].partition(".")[0]
+    return set(re.findall(r"`(\w+)`", text.partition("\n\nOf ")[0]))
+
+
+def use_everything(store: JobStore) -> None:
+    same = Idempotency(scope="anyone:/v1/chat/completions", key="k", digest="d")
+    for number, state in enumerate(("queued", "failed", "succeeded")):
+        new = NewJob(
+            kind=JobKind.CHAT, model="m", lane=Lane.BATCH, request={}, waited=number == 1, traceparent="00-0-0-01",
+            idempotency=same.model_copy(update={"key": state}),
+        )  # fmt: skip
+        store.submit(new, max_queued=9, waiter="w")
+        if state == "queued":
+            continue
+        claim = store.claim(new.id, 1, worker="home-1", token="t")
+        assert isinstance(claim, Claimed)
+        store.publish_tokens([Piece(new.id, "t", (1,), "x", 0, (), "", ())])
+        store.publish_progress([(new.id, "t", Progress(done=1, total=2))])
+        store.publish_sound([(new.id, "t", SoundPiece(sentence=0, offset=0, rate=16_000, last=True, pcm=b"\0\0"))])
+        well = state == "succeeded"
+        store.commit(new.id, "t", JobState(state), output=b"1" * 70_000 if well else None, usage={"n": 1}, error=None if well else _ERROR)
+    store.announced(store.list_jobs()[-1].id, 1, "message")
+    parent = NewJob(kind=JobKind.OCR, model="m", lane=Lane.BATCH, request={}, waited=False)
+    store.submit(parent, max_queued=9)
+    claim = store.claim(parent.id, 1, worker="home-1", token="t")
+    assert isinstance(claim, Claimed)
+    Chains(store).plan(claim, Plan(children=(Child(kind=JobKind.OCR, model="m", request={}),) * 2, window=1, stage="reading"))
+    store.retry(store.list_jobs(state=JobState.FAILED)[0].id, max_queued=9)
+    Wishes(store).say("m", "resident")
+    FileStore(store).create("a name", "batch", [b"x"], 1)
+    tally = Tally()
+    tally.observe(RUNS, "chat", "m", value=1)
+    presence = Presence(store, "home-1", tally)
+    presence.report("m", ModelState(state="resident"))
+    presence.report_memory(1, 2, short=False)
+    presence.beat()
+
+
+def test_every_name_in_the_code_is_on_the_page_and_no_other() -> None:
+    lua_only = {"mlx:seq", "mlx:waiters:JOB"}
+    assert {documented_as(key) for key in named_in_code() | lua_only} == set(DOCUMENTED)
+
+
+def test_what_is_in_redis_has_the_types_fields_and_lives_that_the_page_says(store: JobStore) -> None:
+    store.check_schema()
+    use_everything(store)
+    seen = set()
+    for key in cast("list[str]", sorted(store.client.scan_iter(f"{keys.PREFIX}*"))):
+        name = documented_as(key)
+        kind, lives = DOCUMENTED[name]
+        assert store.client.type(key) == kind, key
+        assert ("expires" in lives) or store.client.ttl(key) == -1, key
+        if known := fields_of(name):
+            assert set(cast("dict[str, str]", store.client.hgetall(key))) <= known, key
+        seen.add(name)
+    assert set(DOCUMENTED) - seen <= {"mlx:lingering", "mlx:deadlines"}
+    moves = cast("list[tuple[str, dict[str, str]]]", store.client.xrange(keys.EVENTS))
+    assert {field for _, entry in moves for field in entry} == {"job", "state", "kind", "model", "lane", "attempt"}
