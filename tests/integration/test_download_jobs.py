@@ -21,6 +21,7 @@ from tests.hub_server import HubServer, Repo, tiny_repo
 from tests.integration.command import mlx_local
 from tests.integration.conftest import Api
 from tests.integration.worker_process import WorkerProcess
+from tests.scrapes import scrape
 
 WEIGHTS = random.Random(7).randbytes(8 * 1024**2)  # noqa: S311 - any bytes, but the same ones
 FILES = {"config.json": b"{}", "model.safetensors": WEIGHTS}
@@ -116,6 +117,7 @@ def test_the_first_call_of_a_missing_model_fetches_it_and_is_answered(
     assert (Path(output["path"]) / "model.safetensors").is_file()
     assert job["progress"].items() >= {"done": output["bytes"], "total": output["bytes"], "unit": "bytes"}.items()
     assert '"unit":"bytes"' in stack.http.get(f"/v1/jobs/{job['id']}/events").text
+    assert until(lambda: scrape(stack.http).value("mlx_local_download_bytes_total", model="tiny")) == output["bytes"]
     said = messages(stack_settings)
     assert said == ["Model not found: org/tiny", "Downloading... (0.0 GB)", "Download complete. Loading model..."]
 
