@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import httpx
 from prometheus_client.metrics_core import Metric
@@ -17,7 +17,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 class Scrape:
     """The families of one scrape, by name."""
 
-    def __init__(self, families: Iterator[Metric]) -> None:
+    def __init__(self, families: Iterable[Metric]) -> None:
         self.families = {family.name: family for family in families}
 
     def value(self, sample: str, **labels: str) -> float:

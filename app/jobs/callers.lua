@@ -115,7 +115,7 @@ function commands.forget()
     end
     if left <= 0 then return false end
     left = left - 1
-    stand(kind, of, -1)
+    stand(kind, of)
     redis.call('ZREM', index_key(up, of), id)
     redis.call('ZREM', index_key(up, 'model:' .. model), id)
     redis.call('ZREM', P .. 'ended:waited', id)

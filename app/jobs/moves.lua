@@ -39,7 +39,7 @@ end
 
 -- How many jobs are in each state, by kind. Kept by the very moves, so it is exact; counted out where it is missing: in a store
 -- that is older than this, or after somebody deleted it.
-local function stand(kind, state, by)
+local function stand(kind, from, to)
   if redis.call('EXISTS', P .. 'standing') == 0 then
     for _, each in ipairs({ 'queued', 'running', 'succeeded', 'failed', 'canceled' }) do
       for _, of in ipairs({ 'jobs:', 'children:' }) do
@@ -49,11 +49,14 @@ local function stand(kind, state, by)
       end
     end
   end
-  redis.call('HINCRBY', P .. 'standing', kind .. ':' .. state, by)
+  if from then redis.call('HINCRBY', P .. 'standing', kind .. ':' .. from, -1) end
+  if to then redis.call('HINCRBY', P .. 'standing', kind .. ':' .. to, 1) end
 end
 
 -- What is counted for ever, for /metrics: a field is the series' name and its labels' values, in the order of series.py.
-local function count(...) redis.call('HINCRBY', P .. 'metrics', cjson.encode({ ... }), 1) end
+local function count(name, ...)
+  redis.call('HINCRBY', P .. 'metrics', '["' .. name .. '","' .. table.concat({ ... }, '","') .. '"]', 1)
+end
 
 local commands = {}
 local admitted = {} -- what this move put into a queue beside the job that it is about
@@ -62,8 +65,7 @@ local cancel_children, child_ended -- of chains.lua
 -- The one place where a state changes.
 local function move(id, from, to, attempt)
   local kind, model, lane, seq, parent = read(id, 'kind', 'model', 'lane', 'seq', 'parent')
-  if from then stand(kind, from, -1) end
-  stand(kind, to, 1)
+  stand(kind, from, to)
   count('job_moves_total', kind, not from and 'submitted' or to == 'queued' and 'requeued' or to == 'running' and 'started' or to)
   if from then redis.call('ZREM', index_key(parent, from), id) end
   redis.call('ZADD', index_key(parent, to), seq, id)
@@ -78,7 +80,7 @@ local function finish(id, from, to, attempt)
   local kind, queue, waited, stored, idem, parent, open, error =
     read(id, 'kind', 'queue', 'waited', 'stored', 'idem', 'parent', 'open', 'error')
   redis.call('HSET', job_key(id), 'finished_at', now_text)
-  if error and to ~= 'succeeded' then count('job_errors_total', kind, cjson.decode(error).code) end
+  if error and to ~= 'succeeded' then count('job_errors_total', kind, cjson.decode(error).code or 'other') end
   move(id, from, to, attempt)
   redis.call('ZREM', queue_key(queue), id)
   redis.call('ZREM', P .. 'unannounced', id)

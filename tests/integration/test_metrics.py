@@ -188,13 +188,14 @@ def test_the_grafana_dashboard_asks_for_series_and_labels_that_exist(told: Api) 
 
 def asked_for(query: str) -> tuple[set[str], set[str]]:
     """Return the series that a PromQL query reads, and the labels that it names."""
-    names, labels = set(), set()
+    names: set[str] = set()
+    labels: set[str] = set()
 
     def visit(node: object) -> None:
         if isinstance(node, promql_parser.MatrixSelector):
             node = node.vector_selector
         if isinstance(node, promql_parser.VectorSelector):
-            names.add(node.name)
+            names.add(str(node.name))
             labels.update(matcher.name for matcher in node.matchers.matchers)
         if isinstance(node, promql_parser.AggregateExpr) and node.modifier:
             labels.update(node.modifier.labels)

@@ -25,7 +25,7 @@ from app.jobs.wishes import Wishes
 _ROOT = Path(__file__).parents[2]
 _PAGE = (_ROOT / "docs" / "redis.md").read_text()
 _ROWS = re.findall(r"^\| `(mlx:[\w:]+)` \| (\w+) \| ([^|]+) \|", _PAGE, re.MULTILINE)
-DOCUMENTED = {key: (kind, lives) for key, kind, lives in _ROWS}
+DOCUMENTED: dict[str, tuple[str, str]] = {key: (kind, lives) for key, kind, lives in _ROWS}
 _STANDS_FOR = {
     "job_id": "JOB",
     "file_id": "FILE",
@@ -43,7 +43,7 @@ _ERROR = Failure(code=EngineFailed.code, message="It broke.")
 def named_in_code() -> set[str]:
     """Return every key that keys.py can make, with capitals for what varies, and every one that the scripts name whole."""
     constants = {value for name, value in vars(keys).items() if name.isupper() and str(value).startswith(keys.PREFIX)}
-    made = set()
+    made: set[str] = set()
     for name, function in inspect.getmembers(keys, inspect.isfunction):
         parameters = inspect.signature(function).parameters
         if function.__module__ == keys.__name__ and name not in {"queue_name", "queue_of", "child"}:
@@ -58,14 +58,14 @@ def named_in_code() -> set[str]:
 
 def documented_as(key: str) -> str:
     """Return the documented key that *key* is one of; of several the one that says most."""
-    found = [name for name in DOCUMENTED if re.fullmatch(re.sub(r"[A-Z]+", ".+", name), key)]
+    found: list[str] = [name for name in DOCUMENTED if re.fullmatch(re.sub(r"[A-Z]+", ".+", name), key)]
     assert found, f"{key} is not in docs/redis.md"
     return max(found, key=lambda name: len(re.sub(r"[A-Z]+", "", name)))
 
 
 def fields_of(key: str) -> set[str]:
     """Return the fields that the page gives a kind of hash."""
-    text = _PAGE.partition("Of `mlx:job:JOB`:")[2] if key == "mlx:job:JOB" else _PAGE.partition(f"Of `{key}`:")[2].partition(".")[0]
+    text: str = _PAGE.partition("Of `mlx:job:JOB`:")[2] if key == "mlx:job:JOB" else _PAGE.partition(f"Of `{key}`:")[2].partition(".")[0]
     return set(re.findall(r"`(\w+)`", text.partition("\n\nOf ")[0]))
 
 
