@@ -18,10 +18,12 @@ from app.jobs.series import (
     AUDIO_SAID,
     CACHED_TOKENS,
     FIRST_TOKENS,
+    HEARING_TIME,
     OUTPUT_TOKENS,
     PROMPT_TOKENS,
-    REAL_TIME,
+    PROMPTS,
     RUNS,
+    SPEAKING_TIME,
     TOKEN_GAPS,
     WAITS,
 )
@@ -29,6 +31,7 @@ from app.tracing import Account, Part, Traces
 
 if TYPE_CHECKING:
     from app.actors.runs import Choice, Run
+    from app.jobs.series import Series
     from app.jobs.tally import Tally
 
 __all__ = ["Observer"]
@@ -49,7 +52,7 @@ class Observer:
     def claimed(self, run: Run) -> None:
         """See a run begin."""
         if _is_first(run) and run.claim.parent is None:
-            self._tally.observe(WAITS, run.claim.model, run.claim.lane, value=_waited_s(run))
+            self._tally.observe(WAITS, run.claim.kind, run.claim.model, run.claim.lane, value=_waited_s(run))
 
     def saw(self, run: Run, number: int, event: Event, at: float) -> None:
         """See what an engine said of choice *number* of a run, *at* a moment of time.perf_counter()."""
@@ -89,23 +92,29 @@ class Observer:
             if isinstance(work, TextWork) and not work.extra:  # a prompt counts once, however many answers it gets
                 tally.count(PROMPT_TOKENS, model, by=event.prompt_tokens)
                 tally.count(CACHED_TOKENS, model, by=event.cached_tokens)
+                tally.count(PROMPTS, model, "hit" if event.cached_tokens else "miss")
         elif isinstance(event, Embedded | Ranked):
             tally.count(PROMPT_TOKENS, model, by=event.prompt_tokens)
         elif isinstance(event, Heard) and isinstance(work, TranscriptionWork):
-            sound_s = work.end_s - work.start_s
             tally.count(PROMPT_TOKENS, model, by=event.prompt_tokens)
             tally.count(OUTPUT_TOKENS, model, by=event.completion_tokens)
-            tally.count(AUDIO_HEARD, model, by=sound_s)
-            tally.observe(REAL_TIME, model, value=(at - run.moments.added) / sound_s)
+            self._sound(run, AUDIO_HEARD, HEARING_TIME, work.end_s - work.start_s, at)
         elif isinstance(event, Spoken) and isinstance(work, SpeechWork):
             tally.count(PROMPT_TOKENS, model, by=work.text_tokens)
             tally.count(OUTPUT_TOKENS, model, by=event.tokens)
-            tally.count(AUDIO_SAID, model, by=event.samples / event.rate)
+            self._sound(run, AUDIO_SAID, SPEAKING_TIME, event.samples / event.rate, at)
+
+    def _sound(self, run: Run, seconds: Series, factor: Series, sound_s: float, at: float) -> None:
+        if sound_s > 0:
+            self._tally.count(seconds, run.claim.model, by=sound_s)
+            self._tally.observe(factor, run.claim.model, value=(at - run.moments.added) / sound_s)
 
     def ended(self, run: Run) -> None:
         """See a run end; its outcome is in it."""
-        if run.outcome in {"succeeded", "failed"} and not run.claim.step:
-            self._tally.observe(RUNS, run.claim.kind, run.claim.model, value=time.perf_counter() - run.moments.claimed)
+        claim = run.claim
+        if run.outcome in {"succeeded", "failed"}:
+            before_s = claim.claimed_at - claim.started_at  # a parent's children, before its last step
+            self._tally.observe(RUNS, claim.kind, claim.model, value=before_s + time.perf_counter() - run.moments.claimed)
         if self._traces is not None:
             self._traces.record(_account(run))
 

@@ -20,7 +20,7 @@ __all__ = ["RequestLogMiddleware"]
 log = get_logger("api")
 
 _LOGGED_CHARACTERS = 200  # of a path; a caller may send any
-_PROBES = frozenset({"/health", "/ready"})
+_PROBES = frozenset({"/health", "/ready", "/metrics"})  # asked every few seconds
 
 
 class RequestLogMiddleware:

@@ -62,8 +62,15 @@ JOB_MOVES = Series(
 JOB_ERRORS = Series("job_errors_total", "Jobs that ended with an error, by its code. A parent fails with its child's.", ("kind", "code"))
 
 # By workers.
-WAITS = Series("job_wait_seconds", "From a job's submission to its first start; children are not counted.", ("model", "lane"), _WAITS_S)
-RUNS = Series("job_run_seconds", "From a job's claim to its end, a wait for its model included.", ("kind", "model"), _WAITS_S)
+WAITS = Series(
+    "job_wait_seconds", "From a job's submission to its first start; children are not counted.", ("kind", "model", "lane"), _WAITS_S
+)
+RUNS = Series(
+    "job_run_seconds",
+    "From a job's last start to its end, waits for its model and its children included; what a child failed is not counted.",
+    ("kind", "model"),
+    _WAITS_S,
+)
 FIRST_TOKENS = Series(
     "time_to_first_token_seconds",
     "From a job's submission to the first token or sound of its answer, in its first attempt; children are not counted.",
@@ -73,10 +80,12 @@ FIRST_TOKENS = Series(
 TOKEN_GAPS = Series("inter_token_seconds", "Between two tokens of one answer, as its engine gave them out.", ("model",), _GAPS_S)
 PROMPT_TOKENS = Series("prompt_tokens_total", "Tokens of prompts and inputs whose answers ended, cached ones included.", ("model",))
 CACHED_TOKENS = Series("cached_prompt_tokens_total", "Those of them that a prefix cache had.", ("model",))
+PROMPTS = Series("prompts_total", "Prompts of texts, by whether a prefix cache had a part of them: hit or miss.", ("model", "cache"))
 OUTPUT_TOKENS = Series("output_tokens_total", "Tokens that models gave out, of answers that nobody waited for too.", ("model",))
 AUDIO_HEARD = Series("heard_audio_seconds_total", "Sound that was written down.", ("model",))
-REAL_TIME = Series("hearing_real_time_factor", "Seconds of work for a second of sound, of each piece heard.", ("model",), _FACTORS)
+HEARING_TIME = Series("hearing_real_time_factor", "Seconds of work for a second of sound, of each piece heard.", ("model",), _FACTORS)
 AUDIO_SAID = Series("spoken_audio_seconds_total", "Speech that was made.", ("model",))
+SPEAKING_TIME = Series("speaking_real_time_factor", "Seconds of work for a second of speech, of each text said.", ("model",), _FACTORS)
 LOADS = Series("model_load_seconds", "How long models took to load; its count is the loads.", ("model",), _LOADS_S)
 LOAD_FAILURES = Series("model_load_failures_total", "Loads that failed.", ("model",))
 UNLOADS = Series("model_unloads_total", "Models that left memory: made room, were idle, or their engine failed.", ("model",))
@@ -89,7 +98,7 @@ RESCUES = Series(
 )  # fmt: skip
 
 COUNTED = (
-    JOB_MOVES, JOB_ERRORS, WAITS, RUNS, FIRST_TOKENS, TOKEN_GAPS, PROMPT_TOKENS, CACHED_TOKENS, OUTPUT_TOKENS, AUDIO_HEARD, REAL_TIME,
-    AUDIO_SAID, LOADS, LOAD_FAILURES, UNLOADS, SWAPS, DOWNLOADED, CRASHES, RESCUES,
+    JOB_MOVES, JOB_ERRORS, WAITS, RUNS, FIRST_TOKENS, TOKEN_GAPS, PROMPT_TOKENS, CACHED_TOKENS, PROMPTS, OUTPUT_TOKENS,
+    AUDIO_HEARD, HEARING_TIME, AUDIO_SAID, SPEAKING_TIME, LOADS, LOAD_FAILURES, UNLOADS, SWAPS, DOWNLOADED, CRASHES, RESCUES,
 )  # fmt: skip
 """All of them."""

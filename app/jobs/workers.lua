@@ -33,7 +33,7 @@ function commands.claim()
       move(a.id, 'queued', 'running', attempt)
     end
   end
-  return { 'claimed', redis.call('HGETALL', job_key(a.id)) }
+  return { 'claimed', redis.call('HGETALL', job_key(a.id)), now_text }
 end
 
 function commands.publish()

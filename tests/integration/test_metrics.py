@@ -28,7 +28,7 @@ from tests.conftest import RedisServer
 from tests.integration.conftest import Api
 from tests.integration.fake_worker import FakeWorker
 from tests.integration.worker_process import WorkerProcess, scripted_catalog
-from tests.scrapes import OPENMETRICS, Scrape, scrape
+from tests.scrapes import OPENMETRICS, Scrape, complaints_of, scrape
 
 _DOCS = Path(__file__).parents[2] / "docs"
 
@@ -161,6 +161,7 @@ def test_every_series_is_in_the_docs_with_its_type_and_labels_and_none_beside(to
     }  # fmt: skip
     assert {(name, kind, labels.strip(), about) for name, kind, labels, about in rows} == told_of
     assert all(family.samples for family in families)
+    assert [wrong for family in families for wrong in complaints_of(family)] == []
 
 
 def _labels(*sets: set[str]) -> str:
@@ -175,6 +176,8 @@ def test_the_grafana_dashboard_asks_for_series_and_labels_that_exist(told: Api) 
             labels.setdefault(sample.name, {"instance", "job"}).update(sample.labels)
     dashboard = json.loads((_DOCS / "grafana" / "mlx-local-inference.json").read_text())
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    choices = [variable["query"]["query"] for variable in dashboard["templating"]["list"] if variable["type"] == "query"]
+    queries += [re.sub(r"^label_values\((\w+), (\w+)\)$", r"count by (\2) (\1)", choice) for choice in choices]
     asked = [asked_for(re.sub(r"\$__\w+", "5m", query).replace("$job", ".*")) for query in queries]
     assert len(asked) > 40
     for query, (names, used) in zip(queries, asked, strict=True):

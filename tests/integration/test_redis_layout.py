@@ -10,6 +10,7 @@ from typing import cast
 from app.actors.presence import Presence
 from app.errors import EngineFailed, Failure
 from app.jobs import keys
+from app.jobs.calls import CallDelta
 from app.jobs.chains import Chains, Child, Plan
 from app.jobs.claims import Claimed
 from app.jobs.decoding import ModelState
@@ -69,19 +70,27 @@ def fields_of(key: str) -> set[str]:
     return set(re.findall(r"`(\w+)`", text.partition("\n\nOf ")[0]))
 
 
+def fields_of_entries() -> dict[str, set[str]]:
+    """Return the fields that the page gives each type of entry in a job's stream, beside those that all have."""
+    told = _PAGE.partition("Entries of `mlx:tok:JOB` have")[2].partition("\n\n")[0]
+    fields = {name: set(re.findall(r"`(\w+)`", inside)) for name, inside in re.findall(r"`(\w+)`\s+\(([^)]*)\)", told)}
+    return fields | {"child": fields["child"] | fields["progress"]}
+
+
 def use_everything(store: JobStore) -> None:
     same = Idempotency(scope="anyone:/v1/chat/completions", key="k", digest="d")
     for number, state in enumerate(("queued", "failed", "succeeded")):
         new = NewJob(
             kind=JobKind.CHAT, model="m", lane=Lane.BATCH, request={}, waited=number == 1, traceparent="00-0-0-01",
-            idempotency=same.model_copy(update={"key": state}),
+            stored=state == "succeeded", idempotency=same.model_copy(update={"key": state}),
         )  # fmt: skip
         store.submit(new, max_queued=9, waiter="w")
         if state == "queued":
             continue
         claim = store.claim(new.id, 1, worker="home-1", token="t")
         assert isinstance(claim, Claimed)
-        store.publish_tokens([Piece(new.id, "t", (1,), "x", 0, (), "", ())])
+        call: CallDelta = (0, "f", "{}")
+        store.publish_tokens([Piece(new.id, "t", (1,), "x", 1, [(b"x", -0.5, ())], "y", (call,), (("t", 1), ("r", 1), ("c", 1)))])
         store.publish_progress([(new.id, "t", Progress(done=1, total=2))])
         store.publish_sound([(new.id, "t", SoundPiece(sentence=0, offset=0, rate=16_000, last=True, pcm=b"\0\0"))])
         well = state == "succeeded"
@@ -92,6 +101,9 @@ def use_everything(store: JobStore) -> None:
     claim = store.claim(parent.id, 1, worker="home-1", token="t")
     assert isinstance(claim, Claimed)
     Chains(store).plan(claim, Plan(children=(Child(kind=JobKind.OCR, model="m", request={}),) * 2, window=1, stage="reading"))
+    child = store.claim(keys.child(parent.id, 0), 1, worker="home-1", token="t")
+    assert isinstance(child, Claimed)
+    store.commit(child.id, "t", JobState.SUCCEEDED, output=b"1")
     store.retry(store.list_jobs(state=JobState.FAILED)[0].id, max_queued=9)
     Wishes(store).say("m", "resident")
     FileStore(store).create("a name", "batch", [b"x"], 1)
@@ -121,5 +133,23 @@ def test_what_is_in_redis_has_the_types_fields_and_lives_that_the_page_says(stor
             assert set(cast("dict[str, str]", store.client.hgetall(key))) <= known, key
         seen.add(name)
     assert set(DOCUMENTED) - seen <= {"mlx:lingering", "mlx:deadlines"}
-    moves = cast("list[tuple[str, dict[str, str]]]", store.client.xrange(keys.EVENTS))
-    assert {field for _, entry in moves for field in entry} == {"job", "state", "kind", "model", "lane", "attempt"}
+    moves = entries_in(store, keys.EVENTS)
+    assert {field for entry in moves for field in entry} == {"job", "state", "kind", "model", "lane", "attempt"}
+    written: dict[str, set[str]] = {}
+    for job in store.client.scan_iter(keys.tokens("*")):
+        for entry in entries_in(store, job):
+            written.setdefault(entry["type"], set()).update(entry.keys() - {"type", "attempt"})
+    assert written == fields_of_entries()
+
+
+def entries_in(store: JobStore, stream: str) -> list[dict[str, str]]:
+    return [entry for _, entry in cast("list[tuple[str, dict[str, str]]]", store.client.xrange(stream))]
+
+
+def test_every_field_that_the_scripts_read_or_write_of_a_job_is_on_the_page() -> None:
+    scripts = "".join(file.read_text() for file in (_ROOT / "app" / "jobs").glob("*.lua"))
+    read = re.findall(r"\bread\((?:[\w.]+|child_id\([^)]*\)), ([^)]*)\)", scripts)
+    written = re.findall(r"job_key\([\w.]+\), ('\w+')", scripts)
+    named = set(re.findall(r"'(\w+)'", " ".join([*read, *written])))
+    assert len(named) > 30
+    assert named <= fields_of("mlx:job:JOB")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from app.actors.observing import Observer
 from app.actors.runs import Choice, Run
 from app.engines.hearing import Heard, Spans, TranscriptionWork
 from app.engines.protocols import Embedded, EmbeddingWork, Finished, Prefilled, Sampling, TextWork, Tokens, Work
+from app.engines.ranking import Ranked
 from app.engines.speaking import Sound, SpeechWork, Spoken
 from app.jobs.claims import Claimed
 from app.jobs.record import JobKind, Lane
@@ -18,10 +20,13 @@ from app.jobs.series import (
     AUDIO_SAID,
     CACHED_TOKENS,
     FIRST_TOKENS,
+    HEARING_TIME,
     LOADS,
     OUTPUT_TOKENS,
     PROMPT_TOKENS,
-    REAL_TIME,
+    PROMPTS,
+    RUNS,
+    SPEAKING_TIME,
     SUM,
     SWAPS,
     TOKEN_GAPS,
@@ -36,10 +41,10 @@ from app.scheduler.swaps import Swaps
 class Watched:
     """A run that was claimed at 100 s, two seconds after its submission, and everything that is counted of it."""
 
-    def __init__(self, *works: Work, attempt: int = 1, parent: str | None = None) -> None:
+    def __init__(self, *works: Work, attempt: int = 1, parent: str | None = None, step: str | None = None) -> None:
         claim = Claimed(
             id="job_1", kind=JobKind.CHAT, model="m", lane=Lane.INTERACTIVE, attempt=attempt, token="t", seed=1, suspect=False, request={},
-            created_at=10.0, started_at=12.0, parent=parent,
+            created_at=10.0, started_at=12.0, claimed_at=12.0 if step is None else 92.0, parent=parent, step=step,
         )  # fmt: skip
         self.run = Run(claim, choices=[Choice(work) for work in works])
         self.run.moments.claimed = self.run.moments.added = 100.0
@@ -66,19 +71,32 @@ def test_tokens_are_counted_with_the_wait_for_the_first_and_the_gaps_between_the
     saw(watched.run, 0, Tokens("w", (5, 6), "bc"), 100.62)
     for number in (0, 1):
         saw(watched.run, number, Finished("w", "stop", 9, 3, 4), 101.0)
-    assert watched.counted(WAITS, "m", "interactive") == 2.0
+    assert watched.counted(WAITS, "chat", "m", "interactive") == 2.0
     assert watched.counted(FIRST_TOKENS, "m", "interactive") == 2.5
     assert watched.counted(TOKEN_GAPS) == 0.12
     assert watched.tally.numbers()[Cell(TOKEN_GAPS.name, ("m",), "le", "0.1")] == 2
     assert watched.counted(OUTPUT_TOKENS) == 4
     assert (watched.counted(PROMPT_TOKENS), watched.counted(CACHED_TOKENS)) == (9, 4)  # once, for both answers
+    assert (watched.counted(PROMPTS, "m", "hit"), watched.counted(PROMPTS, "m", "miss")) == (1, 0)
 
 
 def test_a_later_attempt_and_a_child_say_nothing_of_how_long_somebody_waited() -> None:
     for watched in (Watched(text(), attempt=2), Watched(text(), parent="job_0")):
         watched.observer.saw(watched.run, 0, Tokens("w", (5,), "a"), 100.5)
         assert watched.counted(OUTPUT_TOKENS) == 1
-        assert watched.counted(WAITS, "m", "interactive") == watched.counted(FIRST_TOKENS, "m", "interactive") == 0
+        assert watched.counted(WAITS, "chat", "m", "interactive") == watched.counted(FIRST_TOKENS, "m", "interactive") == 0
+
+
+def test_a_parent_is_counted_once_when_its_last_step_ends_with_the_time_of_its_children() -> None:
+    first, last = Watched(), Watched(step="join")
+    first.run.outcome, last.run.outcome = "planned", "succeeded"
+    for watched in (first, last):
+        watched.run.moments.claimed = time.perf_counter()
+        watched.observer.ended(watched.run)
+    assert first.counted(WAITS, "chat", "m", "interactive") == 2.0
+    assert last.counted(WAITS, "chat", "m", "interactive") == 0
+    assert first.counted(RUNS, "chat", "m") == 0
+    assert last.counted(RUNS, "chat", "m") >= 80.0
 
 
 def test_hearing_is_counted_in_seconds_of_sound_and_of_work_for_each() -> None:
@@ -86,19 +104,21 @@ def test_hearing_is_counted_in_seconds_of_sound_and_of_work_for_each() -> None:
     watched.observer.saw(watched.run, 0, Tokens("w", (5, 6), "a"), 103.0)
     heard = Heard("w", "a", "en", (), (), "stop", (), prompt_tokens=4, completion_tokens=7)
     watched.observer.saw(watched.run, 0, heard, 106.0)
-    assert (watched.counted(AUDIO_HEARD), watched.counted(REAL_TIME)) == (30.0, 0.2)
+    assert (watched.counted(AUDIO_HEARD), watched.counted(HEARING_TIME)) == (30.0, 0.2)
     assert (watched.counted(PROMPT_TOKENS), watched.counted(OUTPUT_TOKENS)) == (4, 7)
 
 
-def test_speech_embeddings_and_a_search_for_speech_are_counted_as_what_they_are() -> None:
+def test_speech_embeddings_rankings_and_a_search_for_speech_are_counted_as_what_they_are() -> None:
     watched = Watched(SpeechWork("w", ("Hello.",), (9,), 1, text_tokens=3))
     watched.observer.saw(watched.run, 0, Sound("w", 0, b"\0\0", 24_000, last=True), 100.5)
     watched.observer.saw(watched.run, 0, Spoken("w", 48_000, 24_000, 25), 101.0)
+    assert watched.counted(SPEAKING_TIME) == 0.5
     assert (watched.counted(AUDIO_SAID), watched.counted(OUTPUT_TOKENS), watched.counted(PROMPT_TOKENS)) == (2.0, 25, 3)
     assert watched.counted(FIRST_TOKENS, "m", "interactive") == 2.5
     watched = Watched(EmbeddingWork("w", ((1, 2),)))
     watched.observer.saw(watched.run, 0, Embedded("w", np.zeros((1, 2), np.float32), 2), 101.0)
-    assert watched.counted(PROMPT_TOKENS) == 2
+    watched.observer.saw(watched.run, 0, Ranked("w", np.zeros(1, np.float32), 5), 101.0)
+    assert watched.counted(PROMPT_TOKENS) == 7
     before = watched.tally.numbers()
     watched.run.choices.clear()  # speech is looked for before there is any work of the job's own
     watched.observer.saw(watched.run, 0, Spans("w", ()), 101.0)
