@@ -36,12 +36,12 @@ class Claimed(BaseModel, frozen=True):
     parent: str | None = Field(None, description="The job whose child this is.")
     created_at: float = Field(0.0, description="When it was submitted, epoch s, by the clock of Redis; likewise the next.")
     started_at: float = Field(0.0, description="When it was last claimed while it was queued.")
-    claimed_at: float = Field(0.0, description="When this claim was made; later than that where a parent's step was due.")
+    claimed_at: float = Field(0.0, description="When this claim was made: later than that where a parent's step was due.")
     traceparent: str | None = Field(None, description="The span that it belongs to, as W3C's trace context writes it.")
     step: str | None = Field(None, description="Which step of a parent is due, whose children have ended; none: it has had no children.")
 
     @classmethod
-    def of(cls, record: Mapping[str, str], token: str, claimed_at: float) -> Self:
+    def of(cls, record: Mapping[str, str], token: str) -> Self:
         """Read a claim from a job's hash."""
         return cls(
             id=record["id"],
@@ -57,7 +57,7 @@ class Claimed(BaseModel, frozen=True):
             parent=record.get("parent"),
             created_at=float(record["created_at"]),
             started_at=float(record["started_at"]),
-            claimed_at=claimed_at,
+            claimed_at=float(record.get("claimed_at", record["started_at"])),
             traceparent=record.get("traceparent"),
             step=record.get("step"),
         )

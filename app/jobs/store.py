@@ -148,9 +148,9 @@ class JobStore(JobReader):
         answer = self.moves("claim", {"id": job_id, "announce": announce, "worker": worker, "token": token, "late": _LATE})
         if answer[0] != "claimed":
             return Unclaimed(reason=" ".join(str(part) for part in answer))
-        _, flat, now = answer
+        flat = answer[1]
         record = dict(zip(flat[::2], flat[1::2], strict=True))
-        return Claimed.of(record, token, float(now))
+        return Claimed.of(record, token)
 
     def publish_tokens(self, pieces: Iterable[Piece]) -> list[str]:
         """Append tokens of running jobs in one round trip.

@@ -28,12 +28,14 @@ function commands.claim()
     redis.call('HSET', job_key(a.id), 'attempt', attempt, 'token', a.token, 'worker', a.worker)
     redis.call('ZREM', queue_key(queue), a.id)
     redis.call('ZREM', P .. 'unannounced', a.id)
-    if state == 'queued' then -- else it is a parent whose next step was due, and it runs all the while
+    if state == 'queued' then
       redis.call('HSET', job_key(a.id), 'started_at', now_text)
       move(a.id, 'queued', 'running', attempt)
+    else -- a parent whose next step was due, and it runs all the while
+      redis.call('HSET', job_key(a.id), 'claimed_at', now_text)
     end
   end
-  return { 'claimed', redis.call('HGETALL', job_key(a.id)), now_text }
+  return { 'claimed', redis.call('HGETALL', job_key(a.id)) }
 end
 
 function commands.publish()
