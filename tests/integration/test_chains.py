@@ -107,6 +107,8 @@ def test_a_step_is_claimed_once_and_from_a_queue_that_waits_for_no_model(store: 
     assert isinstance(store.claim(claimed.id, 1, worker="w", token="early"), Unclaimed)
     step = claim(store, claimed.id, "step")
     assert (step.step, step.attempt, step.request) == ("gather", 2, REQUEST)
+    assert claimed.claimed_at == claimed.started_at == step.started_at <= step.claimed_at
+    assert store.client.hget(keys.job(claimed.id), "claimed_at") == f"{step.claimed_at:.3f}"
     assert store.to_announce(claimed.id) is None
     assert [child.output for child in chains.children(claimed.id)] == [b'{"of": 0}', b'{"of": 1}']
     assert store.commit(claimed.id, "step", JobState.SUCCEEDED, output=b"2")
