@@ -13,6 +13,7 @@ from app.engines.hearing import Heard, TranscriptionWork
 from app.engines.protocols import Embedded, Event, Finished, Prefilled, TextWork, Tokens
 from app.engines.ranking import Ranked
 from app.engines.speaking import Sound, SpeechWork, Spoken
+from app.jobs.record import JobKind
 from app.jobs.series import (
     AUDIO_HEARD,
     AUDIO_SAID,
@@ -52,7 +53,7 @@ class Observer:
     def claimed(self, run: Run) -> None:
         """See a run begin."""
         if _is_first(run) and run.claim.parent is None:
-            self._tally.observe(WAITS, run.claim.kind, run.claim.model, run.claim.lane, value=_waited_s(run))
+            self._tally.observe(WAITS, run.claim.kind, _model_of(run), run.claim.lane, value=_waited_s(run))
 
     def saw(self, run: Run, number: int, event: Event, at: float) -> None:
         """See what an engine said of choice *number* of a run, *at* a moment of time.perf_counter()."""
@@ -114,7 +115,7 @@ class Observer:
         claim = run.claim
         if run.outcome in {"succeeded", "failed"}:
             before_s = claim.claimed_at - claim.started_at  # a parent's children, before its last step
-            self._tally.observe(RUNS, claim.kind, claim.model, value=before_s + time.perf_counter() - run.moments.claimed)
+            self._tally.observe(RUNS, claim.kind, _model_of(run), value=before_s + time.perf_counter() - run.moments.claimed)
         if self._traces is not None:
             self._traces.record(_account(run))
 
@@ -126,6 +127,11 @@ class Observer:
 
 def _is_first(run: Run) -> bool:
     return run.claim.attempt == 1 and not run.claim.step
+
+
+def _model_of(run: Run) -> str:
+    """Return the model as a label. A download's is none: whoever asks for one may name what there is not, and so make labels up."""
+    return "" if run.claim.kind is JobKind.DOWNLOAD else run.claim.model
 
 
 def _waited_s(run: Run) -> float:

@@ -3,8 +3,9 @@
 They are counted where the thing happens, in the script that moves jobs or in a
 worker, and added up in one hash of Redis. So no label says which worker or API
 it was, and a restart of either takes nothing back. Label values are models of
-the catalog, kinds, lanes, codes and other words of ours: never a prompt, a
-key, a file's name or anything else that a caller may choose.
+the catalog, or of which files have come, kinds, lanes, codes and other words
+of ours: never a prompt, a key, a file's name or anything else that a caller
+may make up.
 """
 
 from __future__ import annotations

@@ -41,9 +41,11 @@ from app.scheduler.swaps import Swaps
 class Watched:
     """A run that was claimed at 100 s, two seconds after its submission, and everything that is counted of it."""
 
-    def __init__(self, *works: Work, attempt: int = 1, parent: str | None = None, step: str | None = None) -> None:
+    def __init__(
+        self, *works: Work, kind: JobKind = JobKind.CHAT, attempt: int = 1, parent: str | None = None, step: str | None = None
+    ) -> None:
         claim = Claimed(
-            id="job_1", kind=JobKind.CHAT, model="m", lane=Lane.INTERACTIVE, attempt=attempt, token="t", seed=1, suspect=False, request={},
+            id="job_1", kind=kind, model="m", lane=Lane.INTERACTIVE, attempt=attempt, token="t", seed=1, suspect=False, request={},
             created_at=10.0, started_at=12.0, claimed_at=12.0 if step is None else 92.0, parent=parent, step=step,
         )  # fmt: skip
         self.run = Run(claim, choices=[Choice(work) for work in works])
@@ -97,6 +99,13 @@ def test_a_parent_is_counted_once_when_its_last_step_ends_with_the_time_of_its_c
     assert last.counted(WAITS, "chat", "m", "interactive") == 0
     assert first.counted(RUNS, "chat", "m") == 0
     assert last.counted(RUNS, "chat", "m") >= 80.0
+
+
+def test_a_download_is_counted_without_the_name_that_its_caller_chose() -> None:
+    watched = Watched(kind=JobKind.DOWNLOAD)
+    watched.run.outcome, watched.run.moments.claimed = "failed", time.perf_counter()
+    watched.observer.ended(watched.run)
+    assert {cell.labels for cell in watched.tally.numbers()} == {("download", "", "interactive"), ("download", "")}
 
 
 def test_hearing_is_counted_in_seconds_of_sound_and_of_work_for_each() -> None:
