@@ -10,98 +10,34 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-import math
 import os
-import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import ByteSize, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from app.errors import InvalidSetting
+from app.setting_values import Duration, Extensions, Key, Level, Port, UserPath, UserPaths
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["Settings", "load_settings", "parse_duration"]
+__all__ = ["Settings", "default_home", "is_loopback", "load_settings"]
 
 _PREFIX = "MLX_LOCAL_"
 _FOR_TESTS = "MLX_LOCAL_TEST_"
 _READ_ELSEWHERE = ["MLX_LOCAL_REDIS_PORT"]  # by docker-compose.redis.yml
-_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(?P<number>\d{1,12}(\.\d{1,6})?)(?P<unit>ms|s|m|h|d|)", re.ASCII)
 _PATHS = ("catalog", "transcribe_dir", "transcribe_dirs")
 _RECORDINGS = ("wav", "mp3", "m4a", "flac", "ogg", "webm", "opus", "oga", "aac", "mp4", "m4b", "mov", "mkv", "aif", "aiff", "caf", "amr")
-_LONGEST_S = 10 * 365 * 86400
 _SENTENCES = {
     "int_parsing": "must be a whole number",
     "int_type": "must be a whole number",
     "byte_size": "must be bytes, or a size such as 20GB",
     "byte_size_unit": "must be bytes, or a size such as 20GB",
 }
-
-
-def parse_duration(value: object) -> timedelta:
-    """Turn ``"90s"``, ``"30m"``, ``"2h"`` or a number of seconds into a timedelta.
-
-    Raises:
-        ValueError: It is none of these, negative, or longer than ten years.
-    """
-    if isinstance(value, timedelta):
-        seconds = value.total_seconds()
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
-    elif isinstance(value, str) and (found := _DURATION.fullmatch(value.strip())):
-        seconds = float(found["number"]) * _UNITS[found["unit"]]
-    else:
-        seconds = math.nan
-    if not 0 <= seconds <= _LONGEST_S:
-        msg = "must be seconds, or a duration such as 90s, 30m, 2h or 7d"
-        raise ValueError(msg)
-    return timedelta(seconds=seconds)
-
-
-def check_key(key: SecretStr) -> SecretStr:
-    """Return *key* if a client can send it in a header.
-
-    Raises:
-        ValueError: It has other characters than printable ASCII, or spaces.
-    """
-    text = key.get_secret_value()
-    if not text or not all("!" <= character <= "~" for character in text):
-        msg = "must be printable ASCII characters without spaces"
-        raise ValueError(msg)
-    return key
-
-
-def check_extensions(extensions: tuple[str, ...]) -> tuple[str, ...]:
-    """Return *extensions* as they are compared: lower case, without a dot.
-
-    Raises:
-        ValueError: One of them is none.
-    """
-    plain = tuple(dict.fromkeys(extension.strip().lower().removeprefix(".") for extension in extensions))
-    if not plain or not all(extension.isalnum() for extension in plain):
-        msg = "must be extensions with commas between, such as wav,mp3,m4a"
-        raise ValueError(msg)
-    return plain
-
-
-def _parted(separator: str) -> BeforeValidator:
-    """Let a text, which is what a variable holds, be a list."""
-    return BeforeValidator(lambda value: [part for part in value.split(separator) if part.strip()] if isinstance(value, str) else value)
-
-
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-UserPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Key = Annotated[SecretStr, AfterValidator(check_key)]
-UserPaths = Annotated[tuple[UserPath, ...], NoDecode, _parted(os.pathsep)]
-Extensions = Annotated[tuple[str, ...], NoDecode, _parted(","), AfterValidator(check_extensions)]
-Level = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lambda value: str(value).lower())]
 
 
 def default_home() -> Path:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.settings import parse_duration
+from app.setting_values import parse_duration
 
 __all__ = [
     "FOR_EVER",

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ByteSize, Field
 
-from app.settings import Duration
+from app.setting_values import Duration
 
 __all__ = ["ModelSpec", "Task"]
 
