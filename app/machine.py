@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -31,8 +32,10 @@ __all__ = [
     "desktop_notifier",
     "detect",
     "ensure_blas",
+    "low_power_mode",
     "sound_player",
     "starter_dtype",
+    "wakefulness",
     "worker_environment",
     "writers_of",
 ]
@@ -41,6 +44,8 @@ _GIB = 1024**3
 # A card sold as 16 GB reports a little less; a 24 GB Mac reports exactly 24 GiB.
 _MEDIUM_BYTES = 15 * _GIB
 _LARGE_BYTES = 25 * _GIB
+# Macs with a high-power mode too number them: 0 automatic, 1 low, 2 high.
+_LOW_POWER = re.compile(r"^\s*(low)?powermode\s+1\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,22 @@ def _open_file(handle: Path, wanted: Mapping[str, Path]) -> Path | None:
 def _writes(fdinfo: Path) -> bool:
     flags = next((line.split()[1] for line in fdinfo.read_text().splitlines() if line.startswith("flags:")), "0")
     return (int(flags, 8) & os.O_ACCMODE) != os.O_RDONLY
+
+
+def wakefulness() -> list[str] | None:
+    """Return a command that keeps this machine from idle sleep until it or this process ends; None where there is none. macOS has one."""
+    return ["caffeinate", "-i", "-w", str(os.getpid())] if shutil.which("caffeinate") else None
+
+
+def low_power_mode() -> bool:
+    """Return whether the user asked this machine to be thrifty: macOS's Low Power Mode, Linux's power saver. Where nobody says: no."""
+    if shutil.which("pmset"):
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            said = subprocess.run(["pmset", "-g"], capture_output=True, text=True, timeout=5, check=True).stdout
+            return _LOW_POWER.search(said) is not None
+    with contextlib.suppress(OSError):
+        return Path("/sys/firmware/acpi/platform_profile").read_text("utf-8").strip() == "low-power"
+    return False
 
 
 def _has_nvidia() -> bool:

@@ -17,7 +17,19 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
-__all__ = ["Duration", "Extensions", "Key", "Level", "Port", "UserPath", "UserPaths", "check_extensions", "check_key", "parse_duration"]
+__all__ = [
+    "Duration",
+    "Extensions",
+    "Key",
+    "Level",
+    "Narrowing",
+    "Port",
+    "UserPath",
+    "UserPaths",
+    "check_extensions",
+    "check_key",
+    "parse_duration",
+]
 
 _UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?P<number>\d{1,12}(\.\d{1,6})?)(?P<unit>ms|s|m|h|d|)", re.ASCII)
@@ -79,6 +91,7 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 UserPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Key = Annotated[SecretStr, AfterValidator(check_key)]
+Narrowing = Literal["all", "interactive"]  # which work begins in a state that asks for thrift
 UserPaths = Annotated[tuple[UserPath, ...], NoDecode, _parted(os.pathsep)]
 Extensions = Annotated[tuple[str, ...], NoDecode, _parted(","), AfterValidator(check_extensions)]
 Level = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lambda value: str(value).lower())]

@@ -20,7 +20,7 @@ from pydantic import ByteSize, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from app.errors import InvalidSetting
-from app.setting_values import Duration, Extensions, Key, Level, Port, UserPath, UserPaths
+from app.setting_values import Duration, Extensions, Key, Level, Narrowing, Port, UserPath, UserPaths
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     memory_watermark: ByteSize | None = Field(
         None, description="Available memory of the machine below which nothing more is admitted; unset: 5%, at least 512 MiB."
     )
+    memory_for_others: ByteSize | None = Field(
+        None, description="Memory that other programs keep: a model whose load would leave them less waits; unset: the budget alone counts."
+    )
+    on_battery: Narrowing = Field("interactive", description="all or interactive: which work begins while this machine runs on battery.")
+    on_low_power: Narrowing = Field("interactive", description="all or interactive: which work begins in low-power mode.")
+    keep_awake: bool = Field(default=True, description="Keep a Mac from idle sleep while jobs run.")
     transcribe_dir: UserPath = Field(Path("~/transcribe"), validate_default=True, description="The watched folder.")
     transcribe_dirs: UserPaths = Field((), description="Further watched folders, with a colon between each.")
     transcribe_extensions: Extensions = Field(_RECORDINGS, description="Extensions of what is taken for a recording in these folders.")

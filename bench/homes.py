@@ -69,6 +69,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MLX_LOCAL_")}
     chosen = {"MLX_LOCAL_HOME": str(home), "MLX_LOCAL_PROFILE": "starter", "MLX_LOCAL_MIN_FREE_DISK": "0"}
     chosen["MLX_LOCAL_TRANSCRIBE_DIR"] = str(home / "recordings")
+    chosen |= {"MLX_LOCAL_ON_BATTERY": "all", "MLX_LOCAL_ON_LOW_POWER": "all"}
     chosen["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     return clean | chosen | more
 

@@ -29,25 +29,31 @@ def residents(world: World) -> dict[str, Resident]:
 def absent_backlogs(world: World) -> dict[str, Backlog]:
     """Return the backlogs of models that may be loaded for them, judged without the policy's own words."""
     found = {}
-    for model, backlog in world.backlogs.items():
-        facts = world.models.get(model)
-        if facts is None or model in residents(world) or model in (world.loading, *world.leaving) or facts.need_bytes > world.budget_bytes:
+    for model in world.backlogs:
+        facts, backlog = world.models.get(model), _may_begin(world, model)
+        if facts is None or model in residents(world) or model in (world.loading, *world.leaving):
             continue
         blocked = facts.blocked is not None and (facts.blocked.until is None or world.now < facts.blocked.until)
-        if not blocked and backlog.interactive.count + backlog.batch.count + backlog.waiting.count:
+        fits = facts.need_bytes <= world.budget_bytes - world.taken_bytes
+        if fits and not blocked and backlog.interactive.count + backlog.batch.count + backlog.waiting.count:
             found[model] = backlog
     return found
 
 
+def _may_begin(world: World, model: str) -> Backlog:
+    found = world.backlogs.get(model, Backlog())
+    return Backlog(found.interactive, Line(), found.waiting) if world.batch_waits else found
+
+
 def held(world: World) -> int:
-    """Return the bytes that are taken or promised."""
+    """Return the bytes that are taken, by others too, or promised."""
     promised = world.facts(world.loading).need_bytes if world.loading else 0
-    return sum(one.bytes for one in world.residents) + sum(world.leaving.values()) + promised
+    return sum(one.bytes for one in world.residents) + sum(world.leaving.values()) + promised + world.taken_bytes
 
 
 def idle(world: World, one: Resident) -> bool:
     """Whether nothing uses it and nothing waits for it."""
-    backlog = world.backlogs.get(one.model, Backlog())
+    backlog = _may_begin(world, one.model)
     jobs = one.interactive_leases + one.batch_leases + backlog.interactive.count + backlog.batch.count + backlog.waiting.count
     return not jobs and not one.wanted_bytes
 

@@ -93,6 +93,8 @@ def _any_worlds(draw: st.DrawFn) -> World:
         batch_max_wait_s=draw(st.sampled_from([1800.0, 61.0])),
         woke_at=draw(st.sampled_from([0.0, 0.0, NOW - 1])),
         admission=draw(st.sampled_from([True, True, True, False])),
+        taken_bytes=draw(st.sampled_from([0, 0, 0, 1, 3])),
+        batch_waits=draw(st.sampled_from(["", "", "", "on_battery"])),
     )
 
 

@@ -84,10 +84,17 @@ class Presence:
         if known is None or known.state == "downloading" or (known.state == "failed" and state is not None):
             self.report(model, state)
 
-    def report_memory(self, used_bytes: int, budget_bytes: int, *, short: bool) -> None:
-        """Note how much of their budget models use, and whether the machine is short of memory."""
+    def report_memory(self, used_bytes: int, budget_bytes: int, taken_bytes: int, *, short: bool) -> None:
+        """Note how much of their budget models use and other programs have, and whether the machine is short of memory."""
+        memory = {"used_bytes": used_bytes, "budget_bytes": int(budget_bytes), "taken_bytes": taken_bytes, "memory_short": int(short)}
         with self._lock:
-            self._facts |= {"used_bytes": used_bytes, "budget_bytes": int(budget_bytes), "memory_short": int(short)}
+            self._facts |= memory
+        self._news.set()
+
+    def report_narrowing(self, batch_waits: str) -> None:
+        """Note why no batch work begins, in a word; empty: it may."""
+        with self._lock:
+            self._facts["batch_waits"] = batch_waits
         self._news.set()
 
     def report_rate(self, model: str, bytes_per_s: float | None) -> None:

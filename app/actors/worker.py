@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import dramatiq
 import redis
 
+from app.actors.awake import Awake
 from app.actors.chains import STEPS_AT_ONCE, Steps
 from app.actors.consumer import WorkerBroker
 from app.actors.control import Control, declare_known_queues
@@ -44,12 +45,12 @@ from app.jobs.spool import Spool
 from app.jobs.store import JobStore
 from app.jobs.tally import Tally
 from app.log import get_logger
-from app.machine import detect
+from app.machine import detect, wakefulness
 from app.models.catalog import load_catalog
 from app.pictures.reading import Limits
 from app.scheduler.books import MemoryBooks
 from app.scheduler.breadcrumb import Breadcrumb, Preparing
-from app.scheduler.budget import Pressure, ask_device, budget_bytes, default_watermark_bytes
+from app.scheduler.budget import ask_device, budget_bytes, watch_pressure
 from app.scheduler.circuit import Circuits
 from app.scheduler.conductor import Conductor
 from app.scheduler.frontends import Frontends
@@ -58,6 +59,7 @@ from app.scheduler.load_deaths import LoadDeaths
 from app.scheduler.lookout import DEFAULT_SLOTS, Lookout
 from app.scheduler.needs import Needs
 from app.scheduler.peaks import Peaks
+from app.scheduler.power import PowerWatch
 from app.scheduler.residency import Residency
 from app.scheduler.swaps import Swaps
 from app.scheduler.wishing import Wishing
@@ -93,12 +95,8 @@ class InferenceWorker:
         self._catalog = load_catalog(settings)
         self._store = JobStore(connect(settings), Spool(settings.spool_dir))
         self._store.check_schema()
-        self._broker = WorkerBroker(
-            settings,
-            broker_id=rescue.broker_of(self.id),
-            limit=self._first_limit,
-            acknowledged=self._acknowledged,
-        )
+        own = rescue.broker_of(self.id)
+        self._broker = WorkerBroker(settings, broker_id=own, limit=self._first_limit, acknowledged=self._acknowledged)
         self._announcer = Announcer(self._broker, self._store)
         self._runs, self._tally = Runs(), Tally()
         self._observer = Observer(self._tally, open_traces(settings, "worker"))
@@ -111,6 +109,8 @@ class InferenceWorker:
         budget = budget_bytes(settings.memory_budget, machine, ask_device())
         self._gpu = GpuThread(self._sink.emit, self._forget_model, self._crumbs[0], MemoryBooks(budget), self._poke)
         self._circuits = Circuits()
+        self._power = PowerWatch(settings, self._poke)
+        self._awake = Awake(wakefulness() if settings.keep_awake else None)
         self._residency = Residency(self._gpu, settings, self._preparing, self._deaths, self._circuits, self._poke, Swaps(self._tally))
         self._runner = Runner(self.id, self._store, self._announcer, self._catalog, self._residency, self._gpu, self._runs, self._preparing)
         told = (self._presence.report_download, self._has_arrived, self._presence.report_rate)
@@ -126,7 +126,8 @@ class InferenceWorker:
             budget_bytes=budget,
             circuits=self._circuits,
             deaths=self._deaths,
-            pressure=Pressure(settings.memory_watermark if settings.memory_watermark is not None else default_watermark_bytes(machine)),
+            pressure=watch_pressure(settings.memory_watermark, settings.memory_for_others, machine),
+            batch_waits=lambda: self._power.batch_waits,
             must_fetch=self._downloads.must_fetch,
             wishing=Wishing(gates),
         )
@@ -174,6 +175,7 @@ class InferenceWorker:
         self._dramatiq.start()
         self._control.start()
         self._downloads.start()
+        self._power.start()
         self._conductor.start()
         log.info("worker.started", worker=self.id, pid=os.getpid())
 
@@ -195,6 +197,7 @@ class InferenceWorker:
         """Stop in order. Returns when every job is committed or given back."""
         log.info("worker.draining", running=len(self._runs.all()))
         self._runner.draining = True
+        self._power.stop()
         self._conductor.stop()
         self._broker.close_consumers()
         for consumer in list(self._dramatiq.consumers.values()):
@@ -210,6 +213,7 @@ class InferenceWorker:
         if not self._runs.wait_until_idle(_SETTLE_S):
             log.warning("worker.jobs_left", detail="The next worker of this home takes them back.")
         self._control.stop()
+        self._awake.close()
         self._sink.stop()
         try:
             self._broker.recover(self._broker.broker_id)
@@ -249,6 +253,7 @@ class InferenceWorker:
         return [
             (0.5, self._store.expire_deadlines),
             (2.0, self._find_lost_runs),
+            (2.0, lambda: self._awake.see(running=bool(self._runs.all()))),
             (1.0, partial(sync_journal, self._settings.redis_dir)),
             (1.0, partial(reconcile.announce_pending, self._store, self._announcer)),
             (5.0, self._broker.reap),

@@ -117,12 +117,18 @@ def _queued(queue: dict[str, Any]) -> str:
 
 
 def _print_models(store: dict[str, Any]) -> None:
+    from app.jobs.decoding import why_batch_waits
+
     say = terminal.say
     for worker in store["workers"]:
         if worker["budget_bytes"] is not None:
             say(f"Memory     {worker['used_bytes'] / _GB:.1f} of {worker['budget_bytes'] / _GB:.1f} GB are used or reserved by models")
+        if worker["taken_bytes"]:
+            say(f"           {worker['taken_bytes'] / _GB:.1f} GB of the rest are with other programs; no model is loaded into them.")
         if worker["memory_short"]:
             say("           Other programs use nearly all of this machine's memory; nothing new begins until some is free.")
+        if worker["batch_waits"]:
+            say(f"Power      {why_batch_waits(worker['batch_waits'])}")
     say("Models")
     for model, state in store["models"].items():
         size = f", {state['bytes'] / _GB:.2f} GB" if state["bytes"] else ""

@@ -14,7 +14,7 @@ from app.jobs import keys
 from app.jobs.estimate import Outlook, seconds_to_start
 from app.jobs.record import Job, JobKind, JobState, Lane, Progress, WaitingFor
 
-__all__ = ["FIELDS", "ModelState", "Scene", "decode", "explain", "explain_parent"]
+__all__ = ["FIELDS", "ModelState", "Scene", "decode", "explain", "explain_parent", "why_batch_waits"]
 
 FIELDS = (
     "id", "kind", "model", "lane", "state", "attempt", "created_at", "started_at", "finished_at", "progress", "deadline",
@@ -42,6 +42,7 @@ class Scene(BaseModel, frozen=True):
     workers: int
     models: Mapping[str, ModelState]
     now: float  # epoch s
+    batch_waits: str = ""  # why no batch work begins, in a word
 
 
 def decode(fields: Mapping[str, str | None]) -> Job:
@@ -68,6 +69,15 @@ def decode(fields: Mapping[str, str | None]) -> Job:
     )
 
 
+def why_batch_waits(word: str) -> str:
+    """Return a sentence for what a worker says of batch work, which begins again by itself."""
+    if word == "on_battery":
+        return "This machine runs on battery: batch work waits until it is plugged in, or MLX_LOCAL_ON_BATTERY is `all`."
+    if word == "low_power":
+        return "This machine is in low-power mode: batch work waits until that ends, or MLX_LOCAL_ON_LOW_POWER is `all`."
+    return "Batch work waits."
+
+
 def explain(job: Job, queue: str, position: int | None, scene: Scene, *, people: int = 0) -> WaitingFor | None:
     """Say why *job*, which has not ended, does not run yet; None when it does.
 
@@ -90,9 +100,15 @@ def explain(job: Job, queue: str, position: int | None, scene: Scene, *, people:
     detail = f"{position} jobs are before this one in {queue}." if position else "It is next."
     if queue in {keys.DOWNLOADS, keys.CHAINS, keys.COUNTS}:
         return WaitingFor(reason="queue", detail=detail)
+    return _of_model(job, model, scene, detail, (position or 0) + people)
+
+
+def _of_model(job: Job, model: ModelState | None, scene: Scene, detail: str, ahead: int) -> WaitingFor | None:
+    """Say what a job waits for that a model is to do."""
     if model and model.state == "downloading":
         return _downloading(model)
-    ahead = (position or 0) + people
+    if scene.batch_waits and job.lane is Lane.BATCH:
+        return WaitingFor(reason=scene.batch_waits, detail=why_batch_waits(scene.batch_waits))
     if model and (model.reason or model.state in {"waiting", "loading"}):
         return _wait(model.reason or "model_loading", model.detail or f"{job.model} is being loaded.", model, scene, ahead)
     return _wait("queue", detail, model, scene, ahead)

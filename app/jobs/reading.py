@@ -34,7 +34,9 @@ class WorkerInfo(BaseModel, frozen=True):
     version: str
     budget_bytes: int | None = None  # what its models may use together
     used_bytes: int | None = None  # what they use, and what a load has reserved
+    taken_bytes: int = 0  # of the rest, what no load may have now: other programs use it, or are to keep it
     memory_short: bool = False  # other programs leave so little that nothing new begins
+    batch_waits: str = ""  # why no batch work begins, in a word; empty: it may
 
 
 class Output(NamedTuple):
@@ -261,7 +263,8 @@ class JobReader:
             pipe.zcard(keys.queue(keys.queue_name(str(fields["model"]), Lane.INTERACTIVE)))
         answers = self._execute(pipe)
         workers = self.workers()
-        scene = Scene(workers=len(workers), models=self.model_states(), now=time.time())
+        held = min((worker.batch_waits for worker in workers), default="")  # empty where one of them takes batch work
+        scene = Scene(workers=len(workers), models=self.model_states(), now=time.time(), batch_waits=held)
         return self._with_heads([
             job if job is None or job.state in TERMINAL
             else job.model_copy(update={"position": rank, "waiting_for": explain(

@@ -15,7 +15,7 @@ import psutil
 
 from app.machine import Machine
 
-__all__ = ["Pressure", "ask_device", "available_bytes", "budget_bytes", "default_watermark_bytes", "is_short"]
+__all__ = ["Pressure", "ask_device", "available_bytes", "budget_bytes", "default_watermark_bytes", "is_short", "watch_pressure"]
 
 _MIB = 1024**2
 _GIB = 1024**3
@@ -66,6 +66,18 @@ def default_watermark_bytes(machine: Machine) -> int:
     return min(machine.ram_bytes // _SYSTEM_PART, max(_WATERMARK_BYTES, machine.ram_bytes // _WATERMARK_PART))
 
 
+def watch_pressure(watermark: int | None, for_others: int | None, machine: Machine) -> Pressure:
+    """Return what tells of memory pressure on *machine*.
+
+    Args:
+        watermark: The setting; None: the default of this machine.
+        for_others: The setting; it has no say where models lie in the memory of an NVIDIA card, which others hardly use.
+        machine: This machine.
+    """
+    watermark_bytes = default_watermark_bytes(machine) if watermark is None else watermark
+    return Pressure(watermark_bytes, others_bytes=None if machine.nvidia else for_others)
+
+
 def available_bytes() -> int:
     """Return what programs can still get without swapping.
 
@@ -80,27 +92,45 @@ class Pressure:
 
     Args:
         watermark_bytes: Less than this available is short, until half as much again is there.
+        others_bytes: What other programs are to keep available; None: what they have does not bound loads.
         sample: Returns the available bytes.
         now: Seconds, monotonic; a sample is good for a second.
     """
 
     def __init__(
-        self, watermark_bytes: int, sample: Callable[[], int] = available_bytes, now: Callable[[], float] = time.monotonic
+        self,
+        watermark_bytes: int,
+        sample: Callable[[], int] = available_bytes,
+        now: Callable[[], float] = time.monotonic,
+        others_bytes: int | None = None,
     ) -> None:
         self._watermark_bytes = watermark_bytes
         self._sample = sample
         self._now = now
         self._looked_s: float | None = None
+        self._others_bytes = others_bytes
+        self._available_bytes = 0
         self._short = False
 
     @property
     def short(self) -> bool:
         """Whether nothing more should be admitted just now. What runs goes on."""
+        self._see()
+        return self._short
+
+    def taken_bytes(self, free_bytes: int) -> int:
+        """Return how many of the *free_bytes* of our budget no load may have now: other programs use them, or are to keep them."""
+        if self._others_bytes is None:
+            return 0
+        self._see()
+        return max(0, free_bytes - max(0, self._available_bytes - self._others_bytes))
+
+    def _see(self) -> None:
         now = self._now()
         if self._looked_s is None or now - self._looked_s >= _SAMPLE_S:
             self._looked_s = now
-            self._short = is_short(self._sample(), self._watermark_bytes, was_short=self._short)
-        return self._short
+            self._available_bytes = self._sample()
+            self._short = is_short(self._available_bytes, self._watermark_bytes, was_short=self._short)
 
 
 def is_short(available: int, watermark: int, *, was_short: bool) -> bool:

@@ -36,6 +36,7 @@ _LOOK_EVERY_S = 5.0  # whatever was missed is found then
 _PAUSE_S = 0.005  # between two looks: many acknowledgements are one reason to look
 _RETRY_S = 0.5
 _STEP_BYTES = 10**7  # smaller changes of what is used are not told
+_COARSE_STEP_BYTES = 10**8  # likewise of what other programs have, which never stands still
 
 
 class Gates(Protocol):
@@ -69,8 +70,12 @@ class Audience(Protocol):
         """Hear the state of a model; None: it has none any more."""
         ...
 
-    def report_memory(self, used_bytes: int, budget_bytes: int, *, short: bool) -> None:
-        """Hear how much of their budget models use, and whether the machine is short of memory, so that nothing new begins."""
+    def report_memory(self, used_bytes: int, budget_bytes: int, taken_bytes: int, *, short: bool) -> None:
+        """Hear how much of their budget models use and other programs have, and whether the machine is short of memory."""
+        ...
+
+    def report_narrowing(self, batch_waits: str) -> None:
+        """Hear why no batch work begins, in a word; empty: it may."""
         ...
 
 
@@ -99,7 +104,8 @@ class Conductor:
         self._audience = audience
         self._hand_back = hand_back
         self._told: dict[str, ModelState] = {}
-        self._told_memory: tuple[int, bool] | None = None
+        self._told_memory: tuple[int, int, bool] | None = None
+        self._told_narrowing = ""
         self._opened: dict[tuple[str, Lane], int] = {}
         self._contended = False
         self._poked = threading.Event()
@@ -208,6 +214,10 @@ class Conductor:
 
     def _tell_memory(self, world: World) -> None:
         used_bytes = (world.budget_bytes - world.free_bytes) // _STEP_BYTES * _STEP_BYTES
-        if self._told_memory != (now := (used_bytes, not world.admission)):
+        taken_bytes = world.taken_bytes // _COARSE_STEP_BYTES * _COARSE_STEP_BYTES
+        if self._told_memory != (now := (used_bytes, taken_bytes, not world.admission)):
             self._told_memory = now
-            self._audience.report_memory(used_bytes, world.budget_bytes, short=not world.admission)
+            self._audience.report_memory(used_bytes, world.budget_bytes, taken_bytes, short=not world.admission)
+        if self._told_narrowing != world.batch_waits:
+            self._told_narrowing = world.batch_waits
+            self._audience.report_narrowing(world.batch_waits)

@@ -40,7 +40,7 @@ class Course:
 
 def follow(world: World, wanted: Iterable[Claim]) -> Course:
     """Return what comes of the claims *wanted*, the most urgent first."""
-    course = Course(world.free_bytes)
+    course = Course(world.room_bytes)
     for claim in wanted:
         if course.people_wait and claim.lane is Lane.BATCH and not claim.overdue:
             continue

@@ -50,6 +50,8 @@ def _interactive_gate(world: World, resident: Resident, rest: int | None) -> int
 
 
 def _batch_gate(world: World, resident: Resident, rest: int | None) -> int:
+    if world.batch_waits:
+        return 0
     backlog = world.backlog(resident.model)
     slots = max(1, world.facts(resident.model).slots)
     gate = min(batch_slots(slots), slots - resident.interactive_leases - backlog.asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from app.errors import InferenceError, ModelNotDownloaded, ModelTooLarge, UnknownModel
@@ -65,7 +65,8 @@ class Lookout:
     budget_bytes: int  # what they may take together
     circuits: Circuits  # which failed to load lately
     deaths: LoadDeaths  # which loads killed a worker lately
-    pressure: Pressure  # whether other programs leave too little memory
+    pressure: Pressure  # what other programs leave of the memory
+    batch_waits: Callable[[], str]  # why no batch work begins just now, in a word
     must_fetch: Callable[[ModelSpec], bool]  # whether files have to be downloaded first; if so, that is seen to
     wishing: Wishing  # what users want of models
     _clocks: tuple[float, float] = field(default_factory=lambda: (time.time(), time.monotonic()))
@@ -106,7 +107,9 @@ class Lookout:
             batch_max_wait_s=self.settings.batch_max_wait.total_seconds(),
             woke_at=self._notice_sleep(),
             admission=not self.pressure.short,
+            batch_waits=self.batch_waits(),
         )
+        world = replace(world, taken_bytes=self.pressure.taken_bytes(world.free_bytes))
         too_large = {model: ModelTooLarge(model, one.load_bytes, self.budget_bytes) for model, one in needs.items() if self._exceeds(one)}
         self.wishing.settle({one.model for one in residents}, here | leaving.keys(), hopeless | too_large)
         weights = {held.model: held.bytes for held in self.residency.held()}

@@ -18,8 +18,10 @@ class Why(StrEnum):
     MODEL_LOADING = "model_loading"  # its own, or with holders another's, after which its own comes
     WAITS_FOR_MEMORY = "waits_for_memory"
     OVERDUE_TURN = "overdue_turn"  # a head that waited too long goes first
-    MEMORY_PRESSURE = "memory_pressure"
+    MEMORY_PRESSURE = "memory_pressure"  # of other programs: nothing begins, or with need_bytes this model's load does not
     MODEL_TOO_LARGE = "model_too_large"
+    ON_BATTERY = "on_battery"  # batch work alone, as the next
+    LOW_POWER = "low_power"
 
 
 @dataclass(frozen=True, slots=True)

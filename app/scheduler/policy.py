@@ -59,6 +59,6 @@ def _missing(world: World) -> str | None:
     """Return a model that should always be here, is not, and fits beside what is."""
     here = world.here
     absent = [model for model, facts in world.models.items() if facts.residency == "always" and model not in here]
-    fitting = [model for model in absent if world.facts(model).need_bytes <= world.free_bytes and not world.blocked(model)]
+    fitting = [model for model in absent if world.facts(model).need_bytes <= world.room_bytes and not world.blocked(model)]
     fitting = [model for model in fitting if not too_large(world, model)]
     return min(fitting, default=None) if world.loading is None else None

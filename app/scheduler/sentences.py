@@ -31,6 +31,9 @@ def _sentence(model: str, reason: Reason) -> str | None:
             return f"{text}: it comes when {holders} has finished." if holders else f"{text}."
         case Why.OVERDUE_TURN:
             return f"{holders} has been waited for longest and comes first; {model} comes after it."
+        case Why.MEMORY_PRESSURE if reason.need_bytes:
+            need, left = f"{reason.need_bytes / 1e9:.1f} GB", f"{reason.free_bytes / 1e9:.1f} GB"
+            return f"{model} needs {need}, and other programs leave {left} of this machine's memory to models: it comes when they use less."
         case Why.MEMORY_PRESSURE:
             return "Other programs use nearly all of this machine's memory; nothing new begins until some is free."
         case _:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from app.jobs.record import Lane
 from app.scheduler.world import World
 
-__all__ = ["PATIENCE_S", "Claim", "claims", "too_large"]
+__all__ = ["PATIENCE_S", "Claim", "claims", "crowded_out", "too_large"]
 
 # How long interactive work waits for a busy model's pause to last, before any pause will do. Less makes
 # models that are asked in turns change places at every pause; more is felt. See docs/scheduler.md.
@@ -46,13 +46,21 @@ def too_large(world: World, model: str) -> bool:
     return model in world.models and world.models[model].need_bytes > world.budget_bytes
 
 
+def crowded_out(world: World, model: str) -> bool:
+    """Whether *model* would not fit now even if it were alone, because of what other programs have. That may pass."""
+    return world.facts(model).need_bytes > world.budget_bytes - world.taken_bytes
+
+
 def claims(world: World) -> list[Claim]:
-    """Return the claims of work, most urgent first. What is blocked or can never fit claims nothing."""
+    """Return the claims of work, most urgent first. What is blocked, crowded out or can never fit claims nothing."""
     growing = [claim for claim in _growing(world) if claim.total_bytes(world) <= world.budget_bytes]
     here = world.here
     absent = [model for model in world.backlogs if model in world.models and model not in here]
     loads = [_load(world, model) for model in absent if not world.backlog(model).empty]
-    wanted = [claim for claim in loads if not world.blocked(claim.model) and not too_large(world, claim.model)]
+    stuck = {
+        claim.model for claim in loads if world.blocked(claim.model) or crowded_out(world, claim.model) or too_large(world, claim.model)
+    }
+    wanted = [claim for claim in loads if claim.model not in stuck]
     return sorted(growing, key=_order) + sorted(wanted, key=_order)
 
 

@@ -8,7 +8,7 @@ nothing here reads a clock, a store or a device.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from app.jobs.record import Lane
@@ -111,20 +111,28 @@ class World:
     batch_max_wait_s: float = 1800.0
     woke_at: float = 0.0  # epoch s at which the machine last woke: nobody has waited since before that
     admission: bool = True  # False: the machine is short of memory, so nothing new begins
+    taken_bytes: int = 0  # of those that nobody of ours holds: other programs have them, or are to keep them
+    batch_waits: str = ""  # why no batch work begins, in a word; empty: it may
 
     def facts(self, model: str) -> ModelFacts:
         """Return what is known of *model*; of one that the catalog lost: that it may leave."""
         return self.models.get(model, ModelFacts())
 
     def backlog(self, model: str) -> Backlog:
-        """Return what waits for *model*."""
-        return self.backlogs.get(model, Backlog())
+        """Return what waits for *model* and may begin."""
+        found = self.backlogs.get(model, Backlog())
+        return replace(found, batch=Line()) if self.batch_waits else found
 
     @property
     def free_bytes(self) -> int:
         """Bytes that nobody holds and no load has reserved; negative when more was measured than promised."""
         reserved = 0 if self.loading is None else self.facts(self.loading).need_bytes
         return self.budget_bytes - reserved - sum(one.bytes for one in self.residents) - sum(self.leaving.values())
+
+    @property
+    def room_bytes(self) -> int:
+        """Bytes that a load may have now."""
+        return self.free_bytes - self.taken_bytes
 
     @property
     def here(self) -> frozenset[str]:

@@ -38,6 +38,8 @@ class Stack:
             "MLX_LOCAL_PORT": str(self.port),
             "MLX_LOCAL_AUDIO_PORT": str(self.audio_port),
             "MLX_LOCAL_PROFILE": "starter",
+            "MLX_LOCAL_ON_BATTERY": "all",
+            "MLX_LOCAL_ON_LOW_POWER": "all",
             "MLX_LOCAL_MIN_FREE_DISK": "0",
             "MLX_LOCAL_TRANSCRIBE_DIR": str(home / "recordings"),
             "HF_ENDPOINT": "http://127.0.0.1:9",  # nobody listens at that port

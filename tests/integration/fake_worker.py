@@ -141,10 +141,11 @@ class FakeWorker:
             presence.report(model.replace("_", "-"), state)
         presence.beat()
 
-    def use(self, used_bytes: int, budget_bytes: int, *, short: bool = False) -> None:
-        """Say that this worker lives, and how much memory its models use."""
+    def use(self, used_bytes: int, budget_bytes: int, *, taken_bytes: int = 0, short: bool = False, batch_waits: str = "") -> None:
+        """Say that this worker lives, how much memory its models use, and what does not begin."""
         presence = Presence(self.store, "fake-1")
-        presence.report_memory(used_bytes, budget_bytes, short=short)
+        presence.report_memory(used_bytes, budget_bytes, taken_bytes, short=short)
+        presence.report_narrowing(batch_waits)
         presence.beat()
 
     def leave(self) -> None:

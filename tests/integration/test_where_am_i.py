@@ -102,7 +102,7 @@ def test_the_command_line_tells_the_estimate(settings: Settings, store: JobStore
 
 def test_status_says_who_waits_for_what_and_how_full_memory_is(settings: Settings, store: JobStore) -> None:
     worker = FakeWorker(settings)
-    worker.use(int(9.2 * GB), 16 * GB, short=True)
+    worker.use(int(9.2 * GB), 16 * GB, taken_bytes=2 * GB, short=True)
     worker.appear(tiny_chat=waits(3600))
     first, _, _ = ask(store, Lane.INTERACTIVE), ask(store, Lane.INTERACTIVE), ask(store, Lane.BATCH)
     worker.close()
@@ -110,6 +110,7 @@ def test_status_says_who_waits_for_what_and_how_full_memory_is(settings: Setting
     told = json.loads(mlx_local(settings, "status", "--json").stdout)["store"]
 
     assert "9.2 of 16.0 GB are used" in printed
+    assert "2.0 GB of the rest are with other programs" in printed
     assert "Other programs use nearly all of this machine's memory" in printed
     assert "2 queued in tiny-chat_interactive for tiny-chat, the first since 20" in printed
     assert "tiny-chat needs 9.0 GB. It starts in about 60 min." in printed
@@ -119,6 +120,17 @@ def test_status_says_who_waits_for_what_and_how_full_memory_is(settings: Setting
     assert queues["interactive"]["id"] == first
     assert queues["interactive"]["waiting_for"]["reason"] == "waits_for_memory"
     assert queues["batch"]["waiting_for"]["estimate_s"] > queues["interactive"]["waiting_for"]["estimate_s"]
+
+
+def test_batch_work_that_waits_for_the_charger_says_so_and_interactive_work_does_not(settings: Settings, store: JobStore) -> None:
+    worker = FakeWorker(settings)
+    worker.use(0, 16 * GB, batch_waits="on_battery")
+    people, batch = ask(store, Lane.INTERACTIVE), ask(store, Lane.BATCH)
+    worker.close()
+    told = {job_id: store.get(job_id).waiting_for for job_id in (people, batch)}
+
+    assert {job_id: waits and waits.reason for job_id, waits in told.items()} == {people: "queue", batch: "on_battery"}
+    assert "Power      This machine runs on battery: batch work waits" in mlx_local(settings, "status").stdout
 
 
 def test_a_real_worker_estimates_from_what_it_has_seen(settings: Settings, store: JobStore, private_folder: Path) -> None:

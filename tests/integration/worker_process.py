@@ -53,6 +53,7 @@ class WorkerProcess:
         self._program = program
         self._environment = (
             os.environ
+            | {"MLX_LOCAL_ON_BATTERY": "all", "MLX_LOCAL_ON_LOW_POWER": "all"}  # a laptop's tests do not wait for its charger
             | more
             | {
                 "MLX_LOCAL_HOME": str(settings.home),
