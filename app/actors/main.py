@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("dramatiq_restart_delay", "500")
 
 from app import log
+from app.actors.following import follow_until
 from app.errors import InferenceError, InvalidSetting, NewerSchema
+from app.serving import is_service
 from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from app.jobs.record import JobKind
 
 __all__ = ["end_process", "main"]
+
+# Not 0, which tells launchd and systemd that it is meant to stay away.
+_START_AGAIN = os.EX_TEMPFAIL
 
 
 def main(settings: Settings | None = None, steps: Mapping[JobKind, Steps] | None = None) -> int:
@@ -31,7 +36,7 @@ def main(settings: Settings | None = None, steps: Mapping[JobKind, Steps] | None
         steps: Who knows the steps of kinds that are done in several.
 
     Returns:
-        The exit code.
+        The exit code: 0 after a stop that was asked for.
     """
     try:
         settings = settings or load_settings()
@@ -49,9 +54,20 @@ def main(settings: Settings | None = None, steps: Mapping[JobKind, Steps] | None
         signal.signal(number, lambda *_: stop.set())
     signal.signal(signal.SIGHUP, lambda *_: worker.read_catalog())
     worker.start()
-    stop.wait()
+    follows = _wait(stop, settings)
     worker.drain()
-    return 0
+    return _START_AGAIN if follows else 0
+
+
+def _wait(stop: threading.Event, settings: Settings) -> bool:
+    """Wait for a reason to stop; return whether this worker is to be started again."""
+    if not is_service():
+        stop.wait()
+        return False
+    follows = follow_until(stop, settings.run_dir)
+    if follows:
+        log.get_logger("worker").info("worker.follows", detail="The main API was restarted, and so is this worker.")
+    return follows
 
 
 def end_process(what: threading.ExceptHookArgs) -> None:

@@ -11,7 +11,8 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -22,6 +23,7 @@ from app.api.services import Services
 from app.errors import InferenceError
 from app.log import get_logger
 from app.models.catalog import load_catalog
+from app.serving import is_service, say_serving
 from app.settings import Settings, load_settings
 
 __all__ = ["ApiServer", "main", "serve"]
@@ -52,10 +54,12 @@ class ApiServer(uvicorn.Server):
             ),
         )
         self._app = app
+        self.on_serving: Callable[[], object] = lambda: None  # called once it listens
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve, and to read the catalog again on SIGHUP."""
         await super().startup(sockets)
+        self.on_serving()
         try:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._services.live_catalog.read_again)
         except (RuntimeError, ValueError):
@@ -89,6 +93,8 @@ def serve(settings: Settings, port: int, log_name: str) -> int:
     logs.configure(settings.log_level, settings.logs_dir / f"{log_name}.log")
     load_catalog(settings)  # a wrong catalog stops the start with its own line instead of a traceback of the lifespan
     server = ApiServer(create_app(settings), settings, port)
+    if port == settings.port and is_service():
+        server.on_serving = partial(say_serving, settings.run_dir)
     # uvicorn raises the signal again when it has shut down; a stop that was asked for is no death.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,7 +87,7 @@ def check_key_file(settings: Settings) -> Finding | None:
     if not path.is_file():
         return None
     mode = stat.S_IMODE(path.stat().st_mode)
-    if settings.api_key and not os.environ.get("MLX_LOCAL_API_KEY") and mode & (stat.S_IRGRP | stat.S_IROTH):
+    if "api_key" in tomllib.loads(path.read_text("utf-8")) and mode & (stat.S_IRGRP | stat.S_IROTH):
         return Finding.warning("config.toml", f"holds the API key and others may read it (mode {mode:04o})", f"chmod 600 '{path}'")
     return Finding.ok("config.toml", str(path))
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
 
-__all__ = ["check_ports", "check_processes", "check_redis"]
+__all__ = ["check_ports", "check_processes", "check_redis", "check_services"]
 
 _ANSWER_S = 3.0
 _OLDEST_REDIS = 7
@@ -171,6 +171,26 @@ def _check_store_memory(settings: Settings, facts: Mapping[str, Any]) -> Finding
         mend = f"Raise its `maxmemory` to {gigabytes(limit)}, or lower MLX_LOCAL_MAX_REDIS_BYTES to it."
         return Finding.warning("redis memory", f"{found}, but its own limit is {gigabytes(most)}", mend)
     return Finding.ok("redis memory", found)
+
+
+def check_services(settings: Settings) -> Iterator[Finding]:
+    """Check that services are as `install` would make them, and that they run; nothing where none are installed."""
+    from app.cli.services.installation import plan_installation
+    from app.cli.services.installed import find_installed
+    from app.cli.services.system import RUNNING
+
+    installed = find_installed(settings)
+    if installed is None:
+        return
+    states = installed.states()
+    name, found = "services", f"{installed.system.name}: " + ", ".join(f"{service} {state}" for service, state in states.items())
+    planned = plan_installation(settings, installed.system)
+    if planned.new or planned.changed or planned.unwanted:
+        yield Finding.warning(name, f"{found}; they are not as this version and this shell would make them", "`mlx-local install` does.")
+    elif any(state != RUNNING for state in states.values()):
+        yield Finding.warning(name, found, "`mlx-local restart` starts them; `mlx-local logs` says why one does not stay.")
+    else:
+        yield Finding.ok(name, found)
 
 
 def check_processes(settings: Settings) -> Finding:

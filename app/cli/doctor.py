@@ -70,6 +70,7 @@ def _of_settings(settings: Settings) -> Iterator[Finding]:
         "disks": checks_files.check_disks,
         "ports": checks_service.check_ports,
         "locks": lambda settings: (checks_service.check_processes(settings),),
+        "services": checks_service.check_services,
         "redis": checks_service.check_redis,
         "catalog": lambda settings: (checks_files.check_catalog(settings),),
         "models": checks_files.check_models,

@@ -8,7 +8,9 @@ lock: whoever stops orphans then either finds the lock or need not look.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from app.cli import terminal
 from app.cli.terminal import CommandError
+from app.serving import is_service
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -28,7 +31,7 @@ SUPERVISOR = "MLX_SUPERVISOR_PID"
 
 def redis() -> None:
     """Run the bundled Redis in the foreground."""
-    settings = terminal.settings()
+    settings = _own_settings()
     if settings.redis_url:
         terminal.say("MLX_LOCAL_REDIS_URL is set, so the jobs live there and no bundled Redis is started.")
         return
@@ -53,7 +56,7 @@ def worker() -> None:
     """Run the worker, the one process with models, in the foreground."""
     from app.machine import worker_environment
 
-    settings = terminal.settings()
+    settings = _own_settings()
     become(settings, "worker", ["app.actors.main"], worker_environment(settings))
 
 
@@ -99,6 +102,15 @@ def take_locks(run_dir: Path, name: str) -> None:
         raise CommandError(msg)
 
 
+def _own_settings() -> Settings:
+    """Return the settings, once the file that launchd sends a service's stderr to is emptied: so it stays small."""
+    if is_service():
+        with contextlib.suppress(OSError):
+            if stat.S_ISREG(os.fstat(sys.stderr.fileno()).st_mode):
+                os.ftruncate(sys.stderr.fileno(), 0)
+    return terminal.settings()
+
+
 def _become_module(name: str, module: Sequence[str]) -> NoReturn:
-    settings = terminal.settings()
+    settings = _own_settings()
     become(settings, name, module, {})

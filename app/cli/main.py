@@ -14,7 +14,24 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from app.cli import captioning, doctor, entry, inference, jobs, logs, models, reading, speaking, status, stop, terminal, transcribing, up
+from app.cli import (
+    captioning,
+    doctor,
+    entry,
+    inference,
+    installing,
+    jobs,
+    logs,
+    models,
+    reading,
+    restarting,
+    speaking,
+    status,
+    stop,
+    terminal,
+    transcribing,
+    up,
+)
 from app.cli.terminal import FAILED, NOT_RUNNING, USAGE, CommandError
 from app.errors import InferenceError, InvalidSetting, StoreUnavailable
 
@@ -54,9 +71,12 @@ _ENTRY = "Entry points, one process each (for launchd and systemd)"
 
 app.command(rich_help_panel=_RUN)(up.up)
 app.command(rich_help_panel=_RUN)(stop.stop)
+app.command(rich_help_panel=_RUN)(restarting.restart)
 app.command(rich_help_panel=_RUN)(status.status)
 app.command(rich_help_panel=_RUN)(doctor.doctor)
 app.command(rich_help_panel=_RUN)(logs.logs)
+app.command(rich_help_panel=_RUN)(installing.install)
+app.command(rich_help_panel=_RUN)(installing.uninstall)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=_RUN)
 app.add_typer(models.app, name="models", rich_help_panel=_RUN)
 app.command(rich_help_panel=_ASK)(inference.chat)

@@ -108,7 +108,7 @@ def own_home(run_dir: Path) -> int:
             msg = f"This home is owned by another `mlx-local up` ({owner}); `mlx-local stop` ends it. Home: {run_dir.parent}"
         else:
             names = ", ".join(f"{name} ({holder})" for name, holder in living(run_dir).items())
-            msg = f"This home is owned by services: {names or 'now starting'}. Stop them before `mlx-local up`. Home: {run_dir.parent}"
+            msg = f"This home is owned by services: {names or 'now starting'}. Stop them first (`mlx-local stop`). Home: {run_dir.parent}"
         raise CommandError(msg)
     _sign(fd, Holder(os.getpid(), _now()))
     return fd

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from app.cli.child import Program
 from app.cli.entry import SUPERVISOR
 from app.cli.recordings import recordings_standing
-from app.cli.stopping import DRAIN_ORDER, drain_stage_s
+from app.cli.stopping import DRAIN_ORDER, REDIS_STOP_S, stop_limit_s
 from app.errors import InferenceError
 
 if TYPE_CHECKING:
@@ -23,12 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["get_status", "local_host", "missing_for_chat", "process_table", "redis_answers"]
 
 _PROBE_TIMEOUT_S = 2.0
-_REDIS_STOP_S = 30.0  # it syncs its file, and must even when a person is impatient
 
 
 def process_table(settings: Settings, store_client: redis.Redis) -> list[Program]:
     """Return the programs of a whole stack: the bundled Redis unless there is another, both APIs, the worker, the daemon."""
-    drain_s = drain_stage_s(settings)
     ready: dict[str, Callable[[int], bool]] = {
         "redis": lambda _: redis_answers(store_client),
         "api": lambda _: get_status(settings, settings.port, "/health") == http.HTTPStatus.OK,
@@ -47,8 +45,8 @@ def process_table(settings: Settings, store_client: redis.Redis) -> list[Program
             ready=check,
             start_stage=0 if name == "redis" else 1,
             drain_stage=next(stage for stage, names in enumerate(DRAIN_ORDER) if name in names),
-            drain_s=_REDIS_STOP_S if name == "redis" else drain_s,
-            impatient_s=_REDIS_STOP_S if name == "redis" else 0.0,
+            drain_s=stop_limit_s(settings, name),
+            impatient_s=REDIS_STOP_S if name == "redis" else 0.0,
         )
         for name, check in ready.items()
     ]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from app.cli.terminal import console, say
+from app.cli.terminal import console, say, say_nothing
 from app.errors import DownloadFailed
 
 if TYPE_CHECKING:
@@ -20,24 +20,25 @@ __all__ = ["fetch_starters", "showing_starters"]
 _STAGES = {"waiting": "waits for another process", "download": "download", "convert": "convert", "ready": "ready"}
 
 
-def fetch_starters(settings: Settings, catalog: Catalog) -> None:
+def fetch_starters(settings: Settings, catalog: Catalog, *, quiet: bool = False) -> None:
     """Fetch the starter models that the profile's roles need and that are not here.
 
     A fetch that fails is told and does not keep the rest from starting: other
-    models may be here, and the next ``up`` tries again.
+    models may be here, and the next ``up`` or ``install`` tries again.
     """
     from app.models.starter import ensure_starters, missing_starters
 
     missing = missing_starters(settings, catalog)
     if not missing:
         return
-    say(f"Fetching the starter models, once: {', '.join(starter.model_id for starter in missing)}.")
+    tell_line = say_nothing if quiet else say
+    tell_line(f"Fetching the starter models, once: {', '.join(starter.model_id for starter in missing)}.")
     try:
-        with showing_starters() as tell:
+        with showing_starters(quiet=quiet) as tell:
             ensure_starters(settings, catalog, tell)
     except DownloadFailed as error:
-        say(f"Not fetched: {error.message}")
-        say("Everything else starts; the next `mlx-local up` tries again.")
+        tell_line(f"Not fetched: {error.message}")
+        tell_line("Everything else starts; the next `mlx-local up` or `install` tries again.")
 
 
 @contextmanager

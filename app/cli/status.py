@@ -42,6 +42,7 @@ def _facts(settings: Settings) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "home": str(settings.home),
         "owner": {"pid": owner.pid, "since": owner.since} if owner else None,
+        "services": _services(settings),
         "processes": {name: {"pid": holder.pid, "since": holder.since} for name, holder in processes.items()},
         "api": {
             name: {"port": port, "answers": get_status(settings, port, "/health") is not None}
@@ -67,6 +68,14 @@ def _facts(settings: Settings) -> dict[str, Any]:
     return facts
 
 
+def _services(settings: Settings) -> dict[str, Any] | None:
+    """Return who supervises the services of this home, and how each is; None where none are installed."""
+    from app.cli.services.installed import find_installed
+
+    installed = find_installed(settings)
+    return None if installed is None else {"system": installed.system.name, "states": dict(installed.states())}
+
+
 def _waiting(store: JobStore) -> list[dict[str, Any]]:
     """Return the queues that have jobs, with what the first of each waits for, and since when."""
     heads = store.backlogs()
@@ -80,13 +89,18 @@ def _waiting(store: JobStore) -> list[dict[str, Any]]:
 
 def _print(settings: Settings, facts: dict[str, Any]) -> None:
     say = terminal.say
-    owner = facts["owner"]
-    say(f"Home       {facts['home']}" + (f", owned by `mlx-local up` (process {owner['pid']}, since {owner['since']})" if owner else ""))
+    owner, services = facts["owner"], facts["services"]
+    whose = f", owned by `mlx-local up` (process {owner['pid']}, since {owner['since']})" if owner else ""
+    if services and not owner:
+        whose = f", services of {services['system']}"
+    say(f"Home       {facts['home']}{whose}")
     say("Processes")
     names = ["api", "audio", "worker", "daemon"] if settings.redis_url else ["redis", "api", "audio", "worker", "daemon"]
     for name in names:
         process = facts["processes"].get(name)
         line = f"process {process['pid']}, since {process['since']}" if process else "not running"
+        if process is None and services and name in services["states"]:
+            line += f" ({services['system']}: {services['states'][name]})"
         if name in facts["api"]:
             port = facts["api"][name]
             line += f", port {port['port']} {'answers' if port['answers'] else 'does not answer'}"

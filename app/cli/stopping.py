@@ -19,11 +19,14 @@ from app.cli.ownership import Holder, living
 if TYPE_CHECKING:
     from app.settings import Settings
 
-__all__ = ["DRAIN_ORDER", "drain_stage_s", "stop_living"]
+__all__ = ["DRAIN_ORDER", "REDIS_STOP_S", "drain_stage_s", "stop_limit_s", "stop_living"]
 
 DRAIN_ORDER: tuple[tuple[str, ...], ...] = (("worker", "daemon"), ("api", "audio"), ("redis",))
 _MARGIN_S = 10.0
 """What a process has beyond the drain time-out, to write down what it gave back."""
+
+REDIS_STOP_S = 30.0
+"""It syncs its file, and must even when a person is impatient."""
 
 _POLL_S = 0.05
 _KILL_S = 5.0
@@ -32,6 +35,11 @@ _KILL_S = 5.0
 def drain_stage_s(settings: Settings) -> float:
     """Return how long one stage of the drain has."""
     return settings.drain_timeout.total_seconds() + _MARGIN_S
+
+
+def stop_limit_s(settings: Settings, name: str) -> float:
+    """Return how long process *name* has to end before it is killed."""
+    return REDIS_STOP_S if name == "redis" else drain_stage_s(settings)
 
 
 def stop_living(run_dir: Path, drain_s: float, *, supervisor: int | None = None, say: Callable[[str], None] = lambda _: None) -> None:

@@ -18,7 +18,20 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
 
-__all__ = ["FAILED", "NOT_RUNNING", "USAGE", "CommandError", "about", "console", "print_json", "say", "settings", "show", "show_thought"]
+__all__ = [
+    "FAILED",
+    "NOT_RUNNING",
+    "USAGE",
+    "CommandError",
+    "about",
+    "console",
+    "print_json",
+    "say",
+    "say_nothing",
+    "settings",
+    "show",
+    "show_thought",
+]
 
 FAILED = 1
 USAGE = 2  # a wrong argument or a wrong setting
@@ -55,6 +68,10 @@ def say(line: str = "") -> None:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
+
+
+def say_nothing(_line: str = "") -> None:
+    """Stand in for :func:`say` where stdout is for a program."""
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
