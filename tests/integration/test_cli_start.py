@@ -178,6 +178,16 @@ def test_stop_ends_what_a_killed_up_left(own: Settings, stack: subprocess.Popen[
     assert hold(own.run_dir / "owner.lock") is not None
 
 
+def test_restart_has_up_start_each_process_anew_and_leaves_redis_alone(own: Settings, stack: subprocess.Popen[str]) -> None:
+    before = living(own.run_dir)
+    done = mlx_local(own, "restart", "--json")
+    after = living(own.run_dir)
+
+    assert (done.returncode, json.loads(done.stdout)["restarted"]) == (0, ["worker", "api"])
+    assert {name for name in before if after.get(name) != before[name]} == {"worker", "api"}
+    assert stack.poll() is None
+
+
 def test_stop_where_nothing_runs_is_no_failure(own: Settings) -> None:
     done = mlx_local(own, "stop")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from app.cli.checks_service import check_services
 from app.cli.ownership import living, own_home
 from app.cli.stopping import stop_living
 from app.jobs.gateway import JobGateway
@@ -201,3 +202,20 @@ def test_a_key_that_services_would_not_have_stops_the_installation(own: Settings
     assert (told.returncode, "chmod 600" in told.stdout + told.stderr) == (0, True)
     written = [path.read_text() for path in (systemd / "etc" / "systemd" / "user").iterdir()]
     assert "sk-hush" not in "".join([told.stdout, told.stderr, *written])
+
+
+def test_doctor_says_whether_services_are_as_they_should_be(own: Settings, systemd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment(own).items():
+        if name.startswith("MLX_LOCAL_"):
+            monkeypatch.setenv(name, value)
+
+    def told() -> list[tuple[str, str | None]]:
+        return [(finding.status, finding.mend) for finding in check_services(load_settings())]
+
+    assert told() == []
+    outcome(own)
+    assert told() == [("ok", None)]
+    (systemd / "state").write_text("failed\n")
+    assert "mlx-local restart" in str(told())
+    monkeypatch.setenv("MLX_LOCAL_MAX_WAIT", "5s")
+    assert "mlx-local install" in str(told())

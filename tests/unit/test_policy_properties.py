@@ -256,16 +256,6 @@ def test_nothing_begins_while_the_machine_is_short_of_memory(world: World) -> No
 
 @_many
 @given(worlds())
-def test_no_batch_work_begins_while_it_waits_and_people_are_served_as_if_there_were_none(world: World) -> None:
-    decided = plan(replace(world, batch_waits="on_battery"))
-    assert all(lane is Lane.INTERACTIVE for model, lane in decided.gates if model in residents(world))
-    alone = {model: replace(backlog, batch=Line()) for model, backlog in world.backlogs.items()}
-    same = plan(replace(world, batch_waits="on_battery", backlogs=alone))
-    assert (decided.load, decided.unload, decided.leaving) == (same.load, same.unload, same.leaving)
-
-
-@_many
-@given(worlds())
 def test_all_that_waits_is_told_why(world: World) -> None:
     reasons = plan(world).reasons
     assert {model for model, backlog in world.backlogs.items() if not backlog.empty} <= set(reasons)

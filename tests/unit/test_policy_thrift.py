@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hypothesis import given, settings
+
 from app.jobs.record import Lane
 from app.scheduler.plans import Reason, Why
 from app.scheduler.policy import plan
 from app.scheduler.sentences import waiting_state
-from app.scheduler.world import ModelFacts, Resident, World
-from tests.policy_worlds import NOW, batch, people
+from app.scheduler.world import Line, ModelFacts, Resident, World
+from tests.policy_oracle import residents
+from tests.policy_worlds import NOW, batch, people, worlds
 
 _MODELS = {name: ModelFacts(need_bytes=need, idle_ttl_s=600.0, slots=8, load_s=5.0) for name, need in (("small", 2), ("big", 5))}
 _LONG = NOW - 100
@@ -65,3 +68,13 @@ def test_who_is_crowded_out_is_told_how_much_is_left() -> None:
     assert told is not None
     assert "big needs 5.0 GB, and other programs leave 4.0 GB" in told.detail
     assert waiting_state("small", Reason(Why.ON_BATTERY)) is None, "it is told of the lane, not of the model, whose people are served"
+
+
+@settings(max_examples=200, deadline=None)
+@given(worlds())
+def test_no_batch_work_begins_while_it_waits_and_people_are_served_as_if_there_were_none(world: World) -> None:
+    decided = plan(replace(world, batch_waits="on_battery"))
+    assert all(lane is Lane.INTERACTIVE for model, lane in decided.gates if model in residents(world))
+    alone = {model: replace(backlog, batch=Line()) for model, backlog in world.backlogs.items()}
+    same = plan(replace(world, batch_waits="on_battery", backlogs=alone))
+    assert (decided.load, decided.unload, decided.leaving) == (same.load, same.unload, same.leaving)
