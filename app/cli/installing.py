@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -100,5 +101,5 @@ def _tell(settings: Settings, planned: Installation) -> None:
     if key_file is not None and key_file.mend:
         say(f"Warning: {key_file.found}. {key_file.mend}")
     say("They start now and at each login. `mlx-local status` says when they are ready, `mlx-local uninstall` removes them.")
-    if planned.system.name == "systemd" and not (_LINGERS / Path.home().name).exists():
+    if planned.system.name == "systemd" and not (_LINGERS / getpass.getuser()).exists():
         say("They end when you log out; `sudo loginctl enable-linger $USER` has them start with the machine and stay.")

@@ -32,7 +32,7 @@ VERSION = "MLX_SERVICE_VERSION"
 """Changes with each release, and so do the files of all services: an upgrade restarts them."""
 
 _PREFIX = "MLX_LOCAL_"
-# Of others, what decides which models and which device are found, and how the hub is reached.
+# Of others, what decides which models and which device are found, and how the hub is reached; empty values too: one hides the GPU.
 _CARRIED = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "SSL_CERT_FILE")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _PATH = ("/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin")
@@ -84,7 +84,7 @@ def _as_text(value: object, given: str) -> str:
 
 def _carried(environ: Mapping[str, str]) -> dict[str, str]:
     names = (*_CARRIED, *_PROXIES, *(name.lower() for name in _PROXIES))
-    return {name: environ[name] for name in names if environ.get(name) and not _has_password(environ[name])}
+    return {name: environ[name] for name in names if name in environ and not _has_password(environ[name])}
 
 
 def _has_password(text: str) -> bool:
