@@ -1,21 +1,29 @@
-"""Which main API serves a home, as its other services can see it: the one that holds a file's lock, by the name that it wrote there.
+"""Which main API serves a home, as its other services see it: how many have served so far, in a file whose lock the one that serves holds.
 
 A lock dies with its holder, so an API that was killed is never taken for one
-that serves. Only services say and ask this: what ``up`` starts, ``up`` starts
-again by itself.
+that serves; and one that came and went between two looks was counted all the
+same. Only services say and ask this: what ``up`` starts, ``up`` starts again by
+itself.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["SERVICE", "is_service", "say_serving", "serving"]
+__all__ = ["SERVICE", "Served", "is_service", "say_serving", "served"]
 
 SERVICE = "MLX_SERVICE"
 """Environment variable of every service that ``mlx-local install`` makes: its label."""
+
+
+class Served(NamedTuple):
+    """The main APIs of a home."""
+
+    starts: int  # how many have served, the present one included
+    now: bool  # whether the last of them still does
 
 
 def is_service() -> bool:
@@ -28,22 +36,28 @@ def say_serving(run_dir: Path) -> int:
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     fd = os.open(run_dir / "serving.lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(fd, fcntl.LOCK_EX)  # there is one main API; whoever looks holds it for a moment
+    starts = _starts(fd) + 1
     os.ftruncate(fd, 0)
-    os.pwrite(fd, secrets.token_hex(8).encode(), 0)
+    os.pwrite(fd, str(starts).encode(), 0)
     return fd
 
 
-def serving(run_dir: Path) -> str | None:
-    """Return a name of the main API that serves, another one for each start; None while there is none."""
+def served(run_dir: Path) -> Served:
+    """Return which main APIs have served a home."""
     try:
         fd = os.open(run_dir / "serving.lock", os.O_RDONLY)
     except FileNotFoundError:
-        return None
+        return Served(0, now=False)
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return os.pread(fd, 64, 0).decode("ascii", "replace") or None
+        return Served(_starts(fd), now=True)
     else:
-        return None
+        return Served(_starts(fd), now=False)
     finally:
         os.close(fd)
+
+
+def _starts(fd: int) -> int:
+    text = os.pread(fd, 20, 0)
+    return int(text) if text.isdigit() else 0  # not where a full disk kept it from being written

@@ -2,8 +2,8 @@
 
 Users of the first implementation restarted one server and meant the models in
 it. Nobody can see from outside why a server was restarted, so whatever made a
-second one serve in this worker's life counts. The first that it sees does not:
-at a login both start, in any order. What runs may finish, the rest goes back
+second one serve in this worker's life counts. The first does not: at a login
+both start, in any order. What runs may finish, the rest goes back
 to its queue uncharged, as in every drain.
 
 A server that dies again and again does not take the worker with it each time:
@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from app.serving import serving
+from app.serving import served
 
-__all__ = ["Following", "follow_until"]
+__all__ = ["Following"]
 
 _LOOK_EVERY_S = 1.0
 _LATELY_S = 600.0
@@ -28,7 +28,7 @@ _HOLD_S = 60.0
 
 
 class Following:
-    """What one worker knows of the main API.
+    """What one worker knows of the main API. Build it before the worker starts.
 
     Args:
         run_dir: Of the home.
@@ -39,28 +39,26 @@ class Following:
         self._run_dir = run_dir
         self._now = now
         self._mark = run_dir / "worker.followed"  # its time says when a worker of this home followed last
-        self._first = serving(run_dir)
+        starts, serves = served(run_dir)
+        self._first = starts if serves else starts + 1
         self._not_before = now() + (_HOLD_S if self._followed_lately() else 0.0)
 
     def is_due(self) -> bool:
         """Return whether this worker is to be started again now; the next one will know that it was."""
-        now = serving(self._run_dir)
-        self._first = self._first or now
-        if now is None or now == self._first or self._now() < self._not_before:
+        starts, serves = served(self._run_dir)
+        if not serves or starts <= self._first or self._now() < self._not_before:
             return False
         self._mark.touch()
         return True
+
+    def wait(self, stop: threading.Event) -> bool:
+        """Wait until *stop* is set, or until the main API was restarted; return whether it was the latter."""
+        while not stop.wait(_LOOK_EVERY_S):
+            if self.is_due():
+                return True
+        return False
 
     def _followed_lately(self) -> bool:
         with contextlib.suppress(FileNotFoundError):
             return self._now() - self._mark.stat().st_mtime < _LATELY_S
         return False
-
-
-def follow_until(stop: threading.Event, run_dir: Path) -> bool:
-    """Wait until *stop* is set, or until the main API was restarted; return whether it was the latter."""
-    following = Following(run_dir)
-    while not stop.wait(_LOOK_EVERY_S):
-        if following.is_due():
-            return True
-    return False

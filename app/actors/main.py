@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("dramatiq_restart_delay", "500")
 
 from app import log
-from app.actors.following import follow_until
+from app.actors.following import Following
 from app.errors import InferenceError, InvalidSetting, NewerSchema
 from app.serving import is_service
 from app.settings import Settings, load_settings
@@ -53,18 +53,19 @@ def main(settings: Settings | None = None, steps: Mapping[JobKind, Steps] | None
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     signal.signal(signal.SIGHUP, lambda *_: worker.read_catalog())
+    following = Following(settings.run_dir) if is_service() else None
     worker.start()
-    follows = _wait(stop, settings)
+    follows = _wait(stop, following)
     worker.drain()
     return _START_AGAIN if follows else 0
 
 
-def _wait(stop: threading.Event, settings: Settings) -> bool:
+def _wait(stop: threading.Event, following: Following | None) -> bool:
     """Wait for a reason to stop; return whether this worker is to be started again."""
-    if not is_service():
+    if following is None:
         stop.wait()
         return False
-    follows = follow_until(stop, settings.run_dir)
+    follows = following.wait(stop)
     if follows:
         log.get_logger("worker").info("worker.follows", detail="The main API was restarted, and so is this worker.")
     return follows

@@ -4,8 +4,8 @@
 ``print`` do what macOS's do: ``bootout`` returns before the service has
 ended, a label that is not free yet is refused with 5, a service gets nothing
 of the environment but what its plist says (and PYTHONPATH, so that it finds
-this tree), one that fails is started again, though not sooner than its plist says, and ``-k`` kills. Every call is
-noted in the file ``calls`` of the folder MLX_TEST_LAUNCHD.
+this tree), one that fails is started again, though not sooner than its plist says, one that ended well when ``kickstart`` says so, and
+``-k`` kills. Every call is noted in the file ``calls`` of the folder MLX_TEST_LAUNCHD.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ def keep(label: str, plist: Path) -> None:
     facts = plistlib.loads(plist.read_bytes())
     state, keeper = _FOLDER / f"{label}.state", _FOLDER / f"{label}.keeper"
     process: subprocess.Popen[bytes] | None = None
-    asked = threading.Event()
+    asked, news = threading.Event(), threading.Event()
 
     def end(_number: int, _frame: object) -> None:
         asked.set()
+        news.set()
         state.write_text("SIGTERMed")
         if process is not None:
             process.terminate()
@@ -43,19 +44,19 @@ def keep(label: str, plist: Path) -> None:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGUSR1, kill)
+    signal.signal(signal.SIGUSR2, lambda *_: news.set())
     environment = {"HOME": os.environ["HOME"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), **facts["EnvironmentVariables"]}
-    again = True
-    while again and not asked.is_set():
+    while not asked.is_set():
         began = time.monotonic()
         with Path(facts["StandardErrorPath"]).open("ab") as stderr:
             process = subprocess.Popen(facts["ProgramArguments"], env=environment, stdout=stderr, stderr=stderr, stdin=subprocess.DEVNULL)
         state.write_text("running")
-        again = process.wait() != 0
-        if again:
+        if process.wait() != 0:
             asked.wait(facts["ThrottleInterval"] - (time.monotonic() - began))
-    if not asked.is_set():
-        state.write_text("not running")
-        asked.wait()
+        elif not asked.is_set():
+            state.write_text("not running")
+            news.wait()
+            news.clear()
     for file in (keeper, state):
         file.unlink()
 
@@ -73,7 +74,7 @@ def bootstrap(plist: Path) -> int:
         sys.stderr.write("Bootstrap failed: 5: Input/output error\n")
         return _IO_ERROR
     nothing = subprocess.DEVNULL  # whoever called waits for the end of our output, not of the service
-    command = [sys.executable, __file__, "keep", label, str(plist)]
+    command = [sys.executable, "-IS", __file__, "keep", label, str(plist)]
     process = subprocess.Popen(command, start_new_session=True, stdin=nothing, stdout=nothing, stderr=nothing)
     (_FOLDER / f"{label}.keeper").write_text(str(process.pid))
     while not (_FOLDER / f"{label}.state").exists():
@@ -96,6 +97,8 @@ def answer(words: list[str]) -> int:
         os.kill(keeper, signal.SIGTERM)
     elif verb == "kickstart" and "-k" in words:
         os.kill(keeper, signal.SIGUSR1)
+    elif verb == "kickstart" and (_FOLDER / f"{label}.state").read_text() == "not running":
+        os.kill(keeper, signal.SIGUSR2)
     elif verb == "print":
         state = (_FOLDER / f"{label}.state").read_text()
         sys.stdout.write(f"{words[1]} = {{\n\tstate = {state}\n\tlast exit code = 0\n}}\n")

@@ -16,14 +16,17 @@ from pathlib import Path
 import pytest
 
 from app.cli.checks_service import check_services
-from app.cli.ownership import living, own_home
+from app.cli.ownership import Holder, living, own_home
+from app.cli.recordings import recordings_standing
 from app.cli.stopping import stop_living
 from app.jobs.gateway import JobGateway
 from app.jobs.record import JobState, Lane
+from app.serving import served
 from app.settings import Settings, load_settings
 from tests.integration.command import environment, mlx_local
+from tests.integration.daemon_process import until
 from tests.integration.test_worker_crashes import answer, first_tokens, job
-from tests.integration.test_worker_troubles import ends, until
+from tests.integration.test_worker_troubles import ends
 from tests.integration.worker_process import scripted_catalog
 
 _LAUNCHD = Path(__file__).with_name("mini_launchd.py")
@@ -42,12 +45,13 @@ esac
 
 
 @pytest.fixture
-def own(private_folder: Path) -> Settings:
+def own(private_folder: Path, starter_models: Path) -> Settings:
     """Settings of a new home with free ports and the bundled Redis, whose models are scripted."""
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
         ports = one.getsockname()[1], two.getsockname()[1]
     home = private_folder / "home"
     home.mkdir()
+    (home / "models").symlink_to(starter_models)  # nothing has to be fetched
     (home / "config.toml").write_text("drain_timeout = '0.5s'\nmin_free_disk = 0\n")
     return load_settings(home=home, port=ports[0], audio_port=ports[1], profile="16gb", catalog=scripted_catalog(private_folder))
 
@@ -57,7 +61,7 @@ def launchd(own: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     """A launchctl that supervises; the folder has its calls, and the user's home."""
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "launchctl"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{_LAUNCHD}" "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{_LAUNCHD}" "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
@@ -104,40 +108,70 @@ def outcome(settings: Settings, **more: str) -> dict[str, str]:
     return services
 
 
+def say(line: str, settings: Settings) -> None:
+    """Type a line of the seed."""
+    subprocess.run(["sh", "-c", line], env=environment(settings), check=True)
+
+
+def comes(settings: Settings, name: str, after: Holder | None = None) -> None:
+    """Wait for a process, or for the one after *after*."""
+    until(lambda: living(settings.run_dir).get(name) not in {None, after}, lambda: f"{name}: {living(settings.run_dir)}", patience_s=60)
+
+
+def restart_the_server(own: Settings) -> None:
+    """Restart the main API as the seed says; the worker follows, and nobody else."""
+    before = living(own.run_dir)
+    say("launchctl kickstart -k gui/$(id -u)/com.mlx-server", own)
+    for name in ("api", "worker"):
+        comes(own, name, after=before[name])
+    left_alone = ("redis", "audio", "daemon")
+    assert {name: living(own.run_dir)[name] for name in left_alone} == {name: before[name] for name in left_alone}
+
+
+async def restart_amid_an_answer(own: Settings) -> None:
+    """Restart the main API while the worker answers: the answer comes, and is whole."""
+    new = job("say 1500", Lane.INTERACTIVE)
+    gateway = await JobGateway.open(own)
+    await gateway.submit(new)
+    await first_tokens(gateway, new)
+    await asyncio.to_thread(restart_the_server, own)
+    assert await ends(gateway, new) == [JobState.SUCCEEDED]
+    ended = await gateway.get(new.id)
+    assert ended.output["choices"][0]["message"]["content"] == answer(1500)
+    assert ended.attempt == 2
+    await gateway.close()
+
+
+def end_and_start_the_daemon(own: Settings, state: Path) -> None:
+    """End the daemon, which is no failure: it stays away until the seed's line starts it."""
+    watches = living(own.run_dir)["daemon"]
+    until(lambda: recordings_standing(own).get("pid") == watches.pid)
+    os.kill(watches.pid, signal.SIGTERM)
+    until(lambda: state.read_text() == "not running", patience_s=60)
+    assert "daemon   not running (launchd: not running, last exit code 0)" in mlx_local(own, "status").stdout
+    say("launchctl kickstart gui/$(id -u)/com.mlx-transcribe-daemon", own)
+    comes(own, "daemon", after=watches)
+
+
 def test_services_run_and_are_restarted_as_the_seed_says_and_lose_no_job(own: Settings, launchd: Path) -> None:
     assert set(outcome(own, MLX_LOCAL_TRANSCRIBE_DIR=str(launchd / "dropped")).values()) == {"installed"}
     agents = launchd / "Library" / "LaunchAgents"
     assert f"bootstrap gui/{os.getuid()} {agents}/com.mlx-server.plist" in calls(launchd)
-    new = job("say 1500", Lane.INTERACTIVE)
-
-    def restart_server() -> None:
-        subprocess.run(["sh", "-c", "launchctl kickstart -k gui/$(id -u)/com.mlx-server"], env=environment(own), check=True)
-
-    async def scenario() -> None:
-        await until(lambda: living(own.run_dir).keys() >= {"redis", "api", "audio", "worker"})
-        gateway = await JobGateway.open(own)
-        await gateway.submit(new)
-        await first_tokens(gateway, new)
-        before = living(own.run_dir)
-        await asyncio.to_thread(restart_server)
-        await until(lambda: living(own.run_dir).get("api") not in {None, before["api"]})
-        await until(lambda: living(own.run_dir).get("worker") not in {None, before["worker"]})
-        assert await ends(gateway, new) == [JobState.SUCCEEDED]
-        ended = await gateway.get(new.id)
-        assert ended.output["choices"][0]["message"]["content"] == answer(1500)
-        assert ended.attempt == 2
-        assert {name: living(own.run_dir)[name] for name in ("redis", "audio")} == {name: before[name] for name in ("redis", "audio")}
-        await gateway.close()
-
-    asyncio.run(scenario())
+    for name in ("redis", "api", "audio", "worker", "daemon"):
+        comes(own, name)
+    until(lambda: served(own.run_dir).now, patience_s=60)
+    asyncio.run(restart_amid_an_answer(own))
+    end_and_start_the_daemon(own, launchd / "com.mlx-transcribe-daemon.state")
     up, seen = mlx_local(own, "up"), mlx_local(own, "status")
     assert (up.returncode, "owned by services: api" in up.stderr) == (1, True)
     assert f"Home       {own.home}, services of launchd" in seen.stdout
-    worker = living(own.run_dir)["worker"]
-    assert json.loads(mlx_local(own, "restart", "worker", "--json").stdout)["restarted"] == ["worker"]
-    assert living(own.run_dir).get("worker") != worker
+    assert f"Folder     {launchd / 'dropped'}: 0 in work" in seen.stdout
+    watched = living(own.run_dir)["daemon"]
+    assert json.loads(mlx_local(own, "restart", "daemon", "--json").stdout)["restarted"] == ["daemon"]
+    comes(own, "daemon", after=watched)
     stopped = mlx_local(own, "stop")
     assert (stopped.returncode, stopped.stderr) == (0, "")
+    assert "com.mlx-transcribe-daemon" in stopped.stdout
     assert "until the next login" in stopped.stdout
     assert living(own.run_dir) == {}
     assert "Stopped and removed: com.mlx-redis" in mlx_local(own, "uninstall").stdout

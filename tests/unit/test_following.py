@@ -6,23 +6,20 @@ import os
 from pathlib import Path
 
 from app.actors.following import Following
-from app.serving import say_serving, serving
+from app.serving import say_serving, served
 
 
-def test_the_main_api_is_known_while_it_lives_and_by_another_name_each_time(tmp_path: Path) -> None:
-    assert serving(tmp_path) is None
-    first = say_serving(tmp_path)
-    name = serving(tmp_path)
-    assert name == serving(tmp_path) is not None
-    os.close(first)
-    assert serving(tmp_path) is None
-    second = say_serving(tmp_path)
-    assert serving(tmp_path) not in {None, name}
-    os.close(second)
+def test_the_main_api_is_known_while_it_lives_and_counted_each_time(tmp_path: Path) -> None:
+    assert served(tmp_path) == (0, False)
+    for starts in (1, 2):
+        api = say_serving(tmp_path)
+        assert served(tmp_path) == (starts, True)
+        os.close(api)
+        assert served(tmp_path) == (starts, False)
 
 
-def test_a_worker_follows_the_second_api_that_it_sees_and_not_the_first_whichever_started_first(tmp_path: Path) -> None:
-    (tmp_path / "serving.lock").write_text("of an earlier login")
+def test_a_worker_follows_the_second_api_of_its_life_and_not_the_first_whichever_started_first(tmp_path: Path) -> None:
+    (tmp_path / "serving.lock").write_text("7")  # of earlier logins
     before = Following(tmp_path)
     assert not before.is_due()
     api = say_serving(tmp_path)
@@ -32,6 +29,14 @@ def test_a_worker_follows_the_second_api_that_it_sees_and_not_the_first_whicheve
     assert (before.is_due(), after.is_due()) == (False, False), "it may be about to come back"
     api = say_serving(tmp_path)
     assert (before.is_due(), after.is_due()) == (True, True)
+    os.close(api)
+
+
+def test_an_api_that_came_and_went_between_two_looks_was_the_first(tmp_path: Path) -> None:
+    worker = Following(tmp_path)
+    os.close(say_serving(tmp_path))
+    api = say_serving(tmp_path)
+    assert worker.is_due()
     os.close(api)
 
 
