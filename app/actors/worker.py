@@ -20,20 +20,16 @@ from app.actors.awake import Awake
 from app.actors.chains import STEPS_AT_ONCE, Steps
 from app.actors.consumer import WorkerBroker
 from app.actors.control import Control, declare_known_queues
-from app.actors.counting import COUNTS_AT_ONCE, CountSteps
+from app.actors.counting import COUNTS_AT_ONCE
 from app.actors.downloads import AT_ONCE, Downloads
 from app.actors.gates import QueueGates
 from app.actors.home import home_id, lock_worker
+from app.actors.kinds import known_steps
 from app.actors.observing import Observer
-from app.actors.ocr import OcrSteps
-from app.actors.pictures import PictureSteps
 from app.actors.presence import Presence
 from app.actors.runner import Runner
 from app.actors.runs import Run, Runs, Withdrawn
 from app.actors.sink import EventSink
-from app.actors.speech import SpeechSteps
-from app.actors.transcript import TranscriptSteps
-from app.actors.transcription import TranscriptionSteps
 from app.engines.registry import serves
 from app.errors import InvalidSetting
 from app.jobs import keys, reconcile, rescue
@@ -47,13 +43,11 @@ from app.jobs.tally import Tally
 from app.log import get_logger
 from app.machine import detect, wakefulness
 from app.models.catalog import load_catalog
-from app.pictures.reading import Limits
 from app.scheduler.books import MemoryBooks
 from app.scheduler.breadcrumb import Breadcrumb, Preparing
 from app.scheduler.budget import ask_device, budget_bytes, watch_pressure
 from app.scheduler.circuit import Circuits
 from app.scheduler.conductor import Conductor
-from app.scheduler.frontends import Frontends
 from app.scheduler.gpu import GpuThread
 from app.scheduler.load_deaths import LoadDeaths
 from app.scheduler.lookout import DEFAULT_SLOTS, Lookout
@@ -143,19 +137,7 @@ class InferenceWorker:
         self._store.moves.announce = self._announcer.announce
         self._runner.observer = self._observer
         self._runner.errands[JobKind.DOWNLOAD] = self._downloads
-        longest_s = self._settings.max_recording.total_seconds()
-        hearing = TranscriptionSteps(self._store.spool, self._current_catalog, self._residency, self._gpu, self._preparing, longest_s)
-        frontends = Frontends(self._residency, self._settings, self._preparing)
-        limits = Limits(self._settings.max_picture_pixels, int(self._settings.max_picture))
-        known: dict[JobKind, Steps] = {
-            JobKind.CHAT: PictureSteps(self._store.spool),
-            JobKind.TRANSCRIPTION: hearing,
-            JobKind.TRANSLATION: hearing,
-            JobKind.TRANSCRIPT: TranscriptSteps(),
-            JobKind.SPEECH: SpeechSteps(self._store.spool),
-            JobKind.COUNT: CountSteps(self._store.spool, self._current_catalog, frontends, self._preparing),
-            JobKind.OCR: OcrSteps(self._store.spool, limits, self._settings.max_pages, self._preparing),
-        }
+        known = known_steps(self._settings, self._store.spool, self._current_catalog, self._residency, self._gpu, self._preparing)
         self._runner.steps.kinds |= known | dict(steps)
 
     def start(self) -> None:
