@@ -43,7 +43,8 @@ class DaemonProcess:
         self.folder = folder
         plain = {name: value for name, value in os.environ.items() if not name.startswith("MLX_LOCAL_")}
         said = {"HOME": str(home), "TRANSCRIBE_DIR": str(folder), "PORT": str(server.port), "PROFILE": "starter"}
-        said |= {"TRANSCRIBE_SETTLE": "0.1", "TRANSCRIBE_RESCAN": "5", "MIN_FREE_DISK": "0"} | settings
+        said |= {"TRANSCRIBE_SETTLE": "0.1", "TRANSCRIBE_RESCAN": "5", "MIN_FREE_DISK": "0"}
+        said |= {"ON_BATTERY": "all", "ON_LOW_POWER": "all"} | settings  # a laptop's tests do not wait for its charger
         self.environment = plain | {f"MLX_LOCAL_{name}": value for name, value in said.items()}
         self._wrapper = wrapper
         self._process: subprocess.Popen[bytes] | None = None
