@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -32,7 +31,6 @@ __all__ = [
     "desktop_notifier",
     "detect",
     "ensure_blas",
-    "low_power_mode",
     "sound_player",
     "starter_dtype",
     "wakefulness",
@@ -44,8 +42,6 @@ _GIB = 1024**3
 # A card sold as 16 GB reports a little less; a 24 GB Mac reports exactly 24 GiB.
 _MEDIUM_BYTES = 15 * _GIB
 _LARGE_BYTES = 25 * _GIB
-# Macs with a high-power mode too number them: 0 automatic, 1 low, 2 high.
-_LOW_POWER = re.compile(r"^\s*(low)?powermode\s+1\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,17 +176,6 @@ def _writes(fdinfo: Path) -> bool:
 def wakefulness() -> list[str] | None:
     """Return a command that keeps this machine from idle sleep until it or this process ends; None where there is none. macOS has one."""
     return ["caffeinate", "-i", "-w", str(os.getpid())] if shutil.which("caffeinate") else None
-
-
-def low_power_mode() -> bool:
-    """Return whether the user asked this machine to be thrifty: macOS's Low Power Mode, Linux's power saver. Where nobody says: no."""
-    if shutil.which("pmset"):
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            said = subprocess.run(["pmset", "-g"], capture_output=True, text=True, timeout=5, check=True).stdout
-            return _LOW_POWER.search(said) is not None
-    with contextlib.suppress(OSError):
-        return Path("/sys/firmware/acpi/platform_profile").read_text("utf-8").strip() == "low-power"
-    return False
 
 
 def _has_nvidia() -> bool:

@@ -64,8 +64,11 @@ class Settings(BaseSettings):
     memory_for_others: ByteSize | None = Field(
         None, description="Memory that other programs keep: a model whose load would leave them less waits; unset: the budget alone counts."
     )
-    on_battery: Narrowing = Field("interactive", description="all or interactive: which work begins while this machine runs on battery.")
-    on_low_power: Narrowing = Field("interactive", description="all or interactive: which work begins in low-power mode.")
+    on_battery: Narrowing = Field("all", description="all or interactive: which work begins while this machine runs on battery.")
+    on_low_power: Narrowing = Field(
+        "interactive",
+        description="all or interactive: which work begins in low-power mode, or on battery with less than 20% of its charge.",
+    )
     keep_awake: bool = Field(default=True, description="Keep a Mac from idle sleep while jobs run.")
     transcribe_dir: UserPath = Field(Path("~/transcribe"), validate_default=True, description="The watched folder.")
     transcribe_dirs: UserPaths = Field((), description="Further watched folders, with a colon between each.")

@@ -10,6 +10,7 @@ from app.cli import terminal
 from app.cli.recordings import recordings_in_lines, recordings_standing
 from app.cli.store_access import job_store
 from app.cli.terminal import NOT_RUNNING, CommandError
+from app.power_source import LOW_CHARGE_PERCENT, battery_charge
 
 if TYPE_CHECKING:
     from app.jobs.store import JobStore
@@ -48,6 +49,7 @@ def _facts(settings: Settings) -> dict[str, Any]:
             name: {"port": port, "answers": get_status(settings, port, "/health") is not None}
             for name, port in (("api", settings.port), ("audio", settings.audio_port))
         },
+        "battery_percent": battery_charge(),
         "recordings": recordings_standing(settings),
         "store": None,
     }
@@ -110,6 +112,7 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
     if facts["store"] is None:
         say(facts["store_error"])
         return
+    _print_power(settings, facts)
     _print_models(facts["store"])
     say("Jobs       " + ", ".join(f"{count} {state}" for state, count in facts["store"]["jobs"].items()))
     parts = {state: count for state, count in facts["store"]["children"].items() if count and state in {"queued", "running"}}
@@ -130,9 +133,18 @@ def _queued(queue: dict[str, Any]) -> str:
     return f"{text}: {waiting['detail']}" + (f" It starts in {starts}." if starts else "")
 
 
-def _print_models(store: dict[str, Any]) -> None:
+def _print_power(settings: Settings, facts: dict[str, Any]) -> None:
     from app.jobs.decoding import why_batch_waits
 
+    charge, waits = facts["battery_percent"], {worker["batch_waits"] for worker in facts["store"]["workers"]}
+    for word in sorted(waits - {""}):
+        terminal.say(f"Power      {why_batch_waits(word)}")
+    if charge is not None and waits == {""}:
+        later = f"; batch work waits below {LOW_CHARGE_PERCENT}%" if settings.on_low_power == "interactive" else ""
+        terminal.say(f"Power      This machine runs on battery ({charge:.0f}%), and everything runs{later}.")
+
+
+def _print_models(store: dict[str, Any]) -> None:
     say = terminal.say
     for worker in store["workers"]:
         if worker["budget_bytes"] is not None:
@@ -141,8 +153,6 @@ def _print_models(store: dict[str, Any]) -> None:
             say(f"           {worker['taken_bytes'] / _GB:.1f} GB of the rest are with other programs; no model is loaded into them.")
         if worker["memory_short"]:
             say("           Other programs use nearly all of this machine's memory; nothing new begins until some is free.")
-        if worker["batch_waits"]:
-            say(f"Power      {why_batch_waits(worker['batch_waits'])}")
     say("Models")
     for model, state in store["models"].items():
         size = f", {state['bytes'] / _GB:.2f} GB" if state["bytes"] else ""

@@ -25,6 +25,12 @@ FIELDS = (
 
 _CHILDREN_SHOWN = 100
 
+_WHY_BATCH_WAITS = {
+    "on_battery": "This machine runs on battery: batch work waits until it is plugged in, or MLX_LOCAL_ON_BATTERY is `all`.",
+    "low_charge": "This machine's battery is low: batch work waits until it is plugged in, or MLX_LOCAL_ON_LOW_POWER is `all`.",
+    "low_power": "This machine is in low-power mode: batch work waits until that ends, or MLX_LOCAL_ON_LOW_POWER is `all`.",
+}
+
 
 class ModelState(BaseModel, frozen=True):
     """What a worker says of one model."""
@@ -71,11 +77,7 @@ def decode(fields: Mapping[str, str | None]) -> Job:
 
 def why_batch_waits(word: str) -> str:
     """Return a sentence for what a worker says of batch work, which begins again by itself."""
-    if word == "on_battery":
-        return "This machine runs on battery: batch work waits until it is plugged in, or MLX_LOCAL_ON_BATTERY is `all`."
-    if word == "low_power":
-        return "This machine is in low-power mode: batch work waits until that ends, or MLX_LOCAL_ON_LOW_POWER is `all`."
-    return "Batch work waits."
+    return _WHY_BATCH_WAITS.get(word, "Batch work waits.")
 
 
 def explain(job: Job, queue: str, position: int | None, scene: Scene, *, people: int = 0) -> WaitingFor | None:

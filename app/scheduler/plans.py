@@ -20,8 +20,9 @@ class Why(StrEnum):
     OVERDUE_TURN = "overdue_turn"  # a head that waited too long goes first
     MEMORY_PRESSURE = "memory_pressure"  # of other programs: nothing begins, or with need_bytes this model's load does not
     MODEL_TOO_LARGE = "model_too_large"
-    ON_BATTERY = "on_battery"  # batch work alone, as the next
+    ON_BATTERY = "on_battery"  # batch work alone, as the next two
     LOW_POWER = "low_power"
+    LOW_CHARGE = "low_charge"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,21 @@
 """What this machine runs on, and whether batch work waits because of it.
 
-A laptop away from its charger, or in low-power mode, is asked to be thrifty:
-then only what somebody waits for begins, unless the settings say otherwise.
-What runs already goes on. Machines that do not tell what they run on are
-plugged in.
+A machine in low-power mode, or on battery with little charge, is to be thrifty:
+only what somebody waits for begins then, unless the settings say otherwise. On
+battery alone everything begins, unless they say otherwise: who drops a recording
+on a laptop expects its text. What runs already goes on. Machines that do not
+tell what they run on are plugged in.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import psutil
-
 from app.log import get_logger
-from app.machine import low_power_mode
+from app.power_source import LOW_CHARGE_PERCENT, battery_charge, low_power_mode
 from app.scheduler.plans import Why
 
 if TYPE_CHECKING:
@@ -34,22 +33,25 @@ class Power:
     """What the machine runs on."""
 
     on_battery: bool = False
+    low_charge: bool = False  # of the battery that it runs on
     low_power: bool = False
 
 
 def look_at_power() -> Power:
     """Ask the system."""
-    sensors = getattr(psutil, "sensors_battery", None)  # not of every system
-    battery = sensors() if sensors is not None else None
-    # None where there is no battery, and where one does not say whether it is being charged.
-    return Power(on_battery=battery is not None and battery.power_plugged is False, low_power=low_power_mode())
+    charge = battery_charge()
+    return Power(on_battery=charge is not None, low_charge=charge is not None and charge < LOW_CHARGE_PERCENT, low_power=low_power_mode())
 
 
 def batch_waits(power: Power, settings: Settings) -> str:
     """Return why no batch work begins, in a word; empty: it may."""
     if power.on_battery and settings.on_battery == "interactive":
         return Why.ON_BATTERY
-    return Why.LOW_POWER if power.low_power and settings.on_low_power == "interactive" else ""
+    if settings.on_low_power == "all":
+        return ""
+    if power.low_power:
+        return Why.LOW_POWER
+    return Why.LOW_CHARGE if power.low_charge else ""
 
 
 class PowerWatch:
@@ -84,7 +86,7 @@ class PowerWatch:
         word = batch_waits(power, self._settings)
         if word != self.batch_waits:
             self.batch_waits = word
-            log.info("power.changed", on_battery=power.on_battery, low_power=power.low_power, batch_waits=bool(word))
+            log.info("power.changed", batch_waits=word, **asdict(power))
             self._changed()
 
     def _run(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -124,13 +125,26 @@ def test_status_says_who_waits_for_what_and_how_full_memory_is(settings: Setting
 
 def test_batch_work_that_waits_for_the_charger_says_so_and_interactive_work_does_not(settings: Settings, store: JobStore) -> None:
     worker = FakeWorker(settings)
-    worker.use(0, 16 * GB, batch_waits="on_battery")
+    worker.use(0, 16 * GB, batch_waits="low_charge")
     people, batch = ask(store, Lane.INTERACTIVE), ask(store, Lane.BATCH)
     worker.close()
     told = {job_id: store.get(job_id).waiting_for for job_id in (people, batch)}
 
-    assert {job_id: waits and waits.reason for job_id, waits in told.items()} == {people: "queue", batch: "on_battery"}
-    assert "Power      This machine runs on battery: batch work waits" in mlx_local(settings, "status").stdout
+    assert {job_id: waits and waits.reason for job_id, waits in told.items()} == {people: "queue", batch: "low_charge"}
+    assert "Power      This machine's battery is low: batch work waits" in mlx_local(settings, "status").stdout
+
+
+def test_on_battery_status_says_that_everything_runs_and_until_when(settings: Settings, tmp_path: Path) -> None:
+    pmset = tmp_path / "pmset"
+    pmset.write_text("#!/bin/sh\necho \"Now drawing from 'Battery Power'\"; echo ' -InternalBattery-0 (id=1) 64%; discharging'\n")
+    pmset.chmod(0o755)
+    worker = FakeWorker(settings)
+    worker.use(0, 16 * GB)
+    worker.close()
+    more = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "MLX_LOCAL_ON_LOW_POWER": "interactive"}
+
+    told = mlx_local(settings, "status", **more).stdout
+    assert "Power      This machine runs on battery (64%), and everything runs; batch work waits below 20%." in told
 
 
 def test_a_real_worker_estimates_from_what_it_has_seen(settings: Settings, store: JobStore, private_folder: Path) -> None:

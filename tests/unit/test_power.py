@@ -3,41 +3,104 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from app.actors.awake import Awake
-from app.machine import low_power_mode
+from app.jobs.decoding import why_batch_waits
+from app.power_source import battery_charge, low_power_mode
 from app.scheduler.budget import Pressure
-from app.scheduler.power import Power, PowerWatch, batch_waits
+from app.scheduler.power import Power, PowerWatch, batch_waits, look_at_power
 from app.settings import load_settings
 
 _STAYS = (sys.executable, "-c", "import signal; signal.pause()")
 _PLUGGED, _BATTERY, _THRIFTY = Power(), Power(on_battery=True), Power(low_power=True)
+_LOW = Power(on_battery=True, low_charge=True)
 
 
 @pytest.mark.parametrize(
     ("power", "chosen", "word"),
     [
         (_PLUGGED, {}, ""),
-        (_BATTERY, {}, "on_battery"),
-        (_BATTERY, {"on_battery": "all"}, ""),
+        (_BATTERY, {}, ""),
+        (_BATTERY, {"on_battery": "interactive"}, "on_battery"),
+        (_LOW, {}, "low_charge"),
+        (_LOW, {"on_low_power": "all"}, ""),
         (_THRIFTY, {}, "low_power"),
         (_THRIFTY, {"on_low_power": "all"}, ""),
-        (Power(on_battery=True, low_power=True), {"on_battery": "all"}, "low_power"),
+        (Power(on_battery=True, low_power=True), {}, "low_power"),
+        (Power(on_battery=True, low_power=True), {"on_battery": "interactive", "on_low_power": "all"}, "on_battery"),
     ],
 )
-def test_batch_work_waits_on_battery_and_in_low_power_mode_unless_the_settings_say_otherwise(
+def test_batch_work_waits_in_low_power_mode_and_on_a_low_battery_and_on_any_battery_where_the_settings_say_so(
     power: Power, chosen: dict[str, str], word: str, tmp_path: Path
 ) -> None:
     assert batch_waits(power, load_settings(home=tmp_path, **chosen)) == word
+    assert not word or f"MLX_LOCAL_{'ON_BATTERY' if word == 'on_battery' else 'ON_LOW_POWER'} is `all`" in why_batch_waits(word)
+
+
+@pytest.fixture
+def pmset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Lets macOS's program say something when it is asked with these words."""
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+    def says(words: str, text: str) -> None:
+        program = tmp_path / "pmset"
+        program.write_text(f"#!/bin/sh\n[ \"$*\" = '{words}' ] && cat <<'END'\n{text}END\n")
+        program.chmod(0o755)
+
+    return says
+
+
+@pytest.mark.skipif(shutil.which("pmset") is not None, reason="a Mac asks pmset")
+@pytest.mark.parametrize(
+    ("supplies", "charge"),
+    [
+        ([], None),
+        ([{"type": "Mains", "online": "0"}, {"type": "Battery", "status": "Discharging", "capacity": "19"}], 19.0),
+        ([{"type": "Battery", "status": "Charging", "capacity": "19"}], None),
+        ([{"type": "Battery", "status": "Discharging", "capacity": "7", "scope": "Device"}], None),
+        ([{"type": "Battery", "status": "Discharging", "capacity": capacity} for capacity in ("5", "80", "odd")], 80.0),
+    ],
+)
+def test_on_linux_the_fullest_battery_that_is_no_mouses_counts(
+    supplies: list[dict[str, str]], charge: float | None, tmp_path: Path
+) -> None:
+    for number, files in enumerate(supplies):
+        folder = tmp_path / "class" / "power_supply" / f"battery_{number}"
+        folder.mkdir(parents=True)
+        for name, text in files.items():
+            (folder / name).write_text(f"{text}\n")
+    assert battery_charge(tmp_path) == charge
+
+
+@pytest.mark.parametrize(
+    ("said", "charge"),
+    [
+        ("Now drawing from 'Battery Power'\n -InternalBattery-0 (id=1)\t64%; discharging; 3:10 remaining present: true\n", 64.0),
+        ("Now drawing from 'AC Power'\n -InternalBattery-0 (id=1)\t64%; charging; 1:10 remaining present: true\n", None),
+        ("Now drawing from 'AC Power'\n", None),
+    ],
+)
+def test_on_a_mac_the_battery_is_what_pmset_says(said: str, charge: float | None, pmset: Callable[[str, str], None]) -> None:
+    pmset("-g batt", said)
+    assert battery_charge() == charge
+
+
+def test_less_than_a_fifth_is_a_low_charge(pmset: Callable[[str, str], None]) -> None:
+    for charge, low in ((20, False), (19, True)):
+        pmset("-g batt", f"Now drawing from 'Battery Power'\n -InternalBattery-0 (id=1)\t{charge}%; discharging\n")
+        assert look_at_power() == Power(on_battery=True, low_charge=low)
 
 
 def test_a_change_is_told_once(tmp_path: Path) -> None:
     told: list[str] = []
-    watch = PowerWatch(load_settings(home=tmp_path), lambda: told.append(watch.batch_waits), look=lambda: _BATTERY)
+    settings = load_settings(home=tmp_path, on_battery="interactive")
+    watch = PowerWatch(settings, lambda: told.append(watch.batch_waits), look=lambda: _BATTERY)
     watch.start()
     watch.stop()
     for power in (_BATTERY, _PLUGGED, _PLUGGED, _THRIFTY):
@@ -55,11 +118,8 @@ def test_a_change_is_told_once(tmp_path: Path) -> None:
         ("", False),
     ],
 )
-def test_low_power_mode_is_what_pmset_says(said: str, low: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 - pytest gives it by name
-    program = tmp_path / "pmset"
-    program.write_text(f"#!/bin/sh\n[ \"$*\" = -g ] && printf '%s' '{said}'\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+def test_low_power_mode_is_what_pmset_says(said: str, low: bool, pmset: Callable[[str, str], None]) -> None:  # noqa: FBT001 - pytest gives it by name
+    pmset("-g", said)
     assert low_power_mode() is low
 
 
