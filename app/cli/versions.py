@@ -7,7 +7,7 @@ import platform
 
 from app import __version__
 
-__all__ = ["versions"]
+__all__ = ["package_versions", "versions"]
 
 _PACKAGES = ("mlx", "mlx-lm", "mlx-vlm", "mlx-embeddings", "mlx-audio", "transformers", "dramatiq", "redis", "fastapi")
 
@@ -18,9 +18,14 @@ def versions() -> dict[str, str | None]:
         "mlx-local": __version__,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        **{name: _installed(name) for name in _PACKAGES},
+        **package_versions(),
         "redis-server": _server(),
     }
+
+
+def package_versions() -> dict[str, str | None]:
+    """Return name and version of the packages that do the work; None: not there."""
+    return {name: _installed(name) for name in _PACKAGES}
 
 
 def _installed(package: str) -> str | None:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from app import __version__
 from app.cli.services.environment import service_environment
 from app.cli.services.launchd import Launchd
+from app.cli.services.release import release
 from app.cli.services.systemd import Systemd
 from app.cli.services.table import SERVICES, services_of
 from app.cli.stopping import drain_stage_s, stop_limit_s
@@ -102,6 +104,20 @@ def test_an_address_with_a_password_is_a_secret_and_others_are_carried(odd: Sett
     monkeypatch.setenv("MLX_LOCAL_REDIS_URL", "redis://:hush@10.0.0.1/0")
     with pytest.raises(CommandError, match="MLX_LOCAL_REDIS_URL is a secret"):
         service_environment(load_settings(home=odd.home))
+
+
+def test_every_upgrade_is_another_release_and_a_move_or_a_first_run_is_none(tmp_path: Path) -> None:
+    here, there = tmp_path / "here" / "app", tmp_path / "there" / "app"
+    for folder in (here, there):
+        folder.mkdir(parents=True)
+        (folder / "main.py").write_text("print(1)")
+    (there / "__pycache__").mkdir()
+    (there / "__pycache__" / "main.pyc").write_bytes(b"compiled")
+    before = release([here])
+    assert before == release([there])
+    (here / "main.py").write_text("print(2)")
+    assert release([here]) != before
+    assert release().startswith(f"{__version__}-")
 
 
 def test_what_no_file_of_theirs_can_hold_is_refused(odd: Settings) -> None:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from app import __version__
+from app.cli.services.release import release
 from app.cli.terminal import USAGE, CommandError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ __all__ = ["HOME", "VERSION", "service_environment"]
 
 HOME = "MLX_LOCAL_HOME"
 VERSION = "MLX_SERVICE_VERSION"
-"""Changes with each release, and so do the files of all services: an upgrade restarts them."""
+"""Changes with the code, and so do the files of all services: an upgrade restarts them."""
 
 _PREFIX = "MLX_LOCAL_"
 # Of others, what decides which models and which device are found, and how the hub is reached; empty values too: one hides the GPU.
@@ -50,7 +50,7 @@ def service_environment(settings: Settings, environ: Mapping[str, str] = os.envi
     Raises:
         CommandError: A secret is in *environ* alone, or a value cannot be written into a service.
     """
-    found = {HOME: str(settings.home), VERSION: __version__, "PATH": _path()} | _chosen(settings, environ) | _carried(environ)
+    found = {HOME: str(settings.home), VERSION: release(), "PATH": _path()} | _chosen(settings, environ) | _carried(environ)
     for name, value in found.items():
         if _CONTROLS.search(value):
             msg = f"{name} has control characters in it, which no service can be given."
