@@ -178,13 +178,18 @@ def check_services(settings: Settings) -> Iterator[Finding]:
     from app.cli.services.installation import plan_installation
     from app.cli.services.installed import find_installed
     from app.cli.services.system import RUNNING
+    from app.cli.terminal import CommandError
 
     installed = find_installed(settings)
     if installed is None:
         return
     states = installed.states()
     name, found = "services", f"{installed.system.name}: " + ", ".join(f"{service} {state}" for service, state in states.items())
-    planned = plan_installation(settings, installed.system)
+    try:
+        planned = plan_installation(settings, installed.system)
+    except CommandError as error:
+        yield Finding.warning(name, f"{found}; `mlx-local install` would refuse", error.message)
+        return
     if planned.new or planned.changed or planned.unwanted:
         yield Finding.warning(name, f"{found}; they are not as this version and this shell would make them", "`mlx-local install` does.")
     elif any(state != RUNNING for state in states.values()):

@@ -253,3 +253,5 @@ def test_doctor_says_whether_services_are_as_they_should_be(own: Settings, syste
     assert "mlx-local restart" in str(told())
     monkeypatch.setenv("MLX_LOCAL_MAX_WAIT", "5s")
     assert "mlx-local install" in str(told())
+    monkeypatch.setenv("MLX_LOCAL_API_KEY", "sk-hush")
+    assert [status for status, mend in told() if "put `api_key" in str(mend)] == ["warning"]
