@@ -132,7 +132,7 @@ def told(store: JobStore, api: Api) -> Api:
     fill(tally, *COUNTED)
     presence = Presence(store, "home-1", tally)
     presence.report("tiny-chat", ModelState(state="resident", bytes=7))
-    presence.report_memory(5, 10, short=False)
+    presence.report_memory(5, 10, 0, short=False)
     presence.report_rate("tiny-chat", 3.0)
     presence.beat()
     return api

@@ -111,7 +111,8 @@ def use_everything(store: JobStore) -> None:
     tally.observe(RUNS, "chat", "m", value=1)
     presence = Presence(store, "home-1", tally)
     presence.report("m", ModelState(state="resident"))
-    presence.report_memory(1, 2, short=False)
+    presence.report_memory(1, 2, 0, short=False)
+    presence.report_narrowing("")
     presence.beat()
 
 
