@@ -84,7 +84,7 @@ class Presence:
         if known is None or known.state == "downloading" or (known.state == "failed" and state is not None):
             self.report(model, state)
 
-    def report_memory(self, used_bytes: int, budget_bytes: int, taken_bytes: int, *, short: bool) -> None:
+    def report_memory(self, used_bytes: int, budget_bytes: int, taken_bytes: int = 0, *, short: bool) -> None:
         """Note how much of their budget models use and other programs have, and whether the machine is short of memory."""
         memory = {"used_bytes": used_bytes, "budget_bytes": int(budget_bytes), "taken_bytes": taken_bytes, "memory_short": int(short)}
         with self._lock:
