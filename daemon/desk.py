@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 
 from app.log import get_logger
 from app.machine import writers_of
+from daemon.clearing import Clearing
 from daemon.finishing import Ending, Finisher
 from daemon.flight import Stage
 from daemon.hot_words import hot_words
 from daemon.identity import identity_of
-from daemon.ledger import Known, Ledger, LedgerUnavailable
-from daemon.naming import FAILED, RAW, shown
-from daemon.outcome import Failed
+from daemon.ledger import Known, Ledger
+from daemon.naming import CORRECTED, FAILED, RAW, shown
+from daemon.outcome import Failed, Output
 from daemon.recording import Recording
 from daemon.results import Place
 from daemon.signature import Changed, content_hash, signature_of
@@ -56,6 +57,7 @@ class Desk:
         self._flights = flights
         self._notifier = notifier
         self._finisher = Finisher(ledger, home_mark)
+        self._clearing = Clearing(ledger)
         self._wake = wake
         self._settle_s = settings.transcribe_settle.total_seconds()
         self._stillness = Stillness(self._settle_s)
@@ -95,24 +97,13 @@ class Desk:
         return due_s
 
     def clear_up(self, folders: Iterable[Folder]) -> None:
-        """Clear up after recordings that are gone, once it is known of every other what it holds: it may be the same under another name."""
-        if any(self._at(Stage.SETTLING)) or any(self._at(Stage.READING)):
-            return
+        """Clear up after recordings that are gone; for good, once it is known of every other what it holds."""
         covering = list(folders)
         for known in self._ledger.everything():
             if known.path not in self.recordings and any(one.covers(known.path) for one in covering):
-                self._clear_up(known, elsewhere=False)
-        self._ledger.forget_replaced()
-
-    def _clear_up(self, known: Known, *, elsewhere: bool) -> None:
-        """Clear up after a recording if it is gone, or another lies there now. What cannot be looked at is neither gone nor finished."""
-        try:
-            if signature_of(known.path) != known.signature:
-                self._finisher.settle(known, elsewhere=elsewhere)
-        except LedgerUnavailable:
-            raise
-        except OSError as error:  # the next scan comes back to it
-            log.warning("recording.not_cleared_up", path=shown(known.path), reason=error.strerror)
+                self._clearing.clear_if_gone(known)
+        if not any(recording.stage in {Stage.SETTLING, Stage.READING} for recording in self.recordings.values()):
+            self._ledger.forget_replaced()
 
     def _take_further(self, recording: Recording, now_s: float) -> None:
         try:
@@ -140,7 +131,7 @@ class Desk:
         signature = signature_of(recording.path) or recording.signature
         self._let_go(recording)
         known = self._ledger.known(recording.path)
-        begun = (known is not None and known.stem is not None) or self._ledger.left_by_failure(recording.path) is not None
+        begun = (known is not None and known.stem is not None) or self._ledger.half_of(recording.path) is not None
         if known is not None and not begun:  # else results were begun, which have to be cleared up
             self._ledger.forget(recording.path)
         recording.anew(signature)
@@ -201,6 +192,8 @@ class Desk:
             if flight.outcome is not None:
                 recording.stage = Stage.WRITING
                 self._write(recording)
+            elif flight.heard is not None and recording.heard_of != flight.job_id:
+                self._write_heard(recording, flight.heard)
 
     def _read(self, recording: Recording) -> bool:
         """Find out what a recording holds; return whether that is known now."""
@@ -213,7 +206,7 @@ class Desk:
                 return False
             hashing, recording.hashing = recording.hashing, None
             if known is not None:
-                self._finisher.settle_replaced(known)
+                self._clearing.clear(known)
             known = Known(recording.path, recording.signature, hashing.result())
             self._ledger.keep(known)
         recording.known = known
@@ -228,8 +221,8 @@ class Desk:
             return
         for other in self._ledger.of_content(known.sha256):
             if other.path != known.path:
-                self._clear_up(other, elsewhere=True)
-        self._finisher.remove_replaced(known)
+                self._clearing.clear_if_gone(other)
+        self._clearing.remove_replaced(known)
         wanted = folder.settings_of(recording.path.parent)
         request = wanted.request(hot_words(folder.root))
         identity = identity_of(known.sha256, request, self._settings)
@@ -257,7 +250,16 @@ class Desk:
         if not (self._ledger.is_new and wanted.keep_in_place):
             return None
         place = self._finisher.place_of(known.path, known.sha256, known.identity or "", whatever_was_edited=True)
-        return place if place.identity(RAW) is not None and not place.path(FAILED).exists() else None
+        there = place.identity(RAW) is not None and (place.identity(CORRECTED) is not None or not wanted.corrects)
+        return place if there and not place.path(FAILED).exists() else None
+
+    def _write_heard(self, recording: Recording, heard: Output) -> None:
+        flight, known = recording.flight, recording.known
+        assert flight is not None and known is not None and flight.job_id is not None  # noqa: S101, PT018 - for the type checker
+        wanted = recording.folder.settings_of(recording.path.parent)
+        self._finisher.write_heard(recording.folder.root, known, flight.job_id, heard, wanted)
+        recording.heard_of = flight.job_id
+        recording.calm()
 
     def _write(self, recording: Recording) -> None:
         flight, known = recording.flight, recording.known

@@ -1,9 +1,10 @@
 """The end of a recording: results on disk, then its move into the archive.
 
-The order makes a kill harmless at any moment: what is going to be written is
-remembered, then the words that the model was unsure of, what was heard, and
-what was corrected are written, and then alone the recording moves. Whatever
-of it is done already is found on disk and not done again.
+What was heard is written as soon as it is known, the rest when the correction
+is done. The order makes a kill harmless at any moment: what is going to be
+written is remembered, then the words that the model was unsure of, what was
+heard, and what was corrected are written, and then alone the recording moves.
+Whatever of it is done already is found on disk and not done again.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.log import get_logger
+from daemon.front_matter import read_head
 from daemon.hot_words import gather
-from daemon.ledger import Known, Ledger
+from daemon.ledger import Half, Known, Ledger
 from daemon.naming import CORRECTED, FAILED, RAW, SRT, VTT, shown
 from daemon.outcome import Failed, Outcome, Output, Transcribed
 from daemon.results import Place, find_place, untouched
@@ -71,11 +73,26 @@ class Finisher:
         self._write_results(root, known, outcome, wanted, place)
         return self.archive(root, known, wanted, place)
 
+    def write_heard(self, root: Path, known: Known, job_id: str, heard: Output, wanted: FolderSettings) -> None:
+        """Write what was heard of a recording that is still being corrected; otherwise as :meth:`write`.
+
+        Where it has a pair of an earlier asking, that stays whole until the new one is.
+        """
+        if signature_of(known.path) != known.signature:
+            raise Changed
+        identity = known.identity or ""
+        place = self.place_of(known.path, known.sha256, identity)
+        if not place.path(CORRECTED).exists():
+            self._ledger.keep_half(known.path, Half(place.stem, identity))
+            origin = _origin(known, job_id, heard, self._duplicate_of(root, known))
+            self._write_heard(place, identity, heard, origin, wanted)
+            log.info("recording.heard", path=shown(known.path), job=job_id)
+
     def archive(self, root: Path, known: Known, wanted: FolderSettings, place: Place) -> Ending:
         """Move a recording whose results are written to where it belongs; otherwise as :meth:`write`."""
         place.path(FAILED).unlink(missing_ok=True)
         target = None
-        self._ledger.forget_failure(known.path)
+        self._ledger.forget_half(known.path)
         self._ledger.forget_replaced(known.path)  # for it may be back
         if wanted.keep_in_place:
             self._ledger.keep(replace(known, stem=place.stem, finished=True))
@@ -90,56 +107,9 @@ class Finisher:
         log.info("recording.finished", path=shown(known.path), archived=shown(target) if target else None)
         return Ending(files, target)
 
-    def settle(self, known: Known, *, elsewhere: bool) -> None:
-        """Clear up after a recording that is gone from where it was.
-
-        Args:
-            known: What was remembered of it.
-            elsewhere: The same content is here under another name and gets results of its own. A whole pair of one that is
-                nowhere stays: it is all there is of it.
-        """
-        if not _is_finished(known):
-            if known.stem is not None and known.identity is not None:
-                place = Place(known.path.parent, known.stem)
-                if elsewhere or self._is_part(place, known.identity):
-                    self._remove(place, known.identity)
-            if (left := self._ledger.left_by_failure(known.path)) is not None:
-                place = Place(known.path.parent, left[0])
-                if place.identity(CORRECTED) is None:
-                    self._remove(place, left[1])
-        self._ledger.forget(known.path)
-
-    def settle_replaced(self, known: Known) -> None:
-        """Clear up after a recording in whose place another lies now. Its pair stays until it is known whether it is elsewhere."""
-        if not _is_finished(known):
-            self._ledger.keep_replaced(known)
-        self.settle(known, elsewhere=False)
-
-    def remove_replaced(self, known: Known) -> None:
-        """Remove the pairs of recordings with the content of *known* that others replaced: this one gets results of its own."""
-        for path, stem, identity in self._ledger.replaced_of(known.sha256):
-            if path != known.path:
-                self._remove(Place(path.parent, stem), identity)
-
-    def _is_part(self, place: Place, identity: str) -> bool:
-        """Return whether the second half of a pair was never written."""
-        outcome = self._ledger.transcribed(identity)
-        corrected = outcome is not None and outcome.output.get("corrected") is not None
-        return corrected and place.identity(RAW) == identity != place.identity(CORRECTED)
-
-    def _remove(self, place: Place, identity: str) -> None:
-        for suffix in (RAW, CORRECTED):
-            path = place.path(suffix)
-            if place.identity(suffix) == identity and untouched(path, self._ledger.wrote):
-                path.unlink()
-                for subtitles in (SRT, VTT) if suffix == RAW else ():
-                    if untouched(place.path(subtitles), self._ledger.wrote):
-                        place.path(subtitles).unlink()
-
     def _write_results(self, root: Path, known: Known, outcome: Transcribed, wanted: FolderSettings, place: Place) -> None:
         identity = known.identity or ""
-        first = self._ledger.source_of(identity)
-        duplicate_of = None if first in {None, known.path} else _seen_from(root, first)
+        duplicate_of = self._duplicate_of(root, known)
         origin = _origin(known, outcome.job_id, outcome.output, duplicate_of)
         if duplicate_of is None:
             gather(root, [str(word) for word in outcome.output.get("uncertain_words") or ()], self._mark)
@@ -148,10 +118,19 @@ class Finisher:
             self._put(place.path(CORRECTED), corrected_text(outcome.output, origin, timestamps=wanted.timestamps))
         elif outcome.output.get("corrected") is None and place.identity(CORRECTED) is not None:
             place.path(CORRECTED).unlink()  # of an earlier asking, and untouched since, or this would not be its place
-        self._ledger.keep_source(identity, known.path)
+        self._ledger.keep_source(identity, self._ledger.source_of(identity) or known.path)
+
+    def _duplicate_of(self, root: Path, known: Known) -> str | None:
+        """Return which other recording had the same transcript first."""
+        first = self._ledger.source_of(known.identity or "")
+        if first is None or first == known.path:
+            return None
+        return shown(first.relative_to(root) if first.is_relative_to(root) else first)
 
     def _write_heard(self, place: Place, identity: str, output: Output, origin: Origin, wanted: FolderSettings) -> None:
-        if place.identity(RAW) != identity:
+        head, path = read_head(place.path(RAW)) or {}, place.path(RAW)
+        of_another_job = head.get("job") != origin.job_id and untouched(path, self._ledger.wrote)  # that is gone: its words are not these
+        if head.get("identity") != identity or of_another_job:
             self._put(place.path(RAW), raw_text(output, origin, timestamps=wanted.timestamps))
         for suffix, asked, made in ((SRT, wanted.srt, as_srt), (VTT, wanted.vtt, as_vtt)):
             path = place.path(suffix)
@@ -161,7 +140,7 @@ class Finisher:
     def _write_failure(self, known: Known, failed: Failed, wanted: FolderSettings, place: Place) -> Ending:
         origin = _origin(known, failed.job_id, failed.raw or {}, None)
         if failed.raw is not None:
-            self._ledger.keep_failure(known.path, place.stem, origin.identity)
+            self._ledger.keep_half(known.path, Half(place.stem, origin.identity))
             self._write_heard(place, origin.identity, failed.raw, origin, wanted)
         command = f"mlx-local transcribe --retry {shlex.quote(shown(known.path))}"
         self._put(place.path(FAILED), failed_text(failed, origin, command))
@@ -175,17 +154,7 @@ class Finisher:
         write_whole(path, content, self._mark)
 
 
-def _is_finished(known: Known) -> bool:
-    return known.finished or (known.target is not None and signature_of(known.target) == known.signature)
-
-
 def _origin(known: Known, job_id: str | None, output: Output, duplicate_of: str | None) -> Origin:
     warnings = [str(warning) for warning in output.get("warnings") or ()]
     now = datetime.now(UTC).astimezone()
     return Origin(shown(known.path.name), known.sha256, known.identity or "", now, job_id, duplicate_of, warnings)
-
-
-def _seen_from(root: Path, path: Path | None) -> str | None:
-    if path is None:
-        return None
-    return shown(path.relative_to(root) if path.is_relative_to(root) else path)

@@ -8,13 +8,13 @@ the daemon's own thread.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from daemon.api import Api, Gone, Refused
-from daemon.outcome import Failed, Outcome, Transcribed
+from daemon.outcome import Failed, Outcome, Output, Transcribed
 from daemon.signature import Signature
 
 __all__ = ["Flight", "Report", "Stage", "look"]
@@ -52,6 +52,7 @@ class Flight:
     stage: Stage = Stage.WAITING
     progress: Mapping[str, Any] | None = None
     detail: str = ""
+    heard: Output | None = None  # while it is being corrected
     outcome: Outcome | None = None
     look_at_s: float = 0.0
     begun_s: float = 0.0  # when its job was submitted, or found
@@ -71,13 +72,20 @@ class Report:
     stage: Stage = Stage.QUEUED
     progress: Mapping[str, Any] | None = None
     detail: str = ""
+    heard: Output | None = None
     outcome: Outcome | None = None
     lost: bool = False  # there is no such job, or it failed for what passes: it has to be submitted again
     passing: str = ""  # and this is why
 
 
-def look(api: Api, job_id: str, *, corrects: bool) -> Report:
+def look(api: Api, job_id: str, *, corrects: bool, knows_heard: bool) -> Report:
     """Look at a job, and fetch what came of it.
+
+    Args:
+        api: Where it is.
+        job_id: Which.
+        corrects: It was asked for a corrected text.
+        knows_heard: What it heard was fetched before.
 
     Raises:
         Away: The API cannot be asked now.
@@ -90,9 +98,12 @@ def look(api: Api, job_id: str, *, corrects: bool) -> Report:
             case "failed":
                 return _failed(api, job_id, job.get("error") or {})
             case "canceled":
-                return Report(outcome=Failed("transcribe", "job_canceled", f"Its job {job_id} was cancelled.", job_id))
+                return Report(outcome=_ended_badly(api, job_id, "job_canceled", f"Its job {job_id} was cancelled."))
             case _:
-                return _under_way(job)
+                report = _under_way(job)
+                if report.stage is Stage.CORRECTING and not knows_heard:
+                    return replace(report, heard=_heard(api, job_id))
+                return report
     except Gone:
         return Report(lost=True)
     except Refused as refusal:
@@ -110,14 +121,26 @@ def _failed(api: Api, job_id: str, error: Mapping[str, Any]) -> Report:
     code, message = str(error.get("code", "job_failed")), str(error.get("message", f"Its job {job_id} failed."))
     if code in _PASSING_FAILURES:
         return Report(lost=True, passing=message)
+    return Report(outcome=_ended_badly(api, job_id, code, message))
+
+
+def _ended_badly(api: Api, job_id: str, code: str, message: str) -> Failed:
+    heard = _heard(api, job_id)  # stays, whatever became of its correction
+    return Failed("transcribe" if heard is None else "correct", code, message, job_id, heard)
+
+
+def _heard(api: Api, job_id: str) -> Output | None:
+    """Return what a transcript's first part heard, as the transcript itself would say it; None where that is not there."""
     hearing = f"{job_id}.0"
     try:
         # Asked for first: the output of one that failed is answered with its failure, which may be a 500 and is no trouble of the API's.
-        if api.job(hearing).get("state") == "succeeded":
-            return Report(outcome=Failed("correct", code, message, job_id, api.output(hearing)))  # what was heard stays
+        job = api.job(hearing)
+        if job.get("state") != "succeeded":
+            return None
+        output = api.output(hearing)
     except (Gone, Refused):
-        pass
-    return Report(outcome=Failed("transcribe", code, message, job_id))
+        return None
+    return {**output, "model": job.get("model"), "language": output.get("language_code"), "heard_warnings": output.get("warnings", [])}
 
 
 def _under_way(job: Mapping[str, Any]) -> Report:

@@ -129,10 +129,11 @@ class Flights:
         if report.lost:
             self._ledger.forget_job(flight.identity)
             log.warning("job.lost", job=flight.job_id, reason=report.passing or "the API does not know it any more")
-            flight.job_id, flight.stage, flight.detail = None, Stage.WAITING, report.passing
+            flight.job_id, flight.stage, flight.detail, flight.heard = None, Stage.WAITING, report.passing, None
             flight.look_at_s = now_s + (_PASSING_FAILURE_S if report.passing else 0)
             return
         flight.stage, flight.progress, flight.detail = report.stage, report.progress, report.detail
+        flight.heard = flight.heard or report.heard
         if report.outcome is not None:
             self._ended(flight, report)
 
@@ -183,7 +184,8 @@ class Flights:
         for flight in followed[: _LOOKS - len(self._looking)]:
             if flight.look_at_s <= now_s:
                 corrects = "correct" in flight.request.get("stages", ())
-                looked = self._looks.submit(look, self._api, flight.job_id or "", corrects=corrects)
+                known = flight.heard is not None
+                looked = self._looks.submit(look, self._api, flight.job_id or "", corrects=corrects, knows_heard=known)
                 looked.add_done_callback(lambda _: self._wake())
                 self._looking[flight.identity] = looked
         return min((flight.look_at_s for flight in waiting if flight.look_at_s > now_s), default=float("inf"))

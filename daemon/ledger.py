@@ -17,17 +17,17 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from daemon.outcome import Transcribed
-from daemon.signature import Signature
+from daemon.signature import Signature, signature_of
 
-__all__ = ["Known", "Ledger", "LedgerUnavailable"]
+__all__ = ["Half", "Known", "Ledger", "LedgerUnavailable"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS recordings (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT, identity TEXT, stem TEXT,
                                        target BLOB, finished INTEGER);
-CREATE TABLE IF NOT EXISTS failures (path BLOB PRIMARY KEY, stem BLOB, identity TEXT);
+CREATE TABLE IF NOT EXISTS halves (path BLOB PRIMARY KEY, stem BLOB, identity TEXT);
 CREATE TABLE IF NOT EXISTS replaced (path BLOB, sha256 TEXT, stem BLOB, identity TEXT);
 CREATE INDEX IF NOT EXISTS by_content ON recordings (sha256);
 CREATE TABLE IF NOT EXISTS jobs (identity TEXT PRIMARY KEY, job TEXT, request TEXT);
@@ -53,6 +53,22 @@ class Known:
     stem: str | None = None  # of its results, from before the first was written
     target: Path | None = None  # its place in the archive, from before it was moved there
     finished: bool = False  # all is done and it stays where it is
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all is done, and it is where it is to be.
+
+        Raises:
+            OSError: Its place in the archive cannot be looked at.
+        """
+        return self.finished or (self.target is not None and signature_of(self.target) == self.signature)
+
+
+class Half(NamedTuple):
+    """Where what was heard of a recording is written down, without its correction."""
+
+    stem: str
+    identity: str
 
 
 class Ledger:
@@ -100,17 +116,17 @@ class Ledger:
 
     def forget(self, path: Path) -> None:
         """Forget the recording at *path*."""
-        self.forget_failure(path)
+        self.forget_half(path)
         self._change("DELETE FROM recordings WHERE path = ?", os.fsencode(path))
 
     def keep_replaced(self, known: Known) -> None:
-        """Remember where an unarchived recording has results while another lies in its place: it may be here under a new name."""
+        """Remember where a recording that is gone, but not archived, has results: it may be here under a new name."""
         if known.stem is not None:
             values = (os.fsencode(known.path), known.sha256, os.fsencode(known.stem), known.identity)
             self._change("INSERT INTO replaced VALUES (?, ?, ?, ?)", *values)
 
     def replaced_of(self, sha256: str) -> list[tuple[Path, str, str]]:
-        """Return path, stem and identity of the replaced recordings with this content."""
+        """Return path, stem and identity of those with this content."""
         with _failing_as_os_errors():
             rows = self._db.execute("SELECT path, stem, identity FROM replaced WHERE sha256 = ?", (sha256,)).fetchall()
         return [(Path(os.fsdecode(path)), os.fsdecode(stem), str(identity)) for path, stem, identity in rows]
@@ -122,18 +138,22 @@ class Ledger:
         else:
             self._change("DELETE FROM replaced WHERE path = ?", os.fsencode(path))
 
-    def left_by_failure(self, path: Path) -> tuple[str, str] | None:
-        """Return the stem and identity of what was heard of the recording at *path*, whose correction failed."""
-        row = self._one("SELECT stem, identity FROM failures WHERE path = ?", os.fsencode(path))
-        return (os.fsdecode(row[0]), str(row[1])) if row else None
+    def half_of(self, path: Path) -> Half | None:
+        """Return what was heard of the recording at *path* and is written down, while its correction is not."""
+        row = self._one("SELECT stem, identity FROM halves WHERE path = ?", os.fsencode(path))
+        return Half(os.fsdecode(row[0]), str(row[1])) if row else None
 
-    def keep_failure(self, path: Path, stem: str, identity: str) -> None:
-        """Remember what is about to be written of a recording whose correction failed."""
-        self._change("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", os.fsencode(path), os.fsencode(stem), identity)
+    def keep_half(self, path: Path, half: Half) -> None:
+        """Remember what is about to be written of a recording whose correction is under way, or failed."""
+        # Not REPLACE, which makes a new row: the first of an identity is to stay the first.
+        self._change(
+            "INSERT INTO halves VALUES (?, ?, ?) ON CONFLICT (path) DO UPDATE SET stem = excluded.stem, identity = excluded.identity",
+            *(os.fsencode(path), os.fsencode(half.stem), half.identity),
+        )
 
-    def forget_failure(self, path: Path) -> None:
-        """Forget what a failure left of the recording at *path*: it has a whole pair now, or none."""
-        self._change("DELETE FROM failures WHERE path = ?", os.fsencode(path))
+    def forget_half(self, path: Path) -> None:
+        """Forget the half of the recording at *path*: it has a whole pair now, or none."""
+        self._change("DELETE FROM halves WHERE path = ?", os.fsencode(path))
 
     def job_of(self, identity: str) -> tuple[str, Mapping[str, Any]] | None:
         """Return the job that was submitted for *identity* and whose end has not been seen, and what was asked of it."""
@@ -162,8 +182,9 @@ class Ledger:
         )
 
     def source_of(self, identity: str) -> Path | None:
-        """Return which recording got the first results of *identity*."""
+        """Return which recording got the first results of *identity*, or has begun to get them."""
         row = self._one("SELECT source FROM outputs WHERE identity = ? AND source IS NOT NULL", identity)
+        row = row or self._one("SELECT path FROM halves WHERE identity = ? ORDER BY rowid", identity)
         return Path(os.fsdecode(row[0])) if row else None
 
     def keep_source(self, identity: str, source: Path) -> None:

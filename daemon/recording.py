@@ -30,6 +30,7 @@ class Recording:
     known: Known | None = None  # once its content is
     hashing: Future[str] | None = None
     flight: Flight | None = None
+    heard_of: str | None = None  # the job of which what was heard is written down, before its end
     trouble: str = ""
     not_before_s: float = 0.0
     tries: int = 0
@@ -37,7 +38,7 @@ class Recording:
     def anew(self, signature: Signature) -> None:
         """Begin from the beginning: it is another file now."""
         self.signature, self.stage = signature, Stage.SETTLING
-        self.known = self.hashing = self.flight = None
+        self.known = self.hashing = self.flight = self.heard_of = None
         self.calm()
 
     def stumble(self, why: str, now_s: float) -> None:

@@ -17,9 +17,8 @@ from daemon.outcome import Failed, Output
 __all__ = ["Origin", "corrected_text", "failed_text", "raw_text"]
 
 _NOTHING = "> Nobody speaks."
-_PAUSE_S = 2.0  # after which a paragraph begins, where the text comes without
-_PARAGRAPH_CHARACTERS = 600  # after which any pause ends one
-_STAMPED_CHARACTERS = 200  # after which a paragraph with a time before it ends: who looks for a moment wants more of them
+_PAUSE_S = 2.0  # after which a paragraph with a time before it begins
+_STAMPED_CHARACTERS = 200  # after which one ends: who looks for a moment wants many
 _STAGES = {"submit": "taken by the server", "transcribe": "transcribed", "correct": "corrected"}
 
 
@@ -43,10 +42,10 @@ class Origin:
 
 
 def raw_text(output: Output, origin: Origin, *, timestamps: bool) -> str:
-    """Return what was heard. *output* is a transcript, or the transcription alone where the correction failed."""
+    """Return what was heard. *output* is a transcript, or of one the part that hears."""
     text = str(output.get("text") or "").strip()
-    if timestamps or ("object" not in output and "\n" not in text):
-        text = _paragraphs(output, timestamps=timestamps) or text
+    if timestamps:
+        text = _stamped(output) or text
     if "heard_warnings" in output:  # the others are of the correction, of which nothing is here
         origin = replace(origin, warnings=[str(warning) for warning in output["heard_warnings"]])
     return origin.head("raw", _heard(output, [output.get("model")])) + "\n" + text + "\n"
@@ -130,23 +129,21 @@ def _inked(text: str) -> int:
     return sum(not character.isspace() for character in text)
 
 
-def _paragraphs(output: Output, *, timestamps: bool) -> str:
-    """Return the segments as paragraphs: a new one after a pause."""
+def _stamped(output: Output) -> str:
+    """Return the segments as paragraphs with a time before each: a new one after a pause, and soon in any case."""
     paragraphs: list[tuple[float, list[str]]] = []
     end_s, length = 0.0, 0
     for segment in output.get("segments") or ():
         text, start_s = str(segment["text"]).strip(), float(segment["start"])
         if not text:
             continue
-        long = length >= (_STAMPED_CHARACTERS if timestamps else _PARAGRAPH_CHARACTERS)
-        if not paragraphs or start_s - end_s >= _PAUSE_S or (long and (timestamps or start_s > end_s)):
+        if not paragraphs or start_s - end_s >= _PAUSE_S or length >= _STAMPED_CHARACTERS:
             paragraphs.append((start_s, []))
             length = 0
         paragraphs[-1][1].append(text)
         length += len(text)
         end_s = float(segment["end"])
-    stamp = "[{}] " if timestamps else ""
-    return "\n\n".join(stamp.format(clock(start_s)) + _joined(texts) for start_s, texts in paragraphs)
+    return "\n\n".join(f"[{clock(start_s)}] {_joined(texts)}" for start_s, texts in paragraphs)
 
 
 def _joined(texts: Iterable[str]) -> str:

@@ -1,7 +1,8 @@
 """A stand-in for the API that the daemon talks to: the kind ``transcript`` of ``/v1/jobs`` over real HTTP, without any model.
 
 What it "hears" is a function of the content, so a test can tell whose text a
-result has. It counts what it was asked to hear, keeps its jobs while it is
+result has. A job is heard in the first half of its time, and corrected in the
+second. The server counts what it was asked to hear, keeps its jobs while it is
 stopped (as Redis would), and can be told to be full, or to lose connections.
 Contents that begin with ``refuse``, ``deaf`` or ``mute`` are refused, fail to
 be heard, and fail to be corrected.
@@ -42,14 +43,20 @@ def mended_of(content: bytes) -> str:
 
 @dataclass
 class Job:
-    """A job, which ends when its time is over."""
+    """A job, which is heard at one moment and ends at another."""
 
     id: str
     content: bytes
     request: dict[str, Any]
     key: str | None
+    heard_at: float
     ends_at: float
     canceled: bool = False
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether its first part is done."""
+        return time.monotonic() >= min(self.heard_at, self.ends_at) and not self.content.startswith(b"deaf")
 
     @property
     def state(self) -> str:
@@ -66,13 +73,14 @@ class Job:
         if self.state == "failed":
             deaf = self.content.startswith(b"deaf")
             error = {"code": "engine_error" if deaf else "model_load_failed", "message": "It broke." if deaf else "It does not fit."}
-        progress = {"done": 1, "total": 2, "unit": "seconds", "stage": "transcribing"}
+        stage = "correcting" if self.is_heard and "correct" in self.request["stages"] else "transcribing"
+        progress = {"done": 1, "total": 2, "unit": "seconds", "stage": stage}
         return {"id": self.id, "kind": "transcript", "state": self.state, "error": error, "progress": progress, "waiting_for": None}
 
     def hearing(self) -> dict[str, Any]:
         """Return its child that writes the recording down."""
-        state = "succeeded" if self.state == "failed" and self.content.startswith(b"mute") else self.state
-        return self.facts() | {"id": f"{self.id}.0", "kind": "transcription", "state": state, "progress": None}
+        state = "succeeded" if self.is_heard else self.state
+        return self.facts() | {"id": f"{self.id}.0", "kind": "transcription", "state": state, "progress": None, "model": "ears"}
 
 
 @dataclass
@@ -121,6 +129,12 @@ class TranscriptServer:
             yield self
         finally:
             self.stop()
+
+    def hear(self) -> None:
+        """Let every job be heard now."""
+        with self._lock:
+            for job in self.jobs.values():
+                job.heard_at = 0
 
     def finish(self) -> None:
         """Let every job end now."""
@@ -179,7 +193,8 @@ class TranscriptServer:
                     if self.keys[key] != digest:
                         return _problem(422, "idempotency_conflict", "This key was used with another body.")
                     return JSONResponse(job.facts(), 202)
-            job = Job(f"job_{secrets.token_hex(12)}", content, request, key, time.monotonic() + self.takes_s)
+            now = time.monotonic()
+            job = Job(f"job_{secrets.token_hex(12)}", content, request, key, now + self.takes_s / 2, now + self.takes_s)
             self.jobs[job.id] = job
             self.heard[content] += 1
             if key is not None:
@@ -192,16 +207,19 @@ class TranscriptServer:
             return _problem(404, "job_not_found", "There is no such job.")
         if job.content.startswith(b"deaf") and job_id.endswith(".0"):  # the output of a job that failed is its failure
             return _problem(500, "engine_error", "It broke.")
-        if not job_id.endswith(".0") and job.state != "succeeded":
+        if not job.is_heard if job_id.endswith(".0") else job.state != "succeeded":
             return _problem(409, "job_not_finished", "It has no output.")
         text = heard_of(job.content)
         segments = [{"start": 0.0, "end": 1.5, "text": text}]
-        heard = {"language": "en", "duration": 1.5, "text": text, "segments": segments, "warnings": [], "model": "ears"}
+        heard = {"duration": 1.5, "text": text, "segments": segments, "warnings": []}
         if job_id.endswith(".0"):
-            return JSONResponse(heard)
+            return JSONResponse(heard | {"language": "english", "language_code": "en"})
         corrects = "correct" in job.request["stages"]
         mended = {
             "object": "transcript",
+            "model": "ears",
+            "language": "en",
+            "heard_warnings": [],
             "correction_model": "mouth" if corrects else None,
             "corrected": mended_of(job.content) if corrects else None,
             "pieces": [{"raw": text, "corrected": mended_of(job.content), "kept_raw": None, "uncertain": self.uncertain}]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from app.actors.runs import Joined
 from app.audio.languages import find_language
-from app.audio.paragraphs import in_paragraphs
+from app.audio.paragraphs import text_in_paragraphs
 from app.audio.subtitles import Segment
 from app.correction.guard import Verdict, judged
 from app.correction.prompts import fitting
@@ -55,12 +55,10 @@ class Correction(NamedTuple):
 
 
 def read_raw(body: Mapping[str, Any]) -> Raw:
-    """Return what a verbose answer of :func:`app.actors.transcripts.transcript_body` says."""
+    """Return what an answer for reading of :func:`app.actors.transcripts.transcript_body` says."""
     segments = tuple(Segment(one["start"], one["end"], one["text"].strip()) for one in body["segments"])
-    text = in_paragraphs(segments)
-    if "".join(text.split()) != "".join(body["text"].split()):
-        text = body["text"]  # the segments are not all of it
     code, name = _language(body["language"])
+    text = text_in_paragraphs(body["text"], segments)  # as it is already, unless an older worker wrote it
     return Raw(text.strip(), segments, code, name, body["duration"], tuple(body.get("warnings", ())))
 
 

@@ -50,7 +50,7 @@ class TranscriptSteps:
         child = Child(
             kind=JobKind.TRANSCRIPTION,
             model=claim.model,
-            request={**asked, "response_format": "verbose_json", "fit_hotwords": True},
+            request={**asked, "response_format": "verbose_json", "fit_hotwords": True, "for_reading": True},
             blobs=claim.blobs,
             units=round(claim.request.get("duration_s") or 0),
             seed=claim.seed,

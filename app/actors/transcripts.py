@@ -16,6 +16,7 @@ from typing import Any
 from app.actors.runs import Joined
 from app.audio.joining import joined_text
 from app.audio.languages import find_language
+from app.audio.paragraphs import text_in_paragraphs
 from app.audio.subtitles import Segment as Cue
 from app.audio.subtitles import srt, vtt
 from app.engines.hearing import Heard, Segment, Word
@@ -92,7 +93,8 @@ def transcript_body(transcript: Transcript, request: Mapping[str, Any], *, task:
 
     Args:
         transcript: What was heard.
-        request: With ``response_format`` and ``timestamp_granularities``.
+        request: With ``response_format`` and ``timestamp_granularities``; ``for_reading``: that a verbose answer has its text in
+            paragraphs, and says its language's code too.
         task: ``transcribe`` or ``translate``.
         duration_s: Of the whole recording.
     """
@@ -101,8 +103,8 @@ def transcript_body(transcript: Transcript, request: Mapping[str, Any], *, task:
     form = request.get("response_format") or "json"
     if form == "text":
         return Joined((transcript.text + "\n").encode(), usage, "text/plain; charset=utf-8")
+    cues = [Cue(_s(segment.start_s), _s(segment.end_s), segment.text) for segment in transcript.segments]
     if form in {"srt", "vtt"}:
-        cues = [Cue(segment.start_s, segment.end_s, segment.text) for segment in transcript.segments]
         return Joined(
             (srt if form == "srt" else vtt)(cues).encode(), usage, "text/vtt; charset=utf-8" if form == "vtt" else "application/x-subrip"
         )
@@ -114,6 +116,8 @@ def transcript_body(transcript: Transcript, request: Mapping[str, Any], *, task:
             body["segments"] = [_segment(number, segment, request) for number, segment in enumerate(transcript.segments)]
         if "word" in asked:
             body["words"] = [{"word": word.word.strip(), "start": _s(word.start_s), "end": _s(word.end_s)} for word in transcript.words]
+        if request.get("for_reading"):
+            body |= {"text": text_in_paragraphs(transcript.text, cues), "language_code": transcript.language}
     if transcript.warnings:
         body["warnings"] = transcript.warnings
     return Joined(_dump(body), usage)

@@ -13,11 +13,17 @@ from app.audio.joining import joined_text
 from app.audio.subtitles import Segment
 from app.sentence_ends import ends_sentence
 
-__all__ = ["in_paragraphs"]
+__all__ = ["in_paragraphs", "text_in_paragraphs"]
 
 _PAUSE_S = 2.0
 _LONG_PAUSE_S = 5.0  # whoever comes back after it begins anew, in the middle of a sentence or not
 _LONG_CHARACTERS = 800
+
+
+def text_in_paragraphs(text: str, segments: Iterable[Segment]) -> str:
+    """Return *text* in paragraphs by the pauses of its *segments*; as it is where they are not all of it."""
+    paragraphs = in_paragraphs(segments)
+    return paragraphs if "".join(paragraphs.split()) == "".join(text.split()) else text
 
 
 def in_paragraphs(segments: Iterable[Segment]) -> str:

@@ -27,7 +27,7 @@ class DaemonAlone:
         self._random = random.Random(f"strikes of {seed}")  # noqa: S311 - chance, not secrets
         sounds = [f"{seed} {number} ".encode() * self._random.randint(1, 5000) for number in range(5)]
         self.contents: Sequence[Content] = [Content(sound, heard_of(sound), mended_of(sound)) for sound in sounds]
-        self._server = TranscriptServer(takes_s=self._random.choice([0.0, 0.1, 0.4]), loses=self._random.choice([0.0, 0.1]), seed=seed)
+        self._server = TranscriptServer(takes_s=self._random.choice([0.0, 0.1, 0.4, 1.2]), loses=self._random.choice([0.0, 0.1]), seed=seed)
         self._daemon = DaemonProcess(place / f"home-{seed}", self.folder, self._server, TRANSCRIBE_RESCAN="1")
         self._serving = False
 

@@ -60,7 +60,7 @@ def killed_before(deed: int, work: Callable[[], object]) -> bool:
 
 
 class Home:
-    """A home whose daemon has the transcript of a recording, and is about to write it down."""
+    """A home whose daemon is about to write down what was heard of a recording, and then its whole transcript."""
 
     def __init__(self, place: Path, server: TranscriptServer) -> None:
         self.folder = place / "in"
@@ -83,12 +83,15 @@ class Home:
         api.close()
         ledger = Ledger(self.memory)
         ledger.keep(self.known)
-        ledger.keep_transcribed(self.known.identity, self.outcome)
         ledger.close()
 
     def write(self) -> None:
         """Write it down, and archive the recording."""
-        Finisher(Ledger(self.memory), home_mark(self.settings)).write(self.folder, self.known, self.outcome, FolderSettings())
+        ledger = Ledger(self.memory)
+        finisher = Finisher(ledger, home_mark(self.settings))
+        finisher.write_heard(self.folder, self.known, self.outcome.job_id, self.outcome.output, FolderSettings())
+        ledger.keep_transcribed(self.known.identity or "", self.outcome)
+        finisher.write(self.folder, self.known, self.outcome, FolderSettings())
 
     def recover(self) -> None:
         """Do what the next daemon does, until no recording is left."""

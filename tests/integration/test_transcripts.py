@@ -102,7 +102,7 @@ def test_a_recording_is_written_down_and_corrected(
         assert (far, len(set(far)) > 3, far[-1]) == (sorted(far), True, round(len(_LINES) * STRETCH_S))
     assert {(progress.unit, progress.total) for progress in told[-4:]} == {("seconds", round(len(_LINES) * STRETCH_S))}
     heard = json.loads(store.output(f"{job.id}.0").content)
-    assert heard["text"] == " ".join(_LINES)
+    assert (heard["text"], heard["language"], heard["language_code"]) == (text, "english", "en")
 
 
 def test_a_piece_that_the_model_spoils_stays_as_it_was_heard_and_says_why(

@@ -104,11 +104,11 @@ def test_timestamps_stand_before_paragraphs_and_pieces() -> None:
     assert "\n\n[0:00:00] One, two.\n\n> As heard (summarised):\n\n[0:00:10] three four\n" in corrected
 
 
-def test_a_bare_transcription_gets_its_paragraphs_from_the_pauses() -> None:
+def test_a_time_stands_after_each_pause() -> None:
     segments = [(0, 1, "你好"), (1, 2, "世界"), (9, 10, "Hello"), (10, 11, "world")]
     heard = {"text": "你好世界 Hello world", "segments": [{"start": a, "end": b, "text": text} for a, b, text in segments]}
 
-    assert raw_text(heard, ORIGIN, timestamps=False).endswith("---\n\n你好世界\n\nHello world\n")
+    assert raw_text(heard, ORIGIN, timestamps=True).endswith("---\n\n[0:00:00] 你好世界\n\n[0:00:09] Hello world\n")
 
 
 def test_a_failure_says_what_went_wrong_and_how_to_try_again() -> None:
