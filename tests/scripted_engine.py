@@ -1,8 +1,8 @@
 """An engine of the real Protocol that does what its prompt says, and can take the process down with it.
 
-``say N`` answers N tokens, one a step, ``w0 w1 …``; ``die`` kills the process
-with SIGKILL in its first step, as an out-of-memory killer would; ``raise``
-fails as a whole, ``refuse`` fails by itself. Token N has the logprob -N. Of a
+``say N`` answers N tokens, one a step, ``w0 w1 …``; ``think N`` none, after as
+many steps; ``die`` kills the process with SIGKILL in its fifth step, as an
+out-of-memory killer would; ``raise`` fails as a whole, ``refuse`` fails by itself. Token N has the logprob -N. Of a
 picture that is to be read it says as many tokens as its bar is long
 (:func:`tests.documents.bar_of`). Catalogs name it ``tests.scripted_engine:open_frontend``.
 """
@@ -25,6 +25,7 @@ from tests.documents import bar_of
 __all__ = ["ScriptedEngine", "ScriptedFrontend", "open_frontend"]
 
 _SLOTS = 8
+_DEADLY_STEP = 4
 _STEP_S = 0.005  # so that work is in flight when a test kills something
 
 
@@ -67,7 +68,7 @@ class ScriptedEngine:
         events: list[Event] = []
         for work_id, (work, done) in list(self._active.items()):
             script = bytes(work.prompt).decode()
-            if script == "die":
+            if script == "die" and done == _DEADLY_STEP:
                 os.kill(os.getpid(), signal.SIGKILL)
             if script == "raise":
                 text = "asked to"
@@ -76,7 +77,9 @@ class ScriptedEngine:
                 events.append(Failed(work_id, EngineFailed("This work was to fail.")))
                 del self._active[work_id]
                 continue
-            if done < work.max_tokens:
+            if script == "die" or (script.startswith("think ") and done < work.max_tokens):
+                self._active[work_id] = (work, done + 1)
+            elif done < work.max_tokens:
                 events.append(Tokens(work_id, (done,), f"w{done} ", _thought(work, done)))
                 self._active[work_id] = (work, done + 1)
             else:
@@ -113,7 +116,7 @@ class ScriptedFrontend:
         alone: bool = False,
     ) -> Work:
         script = _script(kind, request)
-        count = int(script.split()[1]) if script.startswith("say ") else 1
+        count = int(script.split()[1]) if script.startswith(("say ", "think ")) else 1
         return TextWork(
             work_id,
             tuple(script.encode()),

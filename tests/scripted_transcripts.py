@@ -7,7 +7,7 @@ in the model's folder: the chunk's text, or the piece. Where a file ``hold`` is 
 ``broken`` is, the editor cannot be loaded.
 
 The other ears hear tones (:func:`talk`), and what they say of them is known beforehand (:func:`said_of`). That takes a while. Of
-every model, a call that begins is a line of the file ``begun``, and one that ends of ``ended``: when, and which work.
+every model, a call that begins is a line of the file ``begun``: when, and which work.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ from app.errors import EngineFailed
 from app.models.spec import ModelSpec
 from tests.recordings import speechlike
 
-__all__ = ["STRETCH_S", "TONES", "calls", "catalog", "moments", "open_ears", "open_editor", "open_tones", "recording", "said_of", "talk"]
+__all__ = ["STRETCH_S", "TONES", "beginnings", "calls", "catalog", "open_ears", "open_editor", "open_tones", "recording", "said_of", "talk"]
 
 STRETCH_S = 8.0
 _SPOKEN_S = 3.0
@@ -84,7 +84,7 @@ def catalog(folder: Path, memory: str = "1GB", ears: str = "ears") -> Path:
         model.mkdir(exist_ok=True)
         (model / "config.json").write_text("{}")
         (model / "model.safetensors").write_bytes(b"")
-        for noted in ("begun", "calls", "ended"):
+        for noted in ("begun", "calls"):
             (model / noted).touch()
         entries.append(
             f'[[model]]\nid = "{name}"\nrepo = "{model}"\ntasks = {json.dumps(tasks)}\nmemory = "{memory}"\nslots = {_SLOTS}\n'
@@ -100,9 +100,9 @@ def calls(folder: Path, model: str) -> list[str]:
     return (folder / model / "calls").read_text("utf-8").splitlines()
 
 
-def moments(folder: Path, model: str, what: Literal["begun", "ended"]) -> list[tuple[float, str]]:
-    """Return when each call of a model began, or ended, in seconds of the epoch, and the id of its work, in order."""
-    lines = [line.split() for line in (folder / model / what).read_text("utf-8").splitlines()]
+def beginnings(folder: Path, model: str) -> list[tuple[float, str]]:
+    """Return when each call of a model began, in seconds of the epoch, and the id of its work, in order."""
+    lines = [line.split() for line in (folder / model / "begun").read_text("utf-8").splitlines()]
     return [(float(at), work) for at, work in lines]
 
 
@@ -147,7 +147,6 @@ class _Scripted(ABC):
     def _end(self, work: Any, call: str) -> None:  # noqa: ANN401 - likewise
         self._works.remove(work)
         self._note("calls", call.replace("\n", " "))
-        self._note("ended", f"{time.time()} {work.id}")
 
     def _note(self, name: str, *lines: str) -> None:
         with (self._folder / name).open("a", encoding="utf-8") as file:

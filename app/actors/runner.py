@@ -181,7 +181,7 @@ class Runner:
 
     def _give_back(self, run: Run) -> None:
         claim = run.claim
-        released = self._insist(lambda: self._store.release(claim.id, claim.token, charge=False))
+        released = self._insist(lambda: self._store.release(claim.id, claim.token))
         if released.outcome == "requeued":
             self._insist(lambda: self._announcer.announce(claim.id, front=True))
         run.outcome = "drained"

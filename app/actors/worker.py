@@ -44,7 +44,7 @@ from app.log import get_logger
 from app.machine import detect, wakefulness
 from app.models.catalog import load_catalog
 from app.scheduler.books import MemoryBooks
-from app.scheduler.breadcrumb import Breadcrumb, Preparing
+from app.scheduler.breadcrumb import Breadcrumb, Preparing, slice_of
 from app.scheduler.budget import ask_device, budget_bytes, watch_pressure
 from app.scheduler.circuit import Circuits
 from app.scheduler.conductor import Conductor
@@ -146,7 +146,7 @@ class InferenceWorker:
         declare_known_queues(self._store.client, self._broker)
         stepped = [name for crumb in self._crumbs for name in crumb.read()]
         self._deaths.record(stepped)
-        rescue.rescue_home(self._store, self._broker, self._announcer, self.id, stepped, self._tally)
+        rescue.rescue_home(self._store, self._broker, self._announcer, self.id, dict(map(slice_of, stepped)), self._tally)
         for crumb in self._crumbs:
             crumb.write(())
         self._presence.beat()  # what was counted just now: a worker that crashes again and again may never come to its next beat

@@ -35,8 +35,8 @@ class WorkerCrashed(InferenceError):
 
     code = "worker_crashed"
 
-    def __init__(self, charges: int) -> None:
-        super().__init__(f"The worker died {charges} times while it ran this job, so it is not tried again.")
+    def __init__(self) -> None:
+        super().__init__("The worker died again and again while it ran this job, so it is not tried again.")
 
 
 class DrainTimeout(InferenceError):

@@ -3,12 +3,12 @@
 A home has one worker at a time (a file lock says so), so a worker that starts
 rescues every other worker of its home at once. Workers of other homes are
 known by their heartbeat alone. The jobs of the slice that was being stepped
-are charged; all others go back to their queue as if nothing had happened.
+may be charged; all others go back to their queue as if nothing had happened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from app.jobs import keys
@@ -46,7 +46,7 @@ def broker_of(worker_id: str) -> str:
 
 
 def rescue_home(
-    store: JobStore, broker: InferenceBroker, announcer: Announcer, worker_id: str, stepped: Collection[str], tally: Tally
+    store: JobStore, broker: InferenceBroker, announcer: Announcer, worker_id: str, stepped: Mapping[str, int], tally: Tally
 ) -> list[Released]:
     """Take back what earlier workers of this home held.
 
@@ -55,7 +55,7 @@ def rescue_home(
         broker: This worker's; every queue must be declared.
         announcer: Announces what is queued again.
         worker_id: This worker's id, ``{home}-{random}``.
-        stepped: Work ids that the breadcrumb names.
+        stepped: Work ids that the breadcrumb names, and in which of its slices each was.
         tally: Counts what is done.
 
     Returns:
@@ -66,9 +66,12 @@ def rescue_home(
         if name.startswith(broker_of(f"{home}-")) and name != broker_of(worker_id):
             moved = broker.recover(name)
             log.info("broker.recovered", broker=name, messages=moved)
-    charged = {attempt_of(name)[0] for name in stepped}
+    died_in: dict[str, int] = {}
+    for name, number in stepped.items():
+        attempt_name = attempt_of(name)[0]
+        died_in[attempt_name] = max(number, died_in.get(attempt_name, 0))
     gone = [
-        (job, token, work_id(job, attempt) in charged) for job, worker, token, attempt in store.held() if _other(worker, home, worker_id)
+        (job, token, died_in.get(work_id(job, attempt))) for job, worker, token, attempt in store.held() if _other(worker, home, worker_id)
     ]
     released = _release(store, announcer, gone, tally)
     for name in cast("set[str]", store.client.smembers(keys.WORKERS)):
@@ -82,7 +85,7 @@ def rescue_silent(store: JobStore, announcer: Announcer, worker_id: str, tally: 
     """Take back what workers of other homes hold whose heartbeat has lapsed. Nobody is charged: the breadcrumb is over there."""
     home = worker_id.partition("-")[0]
     living = {worker.id for worker in store.workers()}
-    gone = [(job, token, False) for job, worker, token, _ in store.held() if worker not in living and worker.partition("-")[0] != home]
+    gone = [(job, token, None) for job, worker, token, _ in store.held() if worker not in living and worker.partition("-")[0] != home]
     released = _release(store, announcer, gone, tally)
     silent = cast("set[str]", store.client.smembers(keys.WORKERS)) - living - {worker_id}
     if silent:
@@ -119,7 +122,7 @@ class Strays:
         held = [(job, token) for job, worker, token, _ in self._store.held() if worker == self._worker_id]
         working = self._working()
         astray = [claim for claim in held if claim not in working]
-        lost = [(job, token, True) for job, token in astray if (job, token) in self._seen]
+        lost = [(job, token, 0) for job, token in astray if (job, token) in self._seen]
         self._seen = set(astray)
         return _release(self._store, self._announcer, lost, self._tally)
 
@@ -134,15 +137,16 @@ def _strike(store: JobStore, tally: Tally, *names: str) -> None:
         tally.count(CRASHES, by=struck)
 
 
-def _release(store: JobStore, announcer: Announcer, gone: list[tuple[str, str, bool]], tally: Tally) -> list[Released]:
+def _release(store: JobStore, announcer: Announcer, gone: Sequence[tuple[str, str, int | None]], tally: Tally) -> list[Released]:
     """Release newest first: each goes to the front of its queue, so the oldest ends up first."""
     released = []
-    for job_id, token, charge in reversed(gone):
-        what = store.release(job_id, token, charge=charge)
+    for job_id, token, died_in in reversed(gone):
+        what = store.release(job_id, token, died_in=died_in)
         if what.outcome == "requeued":
             announcer.announce(job_id, front=True)
         if what.outcome in {"requeued", "failed"}:
-            tally.count(RESCUES, what.outcome, "yes" if charge else "no")
-        log.info("job.rescued", job=job_id, outcome=what.outcome, charged=charge)
+            charged = what.outcome == "failed" or what.queue == keys.QUARANTINE
+            tally.count(RESCUES, what.outcome, "yes" if charged else "no")
+        log.info("job.rescued", job=job_id, outcome=what.outcome, died_in=died_in)
         released.append(what)
     return released

@@ -224,24 +224,24 @@ class JobStore(JobReader):
         """Fail a queued job that can never run; return whether it was queued still."""
         return bool(self.moves("refuse", {"id": job_id, "error": error.model_dump_json()})[0] == "refused")
 
-    def release(self, job_id: str, token: str, *, charge: bool) -> Released:
+    def release(self, job_id: str, token: str, *, died_in: int | None = None) -> Released:
         """Give a running job back to its queue: a drain, or the rescue of a dead worker's job.
 
         Args:
             job_id: The job.
             token: Of the claim that is given up.
-            charge: The job was being stepped when its worker died. Charged jobs become suspects and
-                wait in the quarantine queue; with the last charge a job fails.
+            died_in: The slice of the attempt in which its worker died, where it was being stepped: perhaps a charge.
+                Charged jobs become suspects and wait in the quarantine queue; with the last charge a job fails.
         """
         answer = self.moves(
             "release",
             {
                 "id": job_id,
                 "token": token,
-                "charge": charge,
+                "died_in": died_in,
                 "max_charges": MAX_CHARGES,
                 "quarantine": keys.QUARANTINE,
-                "error": WorkerCrashed(MAX_CHARGES).as_fact().model_dump_json(),
+                "error": WorkerCrashed().as_fact().model_dump_json(),
             },
         )
         return Released(id=job_id, outcome=answer[0], queue=answer[1] if answer[0] == "requeued" else None)

@@ -88,23 +88,39 @@ function commands.refuse()
   return { 'refused' }
 end
 
--- Back to the queue, by drain or rescue. A charge is for a job that was being stepped when its worker
--- died, unless this attempt has published anything: such a job ends in bounded time all the same.
+-- Whether a job has published anything in this attempt. Such a job ends in bounded time: its next attempt goes on from there.
+local function has_published(id, attempt)
+  for _, entry in ipairs(redis.call('XREVRANGE', tok_key(id), '+', '-', 'COUNT', 1)) do
+    local f = {}
+    for i = 1, #entry[2], 2 do f[entry[2][i]] = entry[2][i + 1] end
+    if f.type ~= 'state' and f.attempt == attempt then return true end
+  end
+  return false
+end
+
+local MOST_DEATHS = 10 -- charged or not: what kills may do so in another slice each time
+
+-- A worker died in the n-th slice of a job's attempt. That is a charge if no attempt ever came further: what kills, kills in the
+-- same slice each time. A slice that an earlier attempt survived is no fault of the job's, nor is one in which it died before
+-- and which it has survived now, so then the count begins anew. Returns whether it is to be given up.
+local function charge(id, n)
+  local charges, died_in = read(id, 'charges', 'died_in')
+  local deaths = redis.call('HINCRBY', job_key(id), 'deaths', 1)
+  charges, died_in = tonumber(charges), tonumber(died_in or n)
+  if n == died_in then charges = charges + 1 elseif n > died_in then charges = 1 end
+  redis.call('HSET', job_key(id), 'charges', charges, 'died_in', math.max(n, died_in))
+  return charges >= a.max_charges or deaths >= MOST_DEATHS
+end
+
+-- Back to the queue, by drain or rescue.
 function commands.release()
   local state, token, attempt, queue, seq, announce, step = read(a.id, 'state', 'token', 'attempt', 'queue', 'seq', 'announce', 'step')
   if not state then return { 'gone' } end
   if state ~= 'running' or token ~= a.token then return { 'stale', state } end
-  local charged = a.charge
-  if charged then
-    for _, entry in ipairs(redis.call('XREVRANGE', tok_key(a.id), '+', '-', 'COUNT', 1)) do
-      local f = {}
-      for i = 1, #entry[2], 2 do f[entry[2][i]] = entry[2][i + 1] end
-      if f.type ~= 'state' and f.attempt == attempt then charged = false end
-    end
-  end
-  if charged then
-    local charges = redis.call('HINCRBY', job_key(a.id), 'charges', 1)
-    if charges >= a.max_charges then
+  if a.died_in and has_published(a.id, attempt) then
+    redis.call('HDEL', job_key(a.id), 'died_in') -- its next attempt begins elsewhere
+  elseif a.died_in then
+    if charge(a.id, a.died_in) then
       redis.call('HSET', job_key(a.id), 'error', a.error)
       finish(a.id, 'running', 'failed', attempt)
       return { 'failed' }

@@ -16,11 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Breadcrumb", "Preparing", "load_name", "model_of"]
+__all__ = ["Breadcrumb", "Preparing", "load_name", "model_of", "slice_name", "slice_of"]
 
 _SIZE_BYTES = 64 * 1024
 _LENGTH_BYTES = 4
 _LOAD = "load:"
+_SLICE = "@"
 
 
 def load_name(model: str) -> str:
@@ -33,6 +34,17 @@ def model_of(name: str) -> str | None:
     return name.removeprefix(_LOAD) if name.startswith(_LOAD) else None
 
 
+def slice_name(work_id: str, number: int) -> str:
+    """Return what a breadcrumb calls the slice of this *number*, from 1 on, of one work."""
+    return f"{work_id}{_SLICE}{number}"
+
+
+def slice_of(name: str) -> tuple[str, int]:
+    """Return work and number of the slice that *name* names; 0 where it is no slice, but what comes before the first."""
+    work_id, _, number = name.rpartition(_SLICE)
+    return (work_id, int(number)) if work_id and number.isdecimal() else (name, 0)
+
+
 class Breadcrumb:
     """The file, mapped. One writer at a time."""
 
@@ -43,14 +55,14 @@ class Breadcrumb:
             self._map = mmap.mmap(file.fileno(), _SIZE_BYTES)
 
     def read(self) -> list[str]:
-        """Return the work ids that were being stepped when the last writer stopped."""
+        """Return what was being done when the last writer stopped."""
         length = int.from_bytes(self._map[:_LENGTH_BYTES], "little")
         text = self._map[_LENGTH_BYTES : _LENGTH_BYTES + min(length, _SIZE_BYTES - _LENGTH_BYTES)]
         return text.decode(errors="replace").split()
 
-    def write(self, work_ids: Sequence[str]) -> None:
+    def write(self, names: Sequence[str]) -> None:
         """Name the work of the slice that comes next; nothing, once it is over."""
-        text = " ".join(work_ids).encode()[: _SIZE_BYTES - _LENGTH_BYTES]
+        text = " ".join(names).encode()[: _SIZE_BYTES - _LENGTH_BYTES]
         # Length last: a death in between leaves the old length, at worst a name cut short, which matches no job.
         self._map[:_LENGTH_BYTES] = (0).to_bytes(_LENGTH_BYTES, "little")
         self._map[_LENGTH_BYTES : _LENGTH_BYTES + len(text)] = text

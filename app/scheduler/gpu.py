@@ -171,7 +171,7 @@ class GpuThread:
         began = time.perf_counter()
         watch = device.SliceMemory()
         try:
-            self._breadcrumb.write(resident.engine.stepping())
+            self._breadcrumb.write(resident.name_slice())
             events = resident.engine.step()
         except BaseException as error:  # noqa: BLE001 - native code may raise anything, and the other engines must go on
             self._drop_broken(model, resident, error)
@@ -184,7 +184,7 @@ class GpuThread:
         self._publish_state(model, resident)
         for event in events:
             if isinstance(event, Conclusion):
-                resident.work.discard(event.id)
+                resident.work.pop(event.id, None)
             self._emit(event)
 
     def _publish_state(self, model: str, resident: SteppedEngine) -> None:
@@ -199,7 +199,7 @@ class GpuThread:
     def _drop_broken(self, model: str, resident: SteppedEngine, error: BaseException) -> None:
         """An engine failed as a whole, so its state is unknown: fail its work and free it; the next call loads it again."""
         log.error("engine.failed", model=model, error=type(error).__name__, exc_info=error)
-        work, resident.work = resident.work, set()
+        work, resident.work = resident.work, {}
         self._unload(model)
         self._lost(model)
         for work_id in work:
@@ -276,12 +276,12 @@ class GpuThread:
             log.exception("engine.refused", model=model, error=type(error).__name__)
             self._emit(Failed(work.id, _engine_failed(model, error)))
         else:
-            resident.work.add(work.id)
+            resident.work[work.id] = 0
 
     def _cancel(self, model: str, work_id: str) -> None:
         resident = self._residents.get(model)
         if resident is not None:
-            resident.work.discard(work_id)
+            resident.work.pop(work_id, None)
             try:
                 resident.engine.cancel(work_id)
             except BaseException as error:  # noqa: BLE001 - as in a step

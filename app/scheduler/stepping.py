@@ -6,6 +6,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from app.scheduler.breadcrumb import slice_name
+
 if TYPE_CHECKING:
     from app.engines.protocols import Engine, Frontend, Loading
     from app.scheduler.books import Need
@@ -41,7 +43,14 @@ class SteppedEngine:
     need: Need
     slice_s: float = 0.0
     most_slice_bytes: int = 0  # beyond what was in memory before the slice
-    work: set[str] = field(default_factory=set)
+    work: dict[str, int] = field(default_factory=dict)  # how many slices each has had
+
+    def name_slice(self) -> list[str]:
+        """Count the slice that comes next; return what a breadcrumb calls it, one name for each work that it touches."""
+        stepping = self.engine.stepping()
+        for work_id in stepping:
+            self.work[work_id] = self.work.get(work_id, 0) + 1
+        return [slice_name(work_id, self.work[work_id]) for work_id in stepping]
 
 
 @dataclass(slots=True)

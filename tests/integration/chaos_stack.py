@@ -9,10 +9,7 @@ call begins, and by the records of the jobs. The rule: a recording is one job,
 and each of its parts is committed once. A part that was at a model when the
 worker or Redis was killed may be at it again, since that call had not ended for
 anybody; so between two calls for the same part there is such a kill, and no call
-begins once the part is committed. None fails. A part that shows no progress
-while three workers die is taken for what kills them, as it must be; so that
-chance does not look like that, the worker is spared while a part is under way
-that has seen two die.
+begins once the part is committed. None fails, however many workers died meanwhile.
 """
 
 from __future__ import annotations
@@ -23,13 +20,12 @@ import random
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from app.cli.ownership import living
 from app.jobs import keys
@@ -41,14 +37,13 @@ from app.settings import load_settings
 from tests.e2e.conftest import Stack
 from tests.integration.daemon_chaos import Content, play
 from tests.integration.daemon_process import until
-from tests.scripted_transcripts import TONES, catalog, moments, said_of, talk
+from tests.scripted_transcripts import TONES, beginnings, catalog, said_of, talk
 
 __all__ = ["Played", "StackFolder", "WholeStack", "play_on_a_stack"]
 
 _PREY = ("redis", "api", "worker", "worker", "daemon")  # the worker has most to lose
 _ABOUT_ONE_MS = 0.001  # records are as exact as that
 _EARLY, _LATE = 1, 2  # strikes of a script: those who die again and again are started ever later
-_MOST_HITS = 2  # see above
 _CALL_S = 0.3  # about as long as one takes
 _MOST_CALLS = 5  # of models, from one late strike to the next
 
@@ -70,7 +65,6 @@ class WholeStack:
         self._stack = Stack(self.home, TRANSCRIBE_DIR=first, TRANSCRIBE_DIRS=os.pathsep.join(others), **settings)
         self.kills: list[tuple[float, str]] = []  # when, and which process
         self._killed: set[int] = set()
-        self._hits: Counter[str] = Counter()  # deaths of the worker, by the jobs that were under way
         self._killing = threading.Lock()
 
     @contextmanager
@@ -93,7 +87,7 @@ class WholeStack:
         """``kill -9``, if it lives and nobody else has just done that."""
         with self._killing, suppress(KeyError, ProcessLookupError):
             pid = living(self.home / "run")[process].pid
-            if pid not in self._killed and not (process == "worker" and self._is_spared()):
+            if pid not in self._killed:
                 self._killed.add(pid)
                 self.kills.append((time.time(), process))
                 os.kill(pid, signal.SIGKILL)
@@ -116,26 +110,17 @@ class WholeStack:
 
     def count_calls(self) -> int:
         """Return how many calls have begun."""
-        return len(self._moments("begun"))
+        return len(self._begun())
 
     def calls(self) -> dict[str, list[float]]:
         """Return when the models were asked, by the job that it was for."""
         found: dict[str, list[float]] = {}
-        for at, job_id in self._moments("begun"):
+        for at, job_id in self._begun():
             found.setdefault(job_id, []).append(at)
         return found
 
-    def _moments(self, what: Literal["begun", "ended"]) -> list[tuple[float, str]]:
-        return sorted((at, work.partition("/")[0]) for model in ("tones", "editor") for at, work in moments(self.models, model, what))
-
-    def _is_spared(self) -> bool:
-        """Return whether the worker has died often enough while some part was under way that is not done yet."""
-        ended = {job_id for _, job_id in self._moments("ended")}
-        under_way = {job_id for _, job_id in self._moments("begun")} - ended
-        if any(self._hits[job_id] >= _MOST_HITS for job_id in under_way):
-            return True
-        self._hits.update(under_way)
-        return False
+    def _begun(self) -> list[tuple[float, str]]:
+        return sorted((at, work.partition("/")[0]) for model in ("tones", "editor") for at, work in beginnings(self.models, model))
 
 
 class StackFolder:

@@ -132,7 +132,7 @@ class FakeWorker:
 
     def die(self, job: Claimed) -> None:
         """Lose the job, as a rescue finds it after a worker's death."""
-        self.store.release(job.id, job.token, charge=False)
+        self.store.release(job.id, job.token)
 
     def appear(self, **models: ModelState) -> None:
         """Say that this worker lives, and what its models do."""

@@ -114,7 +114,7 @@ class ChainMachine(RuleBasedStateMachine):
     def rescue(self, which: int, *, charge: bool) -> None:
         if not (claim := self.a_claim(which)):
             return
-        self.store.release(claim.id, claim.token, charge=charge)
+        self.store.release(claim.id, claim.token, died_in=0 if charge else None)
         assert not self.chains.plan(claim, Plan(children=(Child(kind=JobKind.CHAT, model="m", request=REQUEST),)))
 
     @rule(which=WHICH)
@@ -226,7 +226,7 @@ class ChainMachine(RuleBasedStateMachine):
         """Whatever has happened, workers bring it to its end."""
         self.settle()
         for held in list(self.held.values()):
-            self.store.release(held.id, held.token, charge=False)
+            self.store.release(held.id, held.token)
         while wanting := [job for job in self.jobs() if self.store.to_announce(job)]:
             for job in wanting:
                 if pending := self.store.to_announce(job):

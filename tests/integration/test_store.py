@@ -62,7 +62,7 @@ def test_a_claim_that_is_repeated_after_a_lost_answer_still_holds(store: JobStor
 def test_only_the_claim_that_stands_may_commit_or_publish(store: JobStore) -> None:
     job_id = submitted(store)
     claimed(store, job_id, token="old")
-    store.release(job_id, "old", charge=False)
+    store.release(job_id, "old")
     claimed(store, job_id, announce=2, token="new")
     assert store.publish_tokens([Piece(job_id, "old", [1], "stale"), Piece(job_id, "new", [2], "true")]) == [job_id]
     assert not store.commit(job_id, "old", JobState.SUCCEEDED, output=b'"stale"')
@@ -83,14 +83,14 @@ def test_charges_count_only_without_progress_and_the_last_fails_the_job(store: J
     job_id = submitted(store)
     for attempt in range(1, MAX_CHARGES):
         claimed(store, job_id, announce=attempt, token=str(attempt))
-        released = store.release(job_id, str(attempt), charge=True)
+        released = store.release(job_id, str(attempt), died_in=0)
         assert released.queue == keys.QUARANTINE
     claim = claimed(store, job_id, announce=MAX_CHARGES, token="busy")
     assert claim.suspect
     store.publish_tokens([Piece(job_id, "busy", [7], "seven")])
-    assert store.release(job_id, "busy", charge=True).outcome == "requeued"
+    assert store.release(job_id, "busy", died_in=0).outcome == "requeued"
     claimed(store, job_id, announce=MAX_CHARGES + 1, token="last")
-    assert store.release(job_id, "last", charge=True).outcome == "failed"
+    assert store.release(job_id, "last", died_in=0).outcome == "failed"
     error = store.get(job_id).error
     assert error is not None
     assert error.code == "worker_crashed"
@@ -165,7 +165,7 @@ def test_positions_come_from_records(store: JobStore) -> None:
     store.cancel(jobs[0])
     assert [store.get(job_id).position for job_id in jobs[1:]] == [0, 1]
     claimed(store, jobs[2])
-    store.release(jobs[2], "t", charge=False)
+    store.release(jobs[2], "t")
     assert store.get(jobs[2]).position == 1  # where it was, not behind newer ones
 
 
@@ -256,7 +256,7 @@ def make(store: JobStore, move: str, job_id: str, n: int) -> None:
         case "fail":
             store.commit(job_id, token, JobState.FAILED, error=Failure(code="x", message="y"))
         case "release" | "charge":
-            store.release(job_id, token, charge=move == "charge")
+            store.release(job_id, token, died_in=0 if move == "charge" else None)
         case "cancel":
             store.cancel(job_id)
         case _:

@@ -76,7 +76,7 @@ def test_a_lease_that_ended_is_not_renewed_into_being(store: JobStore) -> None:
 def test_a_late_commit_does_not_take_the_output_of_the_one_that_stands(store: JobStore) -> None:
     job_id = submitted(store)
     claimed(store, job_id, token="old")
-    store.release(job_id, "old", charge=False)
+    store.release(job_id, "old")
     claimed(store, job_id, announce=2, token="new")
     assert store.commit(job_id, "new", JobState.SUCCEEDED, output=LARGE)
     assert not store.commit(job_id, "old", JobState.SUCCEEDED, output=LARGE)
@@ -136,3 +136,23 @@ def test_waiters_outlive_an_entry_that_this_version_cannot_read(settings: Settin
         return state
 
     assert asyncio.run(scenario()) is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("slices", "outcome"),
+    [
+        ((7, 7), "requeued"),
+        ((7, 7, 7), "failed"),  # the same each time
+        ((3, 9, 9, 9), "failed"),
+        ((9, 3, 5, 8, 1), "requeued"),  # each but the first was survived before
+        ((1, 3, 5, 8, 9), "requeued"),  # each time it survived what was charged before
+        ((9, 8, 7) * 2, "requeued"),
+        ((5, 4, 3, 2, 1) * 2, "failed"),  # but not for ever
+    ],
+)
+def test_only_deaths_in_the_slice_that_no_attempt_survives_are_charged(store: JobStore, slices: tuple[int, ...], outcome: str) -> None:
+    job_id = submitted(store)
+    for attempt, died_in in enumerate(slices, start=1):
+        claimed(store, job_id, announce=attempt, token=str(attempt))
+        released = store.release(job_id, str(attempt), died_in=died_in)
+        assert released.outcome == (outcome if attempt == len(slices) else "requeued")

@@ -12,10 +12,13 @@ import pytest
 from app.jobs import keys
 from app.jobs.gateway import JobGateway
 from app.jobs.record import JobKind, JobState, Lane
+from app.jobs.rescue import work_id
 from app.jobs.store import JobStore
 from app.jobs.submission import NewJob
+from app.scheduler.breadcrumb import Breadcrumb, slice_of
 from app.settings import Settings
 from tests.conftest import RedisServer
+from tests.integration.test_worker_troubles import until
 from tests.integration.worker_process import WorkerProcess, scripted_catalog
 
 
@@ -125,6 +128,26 @@ def test_a_job_that_kills_its_worker_fails_after_three_and_its_neighbours_succee
     assert ended.error.code == "worker_crashed"
     assert ended.attempt == 3
     assert_each_committed_once(store, neighbours)
+
+
+def test_a_job_that_publishes_nothing_survives_any_number_of_kills_from_outside(
+    settings: Settings, store: JobStore, worker: WorkerProcess
+) -> None:
+    new = job("think 300")
+
+    async def scenario() -> None:
+        gateway = await JobGateway.open(settings)
+        await gateway.submit(new)
+        with Breadcrumb(settings.run_dir / "worker.crumb") as crumb:
+            for attempt, slices in enumerate((60, 40, 20), start=1):
+                least = (work_id(new.id, attempt), slices)
+                await until(lambda: any(slice_of(name) >= least for name in crumb.read()))  # noqa: B023 - called here
+                worker.kill()
+        assert await everything(gateway, [new]) == [JobState.SUCCEEDED]
+        await gateway.close()
+
+    asyncio.run(scenario())
+    assert store.get(new.id).attempt == 4
 
 
 def test_an_engine_that_fails_as_a_whole_fails_its_work_and_is_loaded_again(
