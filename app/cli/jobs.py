@@ -140,16 +140,19 @@ def watch(
 ) -> None:
     """Follow a job to its end; exit code 1 unless it succeeded. Without a job: what runs and waits, until Ctrl-C."""
     from app.cli import watching
+    from app.cli.recordings import Recordings
 
-    with job_store(terminal.settings()) as store:
+    settings = terminal.settings()
+    recordings = Recordings(settings)
+    with job_store(settings) as store:
         if job_id is None:
             if as_json:
-                terminal.print_json(watching.snapshot(store))
+                terminal.print_json(watching.snapshot(store, recordings))
             else:
-                watching.watch_all(store)
+                watching.watch_all(store, recordings)
             return
         way = watching.in_json if as_json else watching.drawn if sys.stdout.isatty() else watching.in_lines
-        with way() as show:
+        with way(recordings) as show:
             job = watching.watch_one(store, job_id, show)
     if job.state is not JobState.SUCCEEDED:
         raise typer.Exit(terminal.FAILED)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from app.settings import Settings
 
-__all__ = ["recordings_in_lines", "recordings_standing"]
+__all__ = ["Recordings", "recordings_in_lines", "recordings_standing"]
 
 _MOST_LINES = 50
 
@@ -21,6 +21,34 @@ def recordings_standing(settings: Settings) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
+
+
+class Recordings:
+    """Whose jobs those of the daemon are. Names are told from its file alone: they are in no record and no log of the jobs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._by_job: dict[str, str] = {}  # kept, for the daemon tells nothing of what is done
+
+    def by_job(self) -> Mapping[str, str]:
+        """Return the names of the recordings whose transcripts are, or were, under way, by job."""
+        named: dict[str, list[str]] = {}
+        for file in recordings_standing(self._settings).get("files", ()):
+            if file["job"]:
+                named.setdefault(file["job"], []).append(_name(file))
+        self._by_job |= {job: ", ".join(names) for job, names in named.items()}
+        return self._by_job
+
+    def without_job(self) -> list[tuple[str, str, str]]:
+        """Return stage, name and trouble of the recordings that have no job yet; none while no daemon lives."""
+        from app.cli.ownership import living
+
+        facts = recordings_standing(self._settings)
+        daemon = living(self._settings.run_dir).get("daemon")
+        if daemon is None or daemon.pid != facts.get("pid"):
+            return []
+        files = [file for file in facts.get("files", ()) if not file["job"] and file["stage"] != "failed"]
+        return [(file["stage"], _name(file), _printable(file["detail"] or "")) for file in files]
 
 
 def recordings_in_lines(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -39,9 +67,15 @@ def recordings_in_lines(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_file(file: Mapping[str, Any]) -> str:
-    name = file["path"].removeprefix(file["folder"] + "/")
-    parts = [file["stage"], _progress(file["progress"]), file["job"] or "", file["detail"] or ""]
-    text = f"{name}: {', '.join(part for part in parts if part)}"
+    parts = [file["stage"], _progress(file["progress"]), file["job"] or "", _printable(file["detail"] or "")]
+    return f"{_name(file)}: {', '.join(part for part in parts if part)}"
+
+
+def _name(file: Mapping[str, Any]) -> str:
+    return _printable(file["path"].removeprefix(file["folder"] + "/"))
+
+
+def _printable(text: str) -> str:
     return text if text.isprintable() else json.dumps(text)[1:-1]
 
 

@@ -1,14 +1,15 @@
 """``mlx-local jobs watch``: one job to its end, or all that run and wait, as the store has them.
 
 On a terminal the picture is drawn again as it changes; elsewhere one job is a
-line for each change, and all jobs are one table.
+line for each change, and all jobs are one table. The jobs of the transcribe
+folder are shown with their recordings' names, and so is what has no job yet.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from app.cli.recordings import Recordings
     from app.jobs.store import JobStore
     from app.jobs.streams import StreamEntry
 
@@ -95,17 +97,17 @@ def watch_one(store: JobStore, job_id: str, show: Callable[[Job, TokenCount], No
 
 
 @contextmanager
-def drawn() -> Iterator[Callable[[Job, TokenCount], None]]:
+def drawn(recordings: Recordings) -> Iterator[Callable[[Job, TokenCount], None]]:
     """Draw one job on one line of the terminal, again and again."""
     from rich.live import Live
     from rich.text import Text
 
     with Live(console=terminal.console(), auto_refresh=False) as live:
-        yield lambda job, tokens: live.update(Text(_line(job, tokens)), refresh=True)
+        yield lambda job, tokens: live.update(Text(_line(job, tokens, recordings)), refresh=True)
 
 
 @contextmanager
-def in_lines() -> Iterator[Callable[[Job, TokenCount], None]]:
+def in_lines(recordings: Recordings) -> Iterator[Callable[[Job, TokenCount], None]]:
     """Print a line whenever a job's state or stage, or the reason that it waits, has changed."""
     last: list[tuple[object, ...]] = []
 
@@ -115,18 +117,19 @@ def in_lines() -> Iterator[Callable[[Job, TokenCount], None]]:
         now = (job.state, job.attempt, stage, waiting.reason if waiting else None, waiting.detail if waiting else None)
         if last[-1:] != [now]:
             last.append(now)
-            terminal.say(_line(job, tokens))
+            terminal.say(_line(job, tokens, recordings))
 
     yield show
 
 
 @contextmanager
-def in_json() -> Iterator[Callable[[Job, TokenCount], None]]:
+def in_json(recordings: Recordings) -> Iterator[Callable[[Job, TokenCount], None]]:
     """Print an object a line whenever something has changed."""
     last: list[str] = []
 
     def show(job: Job, tokens: TokenCount) -> None:
-        facts = job.model_dump(mode="json", exclude={"output"}) | {"tokens": tokens.total, "tokens_per_second": tokens.per_second}
+        more = {"tokens": tokens.total, "tokens_per_second": tokens.per_second, "recording": _recording(job, recordings.by_job()) or None}
+        facts = job.model_dump(mode="json", exclude={"output"}) | more
         now = json.dumps(facts, ensure_ascii=False)
         if last[-1:] != [now]:
             last[:] = [now]
@@ -135,36 +138,44 @@ def in_json() -> Iterator[Callable[[Job, TokenCount], None]]:
     yield show
 
 
-def _line(job: Job, tokens: TokenCount) -> str:
-    return "  ".join(part for part in (job.id, job.model, job.state, so_far(job, tokens)) if part)
+def _line(job: Job, tokens: TokenCount, recordings: Recordings) -> str:
+    recording = _recording(job, recordings.by_job())
+    return "  ".join(part for part in (job.id, job.model, job.state, recording, so_far(job, tokens)) if part)
 
 
-def watch_all(store: JobStore) -> None:
+def _recording(job: Job, names: Mapping[str, str]) -> str:
+    """Return of which recording a job is, or a part of it."""
+    return names.get(job.id.partition(".")[0], "")
+
+
+def watch_all(store: JobStore, recordings: Recordings) -> None:
     """Show what runs and what waits: until Ctrl-C on a terminal, once elsewhere."""
     counts: dict[str, TokenCount] = {}
     console = terminal.console()
     if not console.is_terminal:
-        console.print(_all_jobs(store, counts))
+        console.print(_all_jobs(store, counts, recordings))
         return
     from rich.live import Live
 
-    with Live(_all_jobs(store, counts), console=console, auto_refresh=False, screen=False) as live:
+    with Live(_all_jobs(store, counts, recordings), console=console, auto_refresh=False, screen=False) as live:
         while True:
             time.sleep(_REDRAW_S)
-            live.update(_all_jobs(store, counts), refresh=True)
+            live.update(_all_jobs(store, counts, recordings), refresh=True)
 
 
-def snapshot(store: JobStore) -> dict[str, Any]:
+def snapshot(store: JobStore, recordings: Recordings) -> dict[str, Any]:
     """Return what runs and what waits, oldest first, for programs."""
+    names = recordings.by_job()
     running, queued = store.oldest(JobState.RUNNING, _MOST_RUNNING), store.oldest(JobState.QUEUED, _MOST_RUNNING)
     return {
         "counts": store.count_by_state(),
-        "running": [job.model_dump(mode="json") for job in running],
-        "queued": [job.model_dump(mode="json") for job in queued],
+        "running": [job.model_dump(mode="json") | {"recording": _recording(job, names) or None} for job in running],
+        "queued": [job.model_dump(mode="json") | {"recording": _recording(job, names) or None} for job in queued],
     }
 
 
-def _all_jobs(store: JobStore, counts: dict[str, TokenCount]) -> Table:
+def _all_jobs(store: JobStore, counts: dict[str, TokenCount], recordings: Recordings) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     running, queued = store.oldest(JobState.RUNNING, _MOST_RUNNING), store.oldest(JobState.QUEUED, _MOST_QUEUED)
@@ -180,8 +191,12 @@ def _all_jobs(store: JobStore, counts: dict[str, TokenCount]) -> Table:
     )
     for heading in ("JOB", "KIND", "MODEL", "LANE", "STATE", "SO FAR"):
         table.add_column(heading, no_wrap=heading == "JOB", overflow="fold")
+    names = recordings.by_job()
     for job in (*running, *queued):
-        table.add_row(job.id, job.kind, job.model, job.lane, job.state, so_far(job, counts.get(job.id)))
+        far = [_recording(job, names), so_far(job, counts.get(job.id))]
+        table.add_row(job.id, job.kind, job.model, job.lane, job.state, escape(", ".join(filter(None, far))))
+    for stage, *told in recordings.without_job()[:_MOST_QUEUED]:
+        table.add_row("", "transcript", "", "batch", stage, escape(", ".join(filter(None, told))))
     return table
 
 

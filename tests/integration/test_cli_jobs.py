@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from app.cli.ownership import claim_process
 from app.cli.watching import TokenCount
 from app.jobs.broker import InferenceBroker
 from app.jobs.chains import Chains, Child, Plan
@@ -16,6 +18,7 @@ from app.jobs.store import JobStore
 from app.jobs.streams import StreamEntry
 from app.jobs.submission import NewJob
 from app.settings import Settings
+from daemon.standing import Standing
 from tests.integration.command import COMMAND, environment, mlx_local
 from tests.integration.fake_worker import FakeWorker
 from tests.integration.terminal import on_terminal
@@ -99,6 +102,36 @@ def test_elsewhere_the_table_is_printed_once(settings: Settings, store: JobStore
     assert [line.split()[0] for line in lines[1:3]] == [first, second]
     assert lines[-1].strip() == "1 running, 1 queued"
     assert [job["id"] for job in facts["running"] + facts["queued"]] == [first, second]
+
+
+def test_the_jobs_of_the_transcribe_folder_have_their_recordings_names(settings: Settings, store: JobStore, hands: FakeWorker) -> None:
+    job_id = submit(store)
+    files = [
+        {"path": "/in/talks/[b]a.wav", "folder": "/in", "stage": "correcting", "progress": None, "job": job_id, "detail": None},
+        {"path": "/in/copy.wav", "folder": "/in", "stage": "correcting", "progress": None, "job": job_id, "detail": None},
+        {"path": "/in/slow\n.wav", "folder": "/in", "stage": "settling", "progress": None, "job": None, "detail": "process 7 writes"},
+        {"path": "/in/bad.wav", "folder": "/in", "stage": "failed", "progress": None, "job": None, "detail": "It broke."},
+    ]
+    Standing(settings.daemon_dir / "state.json").tell([], files, "", 0)
+    before = mlx_local(settings, "jobs", "watch").stdout
+    lock = claim_process(settings.run_dir, "daemon", None)  # as long as the daemon lives, what it told last is true
+    table = mlx_local(settings, "jobs", "watch").stdout
+    os.close(lock)
+    facts = json.loads(mlx_local(settings, "jobs", "watch", "--json").stdout)
+    with subprocess.Popen([*COMMAND, "jobs", "watch", job_id], env=environment(settings), stdout=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        watch.stdout.readline()
+        Standing(settings.daemon_dir / "state.json").tell([], [], "", 0)
+        hands.finish_chat(hands.claim(), "Hi")
+        last = watch.stdout.read().splitlines()[-1]
+
+    assert ("talks/[b]a.wav, copy.wav" in before, "slow" in before) == (True, False)
+    assert [line.split() for line in table.splitlines() if "slow" in line] == [
+        ["transcript", "batch", "settling", "slow\\n.wav,", "process", "7", "writes"]
+    ]
+    assert "bad.wav" not in table
+    assert facts["queued"][0]["recording"] == "talks/[b]a.wav, copy.wav"
+    assert last.startswith(f"{job_id}  tiny-chat  succeeded  talks/[b]a.wav, copy.wav")
 
 
 def test_a_job_that_ended_long_ago_is_told_at_once(settings: Settings, store: JobStore) -> None:
