@@ -62,12 +62,12 @@ def read_raw(body: Mapping[str, Any]) -> Raw:
     return Raw(text.strip(), segments, code, name, body["duration"], tuple(body.get("warnings", ())))
 
 
-def read_correction(piece: str, before: str, child: EndedChild) -> Correction:
-    """Return what became of *piece*, which was told of the text *before* it."""
+def read_correction(piece: str, before: str, child: EndedChild, hotwords: Sequence[str]) -> Correction:
+    """Return what became of *piece*, whose model was told the text *before* it and some *hotwords*."""
     if child.output is None:
         return Correction(piece, Verdict(None, "failed"), answered=False, usage={})
     (choice,) = json.loads(child.output)["choices"]
-    verdict = judged(piece, choice["message"]["content"], cut_off=choice["finish_reason"] == "length", before=before)
+    verdict = judged(piece, choice["message"]["content"], cut_off=choice["finish_reason"] == "length", before=before, hotwords=hotwords)
     return Correction(piece, verdict, answered=True, usage=child.usage or {})
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from app.actors.corrections import Raw, read_correction, read_raw, transcript_output
 from app.actors.runs import Joined, Run
 from app.correction.pieces import cut, last_sentences
-from app.correction.prompts import Asked, answer_budget, messages
+from app.correction.prompts import Asked, answer_budget, fitting, messages
 from app.errors import Failure, JobCanceled, JobFailed
 from app.jobs.chains import Child, Children, EndedChild, Plan
 from app.jobs.record import JobKind
@@ -72,7 +72,8 @@ class TranscriptSteps:
         pieces = _cut(raw.text, asked) if asked.corrects else []
         if run.claim.step == _HEARD and pieces:
             return _plan(run, raw, asked, pieces)
-        read = [read_correction(*piece, child) for piece, child in zip(pieces, others, strict=True)]
+        hotwords = (asked.hotwords or ())[: fitting(asked.hotwords or ())]
+        read = [read_correction(*piece, child, hotwords) for piece, child in zip(pieces, others, strict=True)]
         if read and not any(correction.answered for correction in read):
             raise _not_corrected(first.id, next((child.error for child in others if child.error is not None), None))
         return transcript_output(raw, asked, read, run.claim.model)

@@ -84,7 +84,7 @@ class TranscriptPiece(BaseModel):
 
     raw: str = Field(description="As it was heard.")
     corrected: str | None
-    kept_raw: Literal["answered", "translated", "summarised", "runaway", "failed", "looped", "empty"] | None = Field(
+    kept_raw: Literal["answered", "translated", "summarised", "runaway", "failed", "looped", "empty", "reworded"] | None = Field(
         description="Why it stays as it was heard: what the model did instead of correcting it."
     )
     uncertain: list[str] = Field(description="Words that the model is not sure of.")

@@ -5,8 +5,9 @@ correction keeps nearly all of them and adds few, since words that were confused
 sound alike, and in most scripts look alike; an answer, a summary, a translation or
 other words for the same do not. The numbers were found with texts in many
 languages (``tests/corrections.toml``), where corrections have 0.84 of their letters
-in common and all else 0.72 at most. In doubt the raw text stays: a wrong
-correction is worse than none.
+in common and most else 0.72 at most. Then compares words, since among many letters
+one that became quite another word does not weigh (:mod:`app.correction.swaps`). In
+doubt the raw text stays: a wrong correction is worse than none.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ from typing import Literal, NamedTuple
 from rapidfuzz.distance import Indel, LCSseq
 
 from app.correction.answers import bare, uncertain_in, unmarked
+from app.correction.swaps import in_latin, swaps_in, without_numbers
 from app.correction.words import begins_as_talk, content, script_of, words_of
 from app.sentence_ends import sentences
 
 __all__ = ["KeptRaw", "Verdict", "judged"]
 
-KeptRaw = Literal["answered", "translated", "summarised", "runaway", "failed", "looped", "empty"]
+KeptRaw = Literal["answered", "translated", "summarised", "runaway", "failed", "looped", "empty", "reworded"]
 """Why a piece stays as it was heard; ``translated`` also where it is said in other words, ``failed`` where there is no answer."""
 
 _LEAST_IN_COMMON = 0.75  # of the piece's letters, and of the answer's
+_WORDS_A_SWAP = 100  # of the piece, for each that may have become another word; so in a sentence none may
 _LONGER = 1.3  # than a piece that it has
 _MUCH_LONGER = 2.0
 _SHORTER = 0.6
@@ -51,7 +54,7 @@ class Verdict(NamedTuple):
     uncertain: tuple[str, ...] = ()  # words that the model marked
 
 
-def judged(raw: str, answer: str, *, cut_off: bool = False, before: str = "") -> Verdict:
+def judged(raw: str, answer: str, *, cut_off: bool = False, before: str = "", hotwords: Sequence[str] = ()) -> Verdict:
     """Return what becomes of a piece.
 
     Args:
@@ -59,6 +62,7 @@ def judged(raw: str, answer: str, *, cut_off: bool = False, before: str = "") ->
         answer: What the model wrote, all of it.
         cut_off: The answer was longer than it might be.
         before: What the model was told came before the piece.
+        hotwords: Names and terms that it was told.
     """
     text = bare(answer, raw)
     if _repeats(text, raw):
@@ -67,8 +71,17 @@ def judged(raw: str, answer: str, *, cut_off: bool = False, before: str = "") ->
         return Verdict(None, "runaway")
     heard = content(raw)
     text = _without_note(_without_context(text, raw, before), heard)
-    reason = _reason(heard, content(unmarked(text)), talk=begins_as_talk(answer) or begins_as_talk(text))
-    return Verdict(None, reason) if reason else Verdict(text, None, tuple(uncertain_in(text)))
+    uncertain = tuple(uncertain_in(text))
+    found = content(unmarked(text))
+    reason = _reason(heard, found, talk=begins_as_talk(answer) or begins_as_talk(text))
+    if reason is None:
+        swaps = swaps_in(heard, found, excused=_words(uncertain), hot=_words(hotwords))
+        reason = "reworded" if swaps > len(heard) // _WORDS_A_SWAP else None
+    return Verdict(None, reason) if reason else Verdict(text, None, uncertain)
+
+
+def _words(texts: Sequence[str]) -> frozenset[str]:
+    return frozenset(word for text in texts for word in words_of(text))
 
 
 def _reason(heard: Sequence[str], found: Sequence[str], *, talk: bool) -> KeptRaw | None:
@@ -92,8 +105,12 @@ def _reason(heard: Sequence[str], found: Sequence[str], *, talk: bool) -> KeptRa
 
 
 def _in_common(heard: Sequence[str], found: Sequence[str]) -> tuple[float, float]:
-    """Return how much of the letters of either is the other's too, in the same order."""
-    one, other = "".join(heard), "".join(found)
+    """Return how much of either is the other's too, in the same order: of the letters, or of the sounds, where that is more."""
+    pair = without_numbers(heard, found)
+    return max(_shared(*map("".join, pair)), _shared(*("".join(map(in_latin, words)) for words in pair)), key=min)
+
+
+def _shared(one: str, other: str) -> tuple[float, float]:
     same = LCSseq.similarity(one, other)
     return same / max(1, len(one)), same / max(1, len(other))
 

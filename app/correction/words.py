@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["begins_as_talk", "content", "script_of", "words_of"]
+__all__ = ["begins_as_talk", "content", "is_small", "script_of", "words_of"]
 
 _UNSPACED = "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
@@ -44,6 +44,11 @@ def script_of(word: str) -> str:
         return "CANTONESE"
     name = unicodedata.name(first, "").partition(" ")[0]
     return "" if first.isdigit() else _SCRIPTS.get(name, name)
+
+
+def is_small(word: str) -> bool:
+    """Return whether *word* is one of those that hold a sentence together; of longer ones than three letters nobody knows here."""
+    return word in _small()
 
 
 def begins_as_talk(text: str) -> bool:
@@ -82,6 +87,11 @@ def _fillers() -> tuple[frozenset[tuple[str, ...]], tuple[int, ...]]:
     """Return the fillers as words, and their lengths, longest first."""
     known = frozenset(tuple(words_of(filler)) for filler in _lists()["fillers"])
     return known, tuple(sorted({len(filler) for filler in known}, reverse=True))
+
+
+@cache
+def _small() -> frozenset[str]:
+    return frozenset(_lists()["small"])
 
 
 @cache

@@ -155,7 +155,7 @@ def test_when_nothing_can_be_corrected_the_job_fails_and_what_was_heard_can_be_r
     assert (job.state, job.error.code) == (JobState.FAILED, "model_load_failed")
     assert f"as it was heard it is the output of {job.id}.0. " in job.error.message
     heard = json.loads(store.output(f"{job.id}.0").content)
-    assert (heard["text"], heard["language"]) == (" ".join(_LINES[:3]), "english")
+    assert (heard["text"], heard["language"]) == ("\n\n".join(_LINES[:3]), "english")
 
 
 def test_kills_at_any_moment_cost_no_part_that_was_done(
