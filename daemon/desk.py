@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +70,7 @@ class Desk:
 
     def take_in(self, folder: Folder) -> None:
         """Take note of what a folder holds after a scan."""
-        found = folder.last.recordings if folder.last is not None else {}
+        found, wanted = folder.last.recordings if folder.last is not None else {}, cache(folder.settings_if_readable)
         for path, recording in list(self.recordings.items()):
             if recording.folder is folder and path not in found and folder.covers(path):
                 self._let_go(recording)
@@ -81,7 +82,7 @@ class Desk:
             elif here.signature != signature:
                 self._let_go(here)
                 here.anew(signature)
-            elif here.stage is Stage.FAILED:
+            elif here.stage is Stage.FAILED or (here.stage is Stage.FINISHED and here.finished_by != wanted(path.parent)):
                 here.stage = Stage.READING  # its mark may be gone, or the settings changed
 
     def advance(self, now_s: float) -> float:
@@ -216,14 +217,15 @@ class Desk:
         """Find out what is still to be done about a recording whose content is known."""
         known, folder = recording.known, recording.folder
         assert known is not None  # noqa: S101 - for the type checker: its content is known
+        wanted = folder.settings_of(recording.path.parent)
         if known.finished:
-            recording.stage = Stage.FINISHED
+            self._finisher.add_subtitles(known, wanted)
+            recording.stage, recording.finished_by = Stage.FINISHED, wanted
             return
         for other in self._ledger.of_content(known.sha256):
             if other.path != known.path:
                 self._clearing.clear_if_gone(other)
         self._clearing.remove_replaced(known)
-        wanted = folder.settings_of(recording.path.parent)
         request = wanted.request(hot_words(folder.root))
         identity = identity_of(known.sha256, request, self._settings)
         if known.identity is not None and (submitted := self._ledger.job_of(known.identity)):
@@ -236,6 +238,7 @@ class Desk:
             recording.stage = Stage.FAILED
             recording.trouble = recording.trouble or f"{shown(place.path(FAILED).name)} says why"
         elif place.complete(identity, corrects="correct" in request["stages"]):
+            self._finisher.add_subtitles(replace(known, stem=place.stem), wanted)
             self._done(recording, wanted, self._finisher.archive(folder.root, known, wanted, place))
         elif (finished := self._was_finished(known, wanted)) is not None:
             self._done(recording, wanted, self._finisher.archive(folder.root, known, wanted, finished))
@@ -278,7 +281,7 @@ class Desk:
             self._done(recording, wanted, ending)
 
     def _done(self, recording: Recording, wanted: FolderSettings, ending: Ending) -> None:
-        recording.stage = Stage.FINISHED
+        recording.stage, recording.finished_by, recording.known = Stage.FINISHED, wanted, None
         if ending.archived is not None:
             self.recordings.pop(recording.path, None)
             self._stillness.forget(recording.path)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,6 +89,16 @@ class Finisher:
             self._write_heard(place, identity, heard, origin, wanted)
             log.info("recording.heard", path=shown(known.path), job=job_id)
 
+    def add_subtitles(self, known: Known, wanted: FolderSettings) -> None:
+        """Write subtitles that are wanted since a recording was done, from what is remembered of it; none that were there once."""
+        place = Place(known.path.parent, known.stem or "")
+        asked = [(place.path(suffix), made) for suffix, made in _subtitles(wanted)]
+        missing = [(path, made) for path, made in asked if not path.exists() and not self._ledger.ever_wrote(path)]
+        outcome = self._ledger.transcribed(known.identity or "") if missing and place.identity(RAW) == known.identity else None
+        if outcome is not None:
+            for path, made in missing:
+                self._put(path, made(outcome.output))
+
     def archive(self, root: Path, known: Known, wanted: FolderSettings, place: Place) -> Ending:
         """Move a recording whose results are written to where it belongs; otherwise as :meth:`write`."""
         place.path(FAILED).unlink(missing_ok=True)
@@ -132,9 +143,9 @@ class Finisher:
         of_another_job = head.get("job") != origin.job_id and untouched(path, self._ledger.wrote)  # that is gone: its words are not these
         if head.get("identity") != identity or of_another_job:
             self._put(place.path(RAW), raw_text(output, origin, timestamps=wanted.timestamps))
-        for suffix, asked, made in ((SRT, wanted.srt, as_srt), (VTT, wanted.vtt, as_vtt)):
+        for suffix, made in _subtitles(wanted):
             path = place.path(suffix)
-            if asked and (not path.exists() or untouched(path, self._ledger.wrote)):
+            if not path.exists() or untouched(path, self._ledger.wrote):
                 self._put(path, made(output))
 
     def _write_failure(self, known: Known, failed: Failed, wanted: FolderSettings, place: Place) -> Ending:
@@ -152,6 +163,11 @@ class Finisher:
         content = text.encode("utf-8", "replace")
         self._ledger.keep_written(path, hashlib.sha256(content).hexdigest())
         write_whole(path, content, self._mark)
+
+
+def _subtitles(wanted: FolderSettings) -> list[tuple[str, Callable[[Output], str]]]:
+    """Return which subtitles are wanted, and what makes them."""
+    return [(suffix, made) for suffix, asked, made in ((SRT, wanted.srt, as_srt), (VTT, wanted.vtt, as_vtt)) if asked]
 
 
 def _origin(known: Known, job_id: str | None, output: Output, duplicate_of: str | None) -> Origin:

@@ -55,6 +55,13 @@ class Folder:
         """Return the settings of this folder, or of one inside it."""
         return self._reader.of(folder)
 
+    def settings_if_readable(self, folder: Path) -> FolderSettings | None:
+        """Return them, or None where they cannot be read now: the folder closed since it was scanned."""
+        try:
+            return self._reader.of(folder)
+        except OSError:
+            return None
+
     def look(self, now_s: float, home_mark: str) -> bool:
         """Scan the folder if that is due; return whether it was, and whether :attr:`last` is new therefore."""
         if now_s < self.due_s():

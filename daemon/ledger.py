@@ -195,6 +195,10 @@ class Ledger:
         """Return whether we ever wrote, or were about to write, this content into *path*."""
         return self._one("SELECT 1 FROM written WHERE path = ? AND sha256 = ?", os.fsencode(path), sha256) is not None
 
+    def ever_wrote(self, path: Path) -> bool:
+        """Return whether we ever wrote anything into *path*, as far as that is remembered."""
+        return self._one("SELECT 1 FROM written WHERE path = ?", os.fsencode(path)) is not None
+
     def keep_written(self, path: Path, sha256: str) -> None:
         """Remember what we are about to write into *path*."""
         self._change("INSERT OR REPLACE INTO written VALUES (?, ?, ?)", os.fsencode(path), sha256, time.time())

@@ -10,6 +10,7 @@ from typing import Any
 
 from daemon.flight import Flight, Stage
 from daemon.folder import Folder
+from daemon.folder_settings import FolderSettings
 from daemon.ledger import Known
 from daemon.naming import shown
 from daemon.signature import Signature
@@ -31,6 +32,7 @@ class Recording:
     hashing: Future[str] | None = None
     flight: Flight | None = None
     heard_of: str | None = None  # the job of which what was heard is written down, before its end
+    finished_by: FolderSettings | None = None  # what was wanted of it when it was done
     trouble: str = ""
     not_before_s: float = 0.0
     tries: int = 0

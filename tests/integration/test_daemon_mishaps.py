@@ -83,6 +83,32 @@ def test_subtitles_that_were_edited_are_neither_written_over_nor_removed(
     assert (folder / "a.wav_raw.srt").exists()
 
 
+def test_subtitles_that_are_asked_for_later_are_made_once_of_what_is_remembered(
+    private_folder: Path, folder: Path, server: TranscriptServer
+) -> None:
+    (folder / ".transcribe.toml").write_text("keep_in_place = true")
+    (folder / "a.wav").write_bytes(b"1")
+    with DaemonProcess(private_folder / "home", folder, server, TRANSCRIBE_RESCAN="0.3").running() as daemon:
+        until((folder / "a_corrected.md").exists)
+        (folder / ".transcribe.toml").write_text("keep_in_place = true\nsrt = true")
+        until((folder / "a_raw.srt").exists)
+        (folder / "a_raw.srt").unlink()
+        (folder / ".transcribe.toml").write_text("keep_in_place = true\nsrt = true\nvtt = true")
+        until((folder / "a_raw.vtt").exists)
+        daemon.kill()
+        (folder / ".transcribe.toml").write_text("")
+        (folder / "b").mkdir()
+        (folder / "b" / ".transcribe.toml").write_text("vtt = true")
+        (folder / "b" / "a.wav").write_bytes(b"1")
+        daemon.start()
+        until((folder / "done" / "b" / "a.wav").exists)
+
+    assert not (folder / "a_raw.srt").exists()
+    assert (folder / "b" / "a_raw.vtt").read_text() == (folder / "a_raw.vtt").read_text()
+    assert daemon.log.count("recording.finished") == 2
+    assert server.heard == {b"1": 1}
+
+
 @pytest.mark.parametrize("meanwhile", ["replaced", "renamed", "deleted"])
 def test_what_was_heard_before_a_failed_correction_goes_with_its_recording(
     private_folder: Path, folder: Path, server: TranscriptServer, meanwhile: str
