@@ -169,7 +169,11 @@ def _open_file(handle: Path, wanted: Mapping[str, Path]) -> Path | None:
 
 
 def _writes(fdinfo: Path) -> bool:
-    flags = next((line.split()[1] for line in fdinfo.read_text().splitlines() if line.startswith("flags:")), "0")
+    try:
+        facts = fdinfo.read_text()
+    except OSError:  # closed meanwhile; others may be open
+        return False
+    flags = next((line.split()[1] for line in facts.splitlines() if line.startswith("flags:")), "0")
     return (int(flags, 8) & os.O_ACCMODE) != os.O_RDONLY
 
 

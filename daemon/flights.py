@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from app.log import get_logger
 from daemon.api import Api, Away, Gone, Refused
 from daemon.flight import Flight, Report, Stage, look
-from daemon.outcome import Failed, Transcribed
+from daemon.outcome import Failed, Outcome, Step, Transcribed
 from daemon.signature import Changed, Signature
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _PASSING_FAILURE_S = 60.0  # before a job that failed for what passes is submitted again
 _GONE_S = 60.0  # that a recording may be away before its job is cancelled: it may only have been moved
 _MOST_DEFECTS = 5
+_FIRST_DEFECT_S = 1.0
 
 
 class Flights:
@@ -108,6 +109,8 @@ class Flights:
             flight.outcome = Failed("submit", refusal.code, refusal.message)
         except (Changed, OSError):  # whoever looks at the file itself finds out what it is now
             flight.wanted_by.pop(path, None)
+        except Exception as error:  # noqa: BLE001 - a defect that one recording brings out must not keep the others from going on
+            self._fail(flight, "submit", error, now_s)
         else:
             self._resume()
             self._ledger.keep_job(flight.identity, job_id, flight.request)
@@ -125,7 +128,11 @@ class Flights:
         except Away as away:
             self._pause(str(away), now_s)
             return
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._fail(flight, "transcribe", error, now_s)
+            return
         self._resume()
+        flight.defects = 0
         if report.lost:
             self._ledger.forget_job(flight.identity)
             log.warning("job.lost", job=flight.job_id, reason=report.passing or "the API does not know it any more")
@@ -135,13 +142,23 @@ class Flights:
         flight.stage, flight.progress, flight.detail = report.stage, report.progress, report.detail
         flight.heard = flight.heard or report.heard
         if report.outcome is not None:
-            self._ended(flight, report)
+            self._ended(flight, report.outcome)
 
-    def _ended(self, flight: Flight, report: Report) -> None:
-        if isinstance(report.outcome, Transcribed):
-            self._ledger.keep_transcribed(flight.identity, report.outcome)
+    def _fail(self, flight: Flight, step: Step, error: Exception, now_s: float) -> None:
+        """Try again after a while; give the transcript up where that helps nothing."""
+        why = f"internal error ({type(error).__name__}: {error}); the log says more"
+        if why != flight.detail:
+            log.error("flight.defect", job=flight.job_id, sha256=flight.sha256[:12], step=step, exc_info=error)
+        flight.detail, flight.defects = why, flight.defects + 1
+        flight.look_at_s = now_s + _FIRST_DEFECT_S * 2**flight.defects
+        if flight.defects >= _MOST_DEFECTS:
+            self._ended(flight, Failed(step, "internal_error", why, flight.job_id))
+
+    def _ended(self, flight: Flight, outcome: Outcome) -> None:
+        if isinstance(outcome, Transcribed):
+            self._ledger.keep_transcribed(flight.identity, outcome)
         self._ledger.forget_job(flight.identity)
-        flight.outcome, flight.stage = report.outcome, Stage.WRITING
+        flight.outcome, flight.stage = outcome, Stage.WRITING
 
     def _drop_unwanted(self, now_s: float) -> None:
         for identity, flight in list(self._flights.items()):

@@ -19,10 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from app.log import get_logger
+from daemon.naming import shown
 from daemon.outcome import Transcribed
 from daemon.signature import Signature, signature_of
 
 __all__ = ["Half", "Known", "Ledger", "LedgerUnavailable"]
+
+log = get_logger("daemon")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS recordings (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT, identity TEXT, stem TEXT,
@@ -86,6 +90,7 @@ class Ledger:
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
                 raise
+            log.warning("ledger.put_aside", path=shown(path), reason=str(error))
             for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
                 with contextlib.suppress(FileNotFoundError):
                     each.replace(each.with_name(f"damaged-{each.name}"))

@@ -8,8 +8,10 @@ comes later, in silence: then a scan finds what no event told of.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,8 +123,28 @@ class Watch:
             self._try_at_s = now_s + _TRY_AGAIN_S
             return
         self._observer = observer
+        self._watch_above(observer)
         self.trouble = ""
         self._wake()  # what came between the last scan and this moment
+
+    def _watch_above(self, observer: BaseObserver) -> None:
+        """Hear of it when the folder itself is renamed or removed, which Linux tells in the folder above."""
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # then a scan finds out
+                observer.schedule(_Above(self._root, self._wake), str(self._root.parent), event_filter=[DirMovedEvent, DirDeletedEvent])
+
+
+class _Above(FileSystemEventHandler):
+    """Wakes where a folder is not any more."""
+
+    def __init__(self, root: Path, wake: Callable[[], None]) -> None:
+        self._root = os.fsencode(root)
+        self._wake = wake
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """Look at one event."""
+        if os.fsencode(event.src_path) == self._root:
+            self._wake()
 
 
 class _Handler(FileSystemEventHandler):

@@ -91,6 +91,7 @@ class TranscriptServer:
     key: str | None = None
     full: bool = False
     loses: float = 0.0  # which part of its answers never arrives
+    bends: bool = False  # its answer to a recording that begins with ``bent`` is one that no program can read
     uncertain: list[str] = field(default_factory=list)
     seed: int = 0
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -186,6 +187,8 @@ class TranscriptServer:
     def _created(self, content: bytes, request: dict[str, Any], kind: str, key: str | None) -> Response:
         if content.startswith(b"refuse") or kind != "transcript":
             return _problem(400, "unreadable_audio", "This is no recording that can be read.")
+        if self.bends and content.startswith(b"bent"):
+            return Response("[" * 100_000, media_type="application/json")
         digest = hashlib.sha256(content + json.dumps(request, sort_keys=True).encode()).hexdigest()
         with self._lock:
             for job in self.jobs.values():

@@ -237,6 +237,7 @@ class Chaos:
             assert head is not None, f"{raw} has no head"
             content = next(content for content in self._stage.contents if content.sha256 == head["sha256"])
             corrected = raw.with_name(raw.name.removesuffix("_raw.md") + "_corrected.md")
+            assert corrected in texts, f"{raw} is half a pair"
             texts.remove(raw)
             texts.remove(corrected)
             for result, right in ((raw, content.heard), (corrected, content.mended)):

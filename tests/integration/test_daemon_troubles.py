@@ -124,6 +124,36 @@ def test_a_folder_that_was_deleted_is_made_again_and_watched(private_folder: Pat
         until((folder / "done" / "a.wav").exists)
 
 
+def test_a_folder_that_was_renamed_is_missed_at_once(private_folder: Path, folder: Path, server: TranscriptServer) -> None:
+    server.takes_s = 60
+    (folder / "a.wav").write_bytes(b"1")
+    with DaemonProcess(private_folder / "home", folder, server, TRANSCRIBE_RESCAN="600").running() as daemon:
+        until(lambda: server.heard)
+        folder.rename(private_folder / "other")
+        until(folder.exists)
+        until(lambda: daemon.state()["files"] == [])
+        server.takes_s = 0
+        (folder / "b.wav").write_bytes(b"2")
+        until((folder / "done" / "b.wav").exists)
+
+
+def test_a_defect_that_one_recording_brings_out_is_told_and_the_others_go_on(
+    private_folder: Path, folder: Path, server: TranscriptServer
+) -> None:
+    server.bends = True
+    (folder / "a.wav").write_bytes(b"bent")
+    with DaemonProcess(private_folder / "home", folder, server).running() as daemon:
+        until(lambda: "internal error (RecursionError" in troubles(daemon))
+        (folder / "b.wav").write_bytes(b"2")
+        until((folder / "done" / "b.wav").exists)
+        server.bends = False
+        until((folder / "done" / "a.wav").exists)
+
+    (defect,) = [json.loads(line) for line in daemon.log.splitlines() if "flight.defect" in line]
+    assert "RecursionError" in str(defect["exception"])
+    assert "daemon.failed" not in daemon.log
+
+
 def test_a_disk_that_was_unplugged_is_waited_for_and_its_jobs_go_on(private_folder: Path, server: TranscriptServer) -> None:
     disk = private_folder / "disk"
     (disk / "in").mkdir(parents=True)
@@ -169,6 +199,7 @@ def test_a_memory_that_is_damaged_is_put_aside(private_folder: Path, folder: Pat
         until((folder / "done" / "a.wav").exists)
 
     assert ledger.with_name("damaged-ledger.sqlite3").exists()
+    assert "ledger.put_aside" in daemon.log
     with sqlite3.connect(ledger) as db:
         assert db.execute("SELECT count(*) FROM outputs").fetchone() == (1,)
 
