@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from app.cli.ownership import claim_process
-from app.cli.watching import TokenCount
+from app.cli.recordings import Recordings
+from app.cli.watching import TokenCount, snapshot
 from app.jobs.broker import InferenceBroker
 from app.jobs.chains import Chains, Child, Plan
 from app.jobs.record import JobKind, JobState, Lane
@@ -113,11 +114,12 @@ def test_the_jobs_of_the_transcribe_folder_have_their_recordings_names(settings:
         {"path": "/in/bad.wav", "folder": "/in", "stage": "failed", "progress": None, "job": None, "detail": "It broke."},
     ]
     Standing(settings.daemon_dir / "state.json").tell([], files, "", 0)
-    before = mlx_local(settings, "jobs", "watch").stdout
+    recordings = Recordings(settings)
+    alone = recordings.without_job()
     lock = claim_process(settings.run_dir, "daemon", None)  # as long as the daemon lives, what it told last is true
     table = mlx_local(settings, "jobs", "watch").stdout
     os.close(lock)
-    facts = json.loads(mlx_local(settings, "jobs", "watch", "--json").stdout)
+    facts = snapshot(store, recordings)
     with subprocess.Popen([*COMMAND, "jobs", "watch", job_id], env=environment(settings), stdout=subprocess.PIPE, text=True) as watch:
         assert watch.stdout is not None
         watch.stdout.readline()
@@ -125,7 +127,8 @@ def test_the_jobs_of_the_transcribe_folder_have_their_recordings_names(settings:
         hands.finish_chat(hands.claim(), "Hi")
         last = watch.stdout.read().splitlines()[-1]
 
-    assert ("talks/[b]a.wav, copy.wav" in before, "slow" in before) == (True, False)
+    assert alone == []
+    assert "talks/[b]a.wav, copy.wav" in table
     assert [line.split() for line in table.splitlines() if "slow" in line] == [
         ["transcript", "batch", "settling", "slow\\n.wav,", "process", "7", "writes"]
     ]

@@ -116,22 +116,18 @@ def test_a_folder_without_permission_is_said_and_goes_on_when_it_may(private_fol
     assert server.heard == {b"1": 1, b"2": 1}
 
 
-def test_a_folder_that_was_deleted_is_made_again_and_watched(private_folder: Path, folder: Path, server: TranscriptServer) -> None:
-    with DaemonProcess(private_folder / "home", folder, server, TRANSCRIBE_RESCAN="0.3").running():
-        shutil.rmtree(folder)
-        until(folder.exists)
-        (folder / "a.wav").write_bytes(b"1")
-        until((folder / "done" / "a.wav").exists)
-
-
-def test_a_folder_that_was_renamed_is_missed_at_once(private_folder: Path, folder: Path, server: TranscriptServer) -> None:
-    server.takes_s = 60
-    (folder / "a.wav").write_bytes(b"1")
+def test_a_folder_that_was_renamed_or_deleted_is_missed_at_once_and_made_again(
+    private_folder: Path, folder: Path, server: TranscriptServer
+) -> None:
     with DaemonProcess(private_folder / "home", folder, server, TRANSCRIBE_RESCAN="600").running() as daemon:
+        server.takes_s = 60
+        (folder / "a.wav").write_bytes(b"1")
         until(lambda: server.heard)
         folder.rename(private_folder / "other")
         until(folder.exists)
         until(lambda: daemon.state()["files"] == [])
+        shutil.rmtree(folder)
+        until(folder.exists)
         server.takes_s = 0
         (folder / "b.wav").write_bytes(b"2")
         until((folder / "done" / "b.wav").exists)

@@ -130,6 +130,7 @@ def test_a_job_that_kills_its_worker_fails_after_three_and_its_neighbours_succee
     assert_each_committed_once(store, neighbours)
 
 
+@pytest.mark.slow
 def test_a_job_that_publishes_nothing_survives_any_number_of_kills_from_outside(
     settings: Settings, store: JobStore, worker: WorkerProcess
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from app.engines.ledger import KvAccount
 from app.engines.protocols import Engine, Event, Failed, Finished, Loading, Sampling, TextWork, Work
-from app.scheduler.breadcrumb import Breadcrumb, Preparing
+from app.scheduler.breadcrumb import Breadcrumb, Preparing, slice_of
 from app.scheduler.gpu import GpuThread
 from app.scheduler.load_deaths import LoadDeaths
 from tests.scripted_engine import ScriptedEngine, ScriptedFrontend
@@ -132,6 +132,24 @@ def test_a_load_asked_of_a_stopped_thread_is_cancelled(tmp_path: Path) -> None:
     stage.gpu.stop()
     with pytest.raises(CancelledError):
         stage.gpu.load("late", Frontend(ScriptedEngine()), "").result(20)
+
+
+def test_each_slice_is_named_before_it_with_its_number(tmp_path: Path) -> None:
+    crumb, seen = Breadcrumb(tmp_path / "crumb"), []
+
+    class Reading(ScriptedEngine):
+        def step(self) -> Sequence[Event]:
+            seen.append([slice_of(name) for name in crumb.read()])
+            return super().step()
+
+    stage = Stage(tmp_path)
+    stage.load("reading", Reading())
+    for name in ("job/1", "job/2#1"):
+        stage.gpu.add("reading", work(name))
+        stage.ending()
+    stage.gpu.stop()
+    assert seen == [[(name, number)] for name in ("job/1", "job/2#1") for number in (1, 2, 3)]
+    assert crumb.read() == []
 
 
 def test_what_many_threads_prepare_is_named_until_each_is_done(tmp_path: Path) -> None:
