@@ -54,7 +54,7 @@ class Clearing:
         for path, stem, identity in self._ledger.replaced_of(known.sha256):
             if path != known.path:
                 self._remove(Place(path.parent, stem), identity)
-                self._ledger.forget_replaced(path)
+                self._ledger.forget_replaced(path, known.sha256)
 
     def _is_part(self, place: Place, identity: str) -> bool:
         """Return whether the second half of a pair was never written."""

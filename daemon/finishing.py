@@ -104,7 +104,7 @@ class Finisher:
         place.path(FAILED).unlink(missing_ok=True)
         target = None
         self._ledger.forget_half(known.path)
-        self._ledger.forget_replaced(known.path)  # for it may be back
+        self._ledger.forget_replaced(known.path, known.sha256)  # for it may be back
         if wanted.keep_in_place:
             self._ledger.keep(replace(known, stem=place.stem, finished=True))
         else:

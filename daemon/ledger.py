@@ -136,12 +136,12 @@ class Ledger:
             rows = self._db.execute("SELECT path, stem, identity FROM replaced WHERE sha256 = ?", (sha256,)).fetchall()
         return [(Path(os.fsdecode(path)), os.fsdecode(stem), str(identity)) for path, stem, identity in rows]
 
-    def forget_replaced(self, path: Path | None = None) -> None:
-        """Forget what lay at *path*, or all: what every recording holds is known, and none is one of these."""
+    def forget_replaced(self, path: Path | None = None, sha256: str = "") -> None:
+        """Forget the one with this content that lay at *path*, or all: what every recording holds is known, and none is one of these."""
         if path is None:
             self._change("DELETE FROM replaced")
         else:
-            self._change("DELETE FROM replaced WHERE path = ?", os.fsencode(path))
+            self._change("DELETE FROM replaced WHERE path = ? AND sha256 = ?", os.fsencode(path), sha256)
 
     def half_of(self, path: Path) -> Half | None:
         """Return what was heard of the recording at *path* and is written down, while its correction is not."""
