@@ -259,7 +259,7 @@ def test_workers_of_other_homes_that_fell_silent_are_crashes_and_each_is_counted
     store.client.sadd(keys.WORKERS, "silent-1", "silent-2")
     for _ in range(2):
         rescue_silent(store, announcer, "home-1", tally)
-    rescue_home(store, broker, announcer, "other-2", (), tally)
+    rescue_home(store, broker, announcer, "other-2", {}, tally)
     assert tally.numbers() == {Cell(CRASHES.name, ()): 3}
 
 
