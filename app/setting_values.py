@@ -17,12 +17,16 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
+from app.exposure import check_host, check_origin
+
 __all__ = [
     "Duration",
     "Extensions",
+    "Hosts",
     "Key",
     "Level",
     "Narrowing",
+    "Origins",
     "Port",
     "UserPath",
     "UserPaths",
@@ -94,4 +98,6 @@ Key = Annotated[SecretStr, AfterValidator(check_key)]
 Narrowing = Literal["all", "interactive"]  # which work begins in a state that asks for thrift
 UserPaths = Annotated[tuple[UserPath, ...], NoDecode, _parted(os.pathsep)]
 Extensions = Annotated[tuple[str, ...], NoDecode, _parted(","), AfterValidator(check_extensions)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(check_host)], ...], NoDecode, _parted(",")]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(check_origin)], ...], NoDecode, _parted(",")]
 Level = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lambda value: str(value).lower())]

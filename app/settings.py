@@ -9,18 +9,18 @@ raises :class:`~app.errors.InvalidSetting` with one line that names it.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import os
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import ByteSize, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ByteSize, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from app.errors import InvalidSetting
-from app.setting_values import Duration, Extensions, Key, Level, Narrowing, Port, UserPath, UserPaths
+from app.exposure import check_rate
+from app.setting_values import Duration, Extensions, Hosts, Key, Level, Narrowing, Origins, Port, UserPath, UserPaths
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -76,7 +76,10 @@ class Settings(BaseSettings):
     transcribe_settle: Duration = Field(timedelta(seconds=2), description="How long a file must stand still before it is taken.")
     transcribe_rescan: Duration = Field(timedelta(seconds=30), description="How often these folders are looked at, whatever events say.")
     transcribe_in_flight: Annotated[int, Field(ge=1)] = Field(64, description="Recordings of these folders whose jobs wait or run at once.")
-    api_key: Key | None = Field(None, description="Key that every request must carry as a bearer token.")
+    api_key: Key | None = Field(None, description="Key that every request must carry as a bearer token, with all scopes. See docs/keys.md.")
+    allowed_hosts: Hosts = Field((), description="Further names of this machine that requests may ask for; `*.name` for all below one.")
+    cors_origins: Origins = Field((), description="Origins of web pages elsewhere that may use the API and read its answers.")
+    rate_limit: Annotated[str, AfterValidator(check_rate)] | None = Field(None, description="Requests of each key, such as 60/minute.")
     max_wait: Duration = Field(timedelta(seconds=60), description="Bound on an interactive request's wait for its model's turn.")
     batch_max_wait: Duration = Field(timedelta(minutes=30), description="The same for batch work.")
     max_recording: Duration = Field(timedelta(hours=24), description="Longest recording that is transcribed.")
@@ -118,13 +121,6 @@ class Settings(BaseSettings):
         """Arguments, then the environment, then ``config.toml`` of the home."""
         home = Path(str(init_settings().get("home") or default_home())).expanduser().absolute()
         return init_settings, env_settings, _ConfigFile(settings_cls, toml_file=home / "config.toml")
-
-    @model_validator(mode="after")
-    def _key_off_loopback(self) -> Settings:
-        if not is_loopback(self.host) and self.api_key is None:
-            msg = f"MLX_LOCAL_HOST: {self.host} is not loopback, so an API key is required (MLX_LOCAL_API_KEY)"
-            raise ValueError(msg)
-        return self
 
     @property
     def logs_dir(self) -> Path:
@@ -186,16 +182,6 @@ class _ConfigFile(TomlConfigSettingsSource):
 
 def _beside(folder: Path, value: Any) -> Any:  # noqa: ANN401 - whatever the file says
     return folder / value if isinstance(value, str) and not value.startswith("~") else value
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether *host* can be reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - values are whatever the fields take

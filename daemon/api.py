@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from threading import Event
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from app.internal_key import authorization
 from daemon.signature import Changed, Signature, Verified, signature_of
 
 if TYPE_CHECKING:
@@ -58,10 +60,10 @@ class Api:
     def __init__(self, settings: Settings, stopping: Event) -> None:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
         self._base = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-        headers = {"Authorization": f"Bearer {settings.api_key.get_secret_value()}"} if settings.api_key else {}
         timeout = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S)
         # trust_env: a proxy of the environment cannot reach our own port.
-        self._client = httpx.Client(base_url=self._base, headers=headers, timeout=timeout, trust_env=False)
+        self._client = httpx.Client(base_url=self._base, timeout=timeout, trust_env=False)
+        self._settings = settings
         self._stopping = stopping
         self._largest_bytes = int(settings.max_upload)
 
@@ -111,9 +113,10 @@ class Api:
         """Cancel a job; otherwise as :meth:`job`."""
         self._ask("POST", f"/v1/jobs/{job_id}/cancel")
 
-    def _ask(self, method: str, path: str, **how: Any) -> Mapping[str, Any]:  # noqa: ANN401 - httpx's words for a form
+    def _ask(self, method: str, path: str, headers: Mapping[str, str] = MappingProxyType({}), **how: Any) -> Mapping[str, Any]:  # noqa: ANN401 - httpx's words for a form
         try:
-            answer = self._client.request(method, path, **how)
+            # The key is looked up each time: the home may get another one while this process runs.
+            answer = self._client.request(method, path, headers={**headers, **authorization(self._settings)}, **how)
             body = answer.json()
         except (httpx.ConnectError, httpx.ConnectTimeout):
             message = f"The API does not answer at {self._base}."
@@ -137,7 +140,7 @@ def _told(status: int, body: Mapping[str, Any]) -> Away | Refused | Gone:
     if code == "job_not_found":
         return Gone()
     if status == HTTPStatus.UNAUTHORIZED:
-        return Away("The API refuses the key; set MLX_LOCAL_API_KEY, for the daemon too, to the key of the server.")
+        return Away("The API refuses the key; it must be of this home, or MLX_LOCAL_API_KEY must be the same for both.")
     if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR or code == "route_not_found":
         return Away(message, defect=status == HTTPStatus.INTERNAL_SERVER_ERROR)
     return Refused(code or f"status_{status}", message)

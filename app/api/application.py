@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api import audio, completions, embeddings, files, health, jobs, metrics, model_admin, models, ocr, reranking, speech
 from app.api.access import AccessMiddleware
 from app.api.anthropic import routes as anthropic
+from app.api.callers import Callers
 from app.api.errors import install_error_shapes
 from app.api.openapi import install_document
+from app.api.permits import permit
 from app.api.request_log import RequestLogMiddleware
 from app.api.responses import routes as responses
 from app.api.services import Pace, Services
@@ -54,16 +57,32 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
 
     # No documentation pages: theirs load scripts from the network.
     app = FastAPI(
-        title="mlx-local-inference", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+        title="mlx-local-inference",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(permit)],
     )
     chats = (completions, responses, anthropic)
     for part in (*chats, embeddings, audio, speech, ocr, reranking, models, model_admin, files, jobs, health, metrics):
         app.include_router(part.router)
     app.include_router(model_admin.aliases)
     install_error_shapes(app)
-    install_document(app, with_key=settings.api_key is not None)
+    callers = Callers(settings)
+    install_document(app, with_key=lambda: callers.need_keys)
     # The last one added is the outermost.
-    app.add_middleware(AccessMiddleware, settings=settings)
+    app.add_middleware(AccessMiddleware, settings=settings, callers=callers)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,  # outside of the access: a browser's question before a request carries no key
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["*"],
+            allow_private_network=True,
+        )
     app.add_middleware(RequestLogMiddleware, tally=tally)
     if traces is not None:
         app.add_middleware(TraceMiddleware, traces=traces)

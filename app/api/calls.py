@@ -18,6 +18,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from app.api.callers import caller_of
 from app.api.deadline import deadline_of
 from app.api.downloads import check_can_be_had
 from app.api.hang_up import attached, while_wanted
@@ -192,7 +193,7 @@ def idempotency(request: Request, body: object) -> Idempotency | None:
         message = f"An Idempotency-Key has 1 to {_MAX_KEY_CHARACTERS} printable ASCII characters."
         raise InvalidRequest(message, param="Idempotency-Key")
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    caller = getattr(request.state, "caller", "anyone")
+    caller = caller_of(request).name or "anyone"
     return Idempotency(scope=f"{caller}:{request.url.path}", key=key, digest=hashlib.sha256(canonical.encode()).hexdigest())
 
 

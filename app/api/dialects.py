@@ -17,13 +17,17 @@ from app.errors import Failure
 
 __all__ = ["ANTHROPIC", "OPENAI", "PROBLEM", "Dialect", "dialect_of"]
 
-# What Anthropic calls an error of a status; others are one of the caller's, or one of ours.
+# What OpenAI calls an error of a status; others are one of the caller's, or one of ours.
+_OPENAI_TYPES: Mapping[int, str] = {HTTPStatus.TOO_MANY_REQUESTS: "requests"}
+
+# Likewise Anthropic.
 _ANTHROPIC_TYPES: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
     HTTPStatus.FORBIDDEN: "permission_error",
     HTTPStatus.NOT_FOUND: "not_found_error",
     HTTPStatus.CONFLICT: "conflict_error",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request_too_large",
+    HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
     HTTPStatus.SERVICE_UNAVAILABLE: "overloaded_error",
     HTTPStatus.GATEWAY_TIMEOUT: "timeout_error",
 }
@@ -40,7 +44,7 @@ class Dialect:
 
 
 def _openai(fact: Failure, status: int, _request_id: str) -> dict[str, Any]:
-    kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+    kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _OPENAI_TYPES.get(status, "invalid_request_error")
     return {"error": {"message": fact.message, "type": kind, "param": fact.param, "code": fact.code}}
 
 

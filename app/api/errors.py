@@ -17,6 +17,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from app.api.dialects import PROBLEM, Dialect, dialect_of
+from app.api.refusals import RateLimitExceeded
 from app.api.validation import invalid_request
 from app.errors import Failure, InferenceError, QueueFull
 
@@ -27,9 +28,7 @@ __all__ = [
     "STATUS",
     "BodyTooLarge",
     "ClientHungUp",
-    "ForeignHost",
     "InternalError",
-    "InvalidKey",
     "MethodNotAllowed",
     "RangeNotSatisfiable",
     "RouteNotFound",
@@ -58,6 +57,7 @@ STATUS: Mapping[str, int] = {
     "unreadable_document": 400,
     "invalid_api_key": 401,
     "foreign_host": 403,
+    "insufficient_scope": 403,
     "model_not_found": 404,
     "model_not_downloaded": 404,
     "job_not_found": 404,
@@ -73,6 +73,7 @@ STATUS: Mapping[str, int] = {
     "body_too_large": 413,
     "unsupported_media_type": 415,
     "range_not_satisfiable": 416,
+    "rate_limit_exceeded": 429,
     "idempotency_conflict": 422,
     "internal_error": 500,
     "engine_error": 500,
@@ -114,22 +115,6 @@ class UnsupportedMediaType(InferenceError):
     """The body is of a kind that this route cannot read."""
 
     code = "unsupported_media_type"
-
-
-class InvalidKey(InferenceError):
-    """The API key is missing or wrong."""
-
-    code = "invalid_api_key"
-
-    def __init__(self) -> None:
-        how = "'Authorization: Bearer KEY' or 'x-api-key: KEY'"
-        super().__init__(f"This server needs an API key: send the header {how} with the key of MLX_LOCAL_API_KEY.")
-
-
-class ForeignHost(InferenceError):
-    """A web page, or a name that public DNS can hand out, asks for a server that is for this machine alone."""
-
-    code = "foreign_host"
 
 
 class RouteNotFound(InferenceError):
@@ -190,7 +175,9 @@ def error_response(scope: Scope, error: InferenceError, headers: Mapping[str, st
     """Return the answer to the request of *scope* that ended with *error*."""
     dialect, fact = dialect_of(scope["path"]), error.as_fact()
     status = status_of(fact.code)
-    body = dialect.body(fact, status, scope.get("state", {}).get("request_id", ""))
+    state = scope.setdefault("state", {})
+    state["error"] = fact.code  # the access log's
+    body = dialect.body(fact, status, state.get("request_id", ""))
     return JSONResponse(body, status, {**_advice(error, fact, status), **(headers or {})}, dialect.media_type)
 
 
@@ -203,7 +190,7 @@ def problem_response(fact: Failure, **members: Any) -> Response:  # noqa: ANN401
 
 def _advice(error: InferenceError, fact: Failure, status: int) -> dict[str, str]:
     """Return the headers that tell a client whether, and when, to try again."""
-    if isinstance(error, QueueFull):
+    if isinstance(error, QueueFull | RateLimitExceeded):
         return {"Retry-After": str(error.retry_after_s)}
     if fact.code in _RETRY_AFTER_S:
         return {"Retry-After": str(_RETRY_AFTER_S[fact.code])}

@@ -72,7 +72,8 @@ def file_of(form: FormData) -> UploadFile:
 
 def name_of(upload: UploadFile) -> str:
     """Return what its owner calls the file, without folders."""
-    return PurePath((upload.filename or "upload").replace("\\", "/")).name[-_MAX_NAME:] or "upload"
+    name = PurePath((upload.filename or "").replace("\\", "/")).name[-_MAX_NAME:]
+    return "upload" if name in {"", ".."} else name
 
 
 def pieces_of(upload: UploadFile) -> Iterator[bytes]:

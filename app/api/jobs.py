@@ -23,6 +23,7 @@ from app.api.documents import check_document, with_document
 from app.api.downloads import new_download
 from app.api.errors import failure_body
 from app.api.ocr_answers import OcrAnswer
+from app.api.permits import check_admin
 from app.api.recordings import HEARD, check_recording, kept_recording
 from app.api.rerank_answers import RerankAnswer
 from app.api.services import Services, ServicesDep
@@ -83,7 +84,7 @@ class JobPage(BaseModel):
 @router.post(
     "",
     status_code=202,
-    responses=RECEIPT | errors(*SUBMISSION_ERRORS, "unreadable_audio"),
+    responses=RECEIPT | errors(*SUBMISSION_ERRORS, "unreadable_audio", "insufficient_scope"),
     openapi_extra=takes(
         "ChatSubmission",
         "CompletionSubmission",
@@ -113,6 +114,7 @@ async def create_job(request: Request, services: ServicesDep) -> Response:
     late = deadline_of(request, asked.deadline)
     wanted, where = body["request"], ("request",)
     if kind is JobKind.DOWNLOAD:
+        check_admin(request, "downloads")
         job = new_download(services, wanted, lane=asked.lane, deadline=late, prefix=where)
     else:
         job = await new_job(services, kind, wanted, lane=asked.lane, waited=False, key=key, deadline=late, prefix=where)

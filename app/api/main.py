@@ -21,8 +21,10 @@ from app import log as logs
 from app.api.application import create_app
 from app.api.services import Services
 from app.errors import InferenceError
+from app.internal_key import internal_key
 from app.log import get_logger
 from app.models.catalog import load_catalog
+from app.named_keys import check_exposure
 from app.serving import is_service, say_serving
 from app.settings import Settings, load_settings
 
@@ -88,9 +90,11 @@ def serve(settings: Settings, port: int, log_name: str) -> int:
         The process's exit status: 0 after a stop that was asked for.
 
     Raises:
-        InvalidSetting: The catalog cannot be used.
+        InvalidSetting: The catalog cannot be used, or others can reach the address and there is no key.
     """
     logs.configure(settings.log_level, settings.logs_dir / f"{log_name}.log")
+    check_exposure(settings)
+    internal_key(settings.home)
     load_catalog(settings)  # a wrong catalog stops the start with its own line instead of a traceback of the lifespan
     server = ApiServer(create_app(settings), settings, port)
     if port == settings.port and is_service():

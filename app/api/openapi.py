@@ -7,7 +7,7 @@ scripts from the network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
@@ -16,7 +16,6 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field, create_model
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from app.api.access import KEYLESS
 from app.api.answers import AnthropicError, OpenAIError, Problem, SpeechEvent, TranscriptEvent
 from app.api.anthropic.answers import MessageEvent
 from app.api.anthropic.requests import CountTokensRequest, MessagesRequest
@@ -27,6 +26,7 @@ from app.api.jobs import JobSubmission
 from app.api.recordings import HEARD
 from app.api.responses.answers import ResponseEvent
 from app.api.responses.requests import ResponseRequest, ResponseTokensRequest
+from app.api.scopes import KEYLESS, scope_of
 from app.api.text_answers import ChatCompletionChunk, TextCompletionChunk
 from app.jobs.audio_requests import TranscriptionRequest, TranslationRequest
 from app.jobs.files import Purpose
@@ -34,6 +34,7 @@ from app.jobs.ocr_requests import OcrFields
 from app.jobs.record import Lane
 from app.jobs.requests import LoadRequest
 from app.jobs.streams import StreamEntry
+from app.named_keys import Scope
 
 __all__ = ["install_document"]
 
@@ -118,31 +119,29 @@ class TranslationForm(TranslationRequest):
     file: Annotated[bytes, Field(min_length=1)]
 
 
-def install_document(app: FastAPI, *, with_key: bool) -> None:
+def install_document(app: FastAPI, *, with_key: Callable[[], bool]) -> None:
     """Have *app* complete its document when it makes it.
 
     Args:
         app: With every route.
-        with_key: Whether requests need the API key.
+        with_key: Says whether requests need an API key, which may change.
     """
     generate = app.openapi
     made: list[dict[str, Any]] = []
 
     def openapi() -> dict[str, Any]:
         if not made:
-            made.append(_completed(generate(), with_key=with_key))
-        return made[0]
+            made.append(_completed(generate()))
+        return {**made[0], "security": [{"ApiKey": []}]} if with_key() else made[0]
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
 
 
-def _completed(document: dict[str, Any], *, with_key: bool) -> dict[str, Any]:
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
     document["info"]["description"] = _ABOUT
-    if with_key:
-        document["security"] = [{"ApiKey": []}]
     for path, operations in document["paths"].items():
         for method in _METHODS & set(operations):
-            _complete(path, operations[method])
+            _complete(method, path, operations[method])
     components = document["components"]
     components["schemas"] = dict(sorted((_without_fastapis_errors(components["schemas"]) | _schemas()).items()))
     components["parameters"] = {name: _parameter(name, *about) for name, about in _PARAMETERS.items()}
@@ -153,7 +152,7 @@ def _completed(document: dict[str, Any], *, with_key: bool) -> dict[str, Any]:
         "ApiKey": {
             "type": "http",
             "scheme": "bearer",
-            "description": "Of MLX_LOCAL_API_KEY, where that is set. The header `x-api-key` may have it instead.",
+            "description": "Of `mlx-local keys create`, or that of MLX_LOCAL_API_KEY. The header `x-api-key` may have it instead.",
         }
     }
     return document
@@ -163,7 +162,7 @@ def _parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str,
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
-def _complete(path: str, operation: dict[str, Any]) -> None:
+def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
     """Add the errors that any route may answer with, and give each the shape of its path."""
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
@@ -172,7 +171,10 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     if path in KEYLESS:
         operation["security"] = []
     else:
-        everywhere += ["invalid_api_key"]
+        everywhere += ["invalid_api_key", "rate_limit_exceeded"]
+        if scope_of(method.upper(), path) is Scope.ADMIN:
+            everywhere += ["insufficient_scope"]
+            operation["description"] += " Needs a key of the scope `admin`, where keys are needed."
     for status, response in errors(*everywhere).items():
         known = responses.setdefault(str(status), {"description": response["description"]})
         if response["description"] not in known["description"]:

@@ -24,7 +24,7 @@ _PROBES = frozenset({"/health", "/ready", "/metrics"})  # asked every few second
 
 
 class RequestLogMiddleware:
-    """The outermost part of the application. Logs method, path, status and time; never a body, a query or a header."""
+    """The outermost part of the application. Logs method, path, status, time and the name of the key; never a body, a query or a header."""
 
     def __init__(self, app: ASGIApp, tally: Tally) -> None:
         self._app = app
@@ -63,5 +63,7 @@ class RequestLogMiddleware:
             finally:
                 write = log.debug if scope["path"] in _PROBES else log.info
                 seconds = time.monotonic() - began
-                write("http.request", **where, status=status, seconds=round(seconds, 4), job=state.get("job_id"))
+                caller = getattr(state.get("caller"), "name", None)
+                facts = {"status": status, "seconds": round(seconds, 4), "job": state.get("job_id"), "key": caller, "error": state.get("error")}
+                write("http.request", **where, **facts)
                 count_request(self._tally, scope, status, seconds)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.api.callers import caller_of
 from app.jobs.gateway import JobGateway
 from app.jobs.tally import Tally
 from app.models.catalog import Catalog
@@ -52,10 +53,11 @@ class Services:
         return self.live_catalog.current
 
 
-def get_services(request: Request) -> Services:
-    """Return the parts of the application that serves *request*."""
+async def get_services(request: Request) -> Services:
+    """Return the parts of the application that serves *request*; its gateway as the caller sees it."""
     services: Services = request.app.state.services
-    return services
+    caller = caller_of(request)
+    return services if caller.name is None else replace(services, gateway=services.gateway.as_seen_by(caller))
 
 
 ServicesDep = Annotated[Services, Depends(get_services)]

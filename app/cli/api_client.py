@@ -11,6 +11,7 @@ import httpx
 
 from app.cli.programs import local_host
 from app.cli.terminal import NOT_RUNNING, CommandError
+from app.internal_key import authorization
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -90,7 +91,7 @@ def stream(settings: Settings, path: str, body: Mapping[str, Any]) -> Generator[
 def _talking(settings: Settings) -> Iterator[httpx.Client]:
     host = local_host(settings)
     base = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-    headers = {"Authorization": f"Bearer {settings.api_key.get_secret_value()}"} if settings.api_key else {}
+    headers = authorization(settings)
     # trust_env: a proxy of the environment cannot reach our own port. Reading has no
     # time limit, because waiting for a model's turn is what a job does.
     timeout = httpx.Timeout(None, connect=_CONNECT_S)
@@ -120,5 +121,5 @@ def _refuse(answer: httpx.Response) -> NoReturn:
         message = error.get("message") if isinstance(error, dict) else body.get("detail") or body.get("title")
         param = (error if isinstance(error, dict) else body).get("param")
     if answer.status_code == httpx.codes.UNAUTHORIZED:
-        message = f"{message or 'The API key was refused.'} Set MLX_LOCAL_API_KEY to the server's key."
+        message = f"{message or 'The API key was refused.'} This command has the key of its home, or that of MLX_LOCAL_API_KEY."
     raise CommandError(str(message or f"The server answered {answer.status_code} {answer.reason_phrase}."), param=param)

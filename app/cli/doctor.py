@@ -61,11 +61,12 @@ def _findings() -> Iterator[Finding]:
 
 
 def _of_settings(settings: Settings) -> Iterator[Finding]:
-    from app.cli import checks_files, checks_service
+    from app.cli import checks_files, checks_keys, checks_service
 
     key_file = checks_files.check_key_file(settings)
     yield from (key_file,) if key_file is not None else ()
     checks: dict[str, Callable[[Settings], Iterable[Finding]]] = {
+        "keys": checks_keys.check_keys,
         "folders": checks_files.check_folders,
         "disks": checks_files.check_disks,
         "ports": checks_service.check_ports,

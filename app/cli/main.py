@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from app.cli import (
+    api_keys,
     captioning,
     doctor,
     entry,
@@ -79,6 +80,7 @@ app.command(rich_help_panel=_RUN)(installing.install)
 app.command(rich_help_panel=_RUN)(installing.uninstall)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=_RUN)
 app.add_typer(models.app, name="models", rich_help_panel=_RUN)
+app.add_typer(api_keys.app, name="keys", rich_help_panel=_RUN)
 app.command(rich_help_panel=_ASK)(inference.chat)
 app.command(rich_help_panel=_ASK)(inference.embed)
 app.command(rich_help_panel=_ASK)(captioning.caption)

@@ -14,6 +14,7 @@ from app.cli.entry import SUPERVISOR
 from app.cli.recordings import recordings_standing
 from app.cli.stopping import DRAIN_ORDER, REDIS_STOP_S, stop_limit_s
 from app.errors import InferenceError
+from app.internal_key import authorization
 
 if TYPE_CHECKING:
     import redis
@@ -80,9 +81,8 @@ def missing_for_chat(settings: Settings) -> str:
 
 def _get(settings: Settings, port: int, path: str) -> tuple[int | None, bytes]:
     connection = http.client.HTTPConnection(local_host(settings), port, timeout=_PROBE_TIMEOUT_S)
-    headers = {"Authorization": f"Bearer {settings.api_key.get_secret_value()}"} if settings.api_key else {}
     try:
-        connection.request("GET", path, headers=headers)
+        connection.request("GET", path, headers=authorization(settings))
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException):

@@ -25,6 +25,7 @@ __all__ = [
     "CommandError",
     "about",
     "console",
+    "note",
     "print_json",
     "say",
     "say_nothing",
@@ -72,6 +73,10 @@ def say(line: str = "") -> None:
 
 def say_nothing(_line: str = "") -> None:
     """Stand in for :func:`say` where stdout is for a program."""
+def note(line: str) -> None:
+    """Print *line* for people, on stderr: who reads stdout wants what was asked for alone."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(line + "\n")
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold

@@ -36,7 +36,9 @@ def up() -> None:
     from app.cli.stopping import drain_stage_s, stop_living
     from app.jobs.connection import connect
     from app.models.catalog import load_catalog
+    from app.named_keys import check_exposure
 
+    check_exposure(settings)
     catalog = load_catalog(settings)
     drain_s = drain_stage_s(settings)
     lock = own_home(settings.run_dir)

@@ -21,6 +21,10 @@ function commands.submit()
   if a.blobs then redis.call('HSET', job_key(a.id), 'blobs', a.blobs) end
   if a.retry_of then redis.call('HSET', job_key(a.id), 'retry_of', a.retry_of) end
   if a.traceparent then redis.call('HSET', job_key(a.id), 'traceparent', a.traceparent) end
+  if a.owner then
+    redis.call('HSET', job_key(a.id), 'owner', a.owner)
+    redis.call('ZADD', P .. 'jobs:owner:' .. a.owner, seq, a.id)
+  end
   if a.idem then
     redis.call('HSET', a.idem, 'job', a.id, 'digest', a.digest)
     redis.call('EXPIRE', a.idem, a.idem_ttl)
@@ -93,6 +97,17 @@ function commands.expire_deadlines()
   return due
 end
 
+-- One more request of a caller: at most `a.most` in `a.window_s` seconds, on average and at once. The key holds the moment at
+-- which the allowance is whole again (the generic cell rate algorithm), so a caller costs one number. Said is the wait.
+function commands.spend()
+  local key = P .. 'rate:' .. a.caller
+  local whole = math.max(now, tonumber(redis.call('GET', key) or 0)) + a.window_s / a.most
+  local wait = whole - now - a.window_s
+  if wait > 1e-6 then return { 'wait', string.format('%.6f', wait) } end
+  redis.call('SET', key, string.format('%.6f', whole), 'PX', math.ceil((whole - now) * 1000))
+  return { 'spent', '0' }
+end
+
 -- Remove a finished job and every trace of it in Redis, its children first: at most `a.at_most` jobs a call, because Redis
 -- does nothing else meanwhile. The answer
 -- names those that are gone and held something in the spool, each with the one blob that it held; nothing: there may be several.
@@ -106,8 +121,8 @@ function commands.forget()
   if not TERMINAL[state] or (parent and redis.call('EXISTS', job_key(parent)) == 1) then return { 'busy' } end
   local answer, left = { 'forgotten' }, a.at_most
   local function erase(id)
-    local of, kind, model, idem, up, blob, blobs, children =
-      read(id, 'state', 'kind', 'model', 'idem', 'parent', 'blob', 'blobs', 'children')
+    local of, kind, model, owner, idem, up, blob, blobs, children =
+      read(id, 'state', 'kind', 'model', 'owner', 'idem', 'parent', 'blob', 'blobs', 'children')
     if not of then return true end
     for n = tonumber(children or 0) - 1, 0, -1 do
       if left <= 0 or not erase(id .. '.' .. n) then return false end
@@ -118,6 +133,7 @@ function commands.forget()
     stand(kind, of)
     redis.call('ZREM', index_key(up, of), id)
     redis.call('ZREM', index_key(up, 'model:' .. model), id)
+    if owner then redis.call('ZREM', P .. 'jobs:owner:' .. owner, id) end
     redis.call('ZREM', P .. 'ended:waited', id)
     redis.call('ZREM', P .. 'ended:submitted', id)
     if idem and redis.call('HGET', idem, 'job') == id then redis.call('DEL', idem) end

@@ -113,8 +113,8 @@ end
 
 -- Every child of a step at once, or none: ARGV[3] is the list of them. Repeated, it finds itself done.
 function commands.plan()
-  local state, token, planned_by, attempt, children, total, deadline, stage, traceparent =
-    read(a.id, 'state', 'token', 'planned_by', 'attempt', 'children', 'total', 'deadline', 'stage', 'traceparent')
+  local state, token, planned_by, attempt, children, total, deadline, stage, traceparent, owner =
+    read(a.id, 'state', 'token', 'planned_by', 'attempt', 'children', 'total', 'deadline', 'stage', 'traceparent', 'owner')
   if not state then return { 'gone' } end
   if planned_by == a.token then return { 'planned' } end
   if state ~= 'running' or token ~= a.token then return { 'stale', state } end
@@ -134,6 +134,7 @@ function commands.plan()
     if child.blobs then redis.call('HSET', job_key(id), 'blobs', child.blobs) end
     if deadline then redis.call('HSET', job_key(id), 'deadline', deadline) end
     if traceparent then redis.call('HSET', job_key(id), 'traceparent', traceparent) end
+    if owner then redis.call('HSET', job_key(id), 'owner', owner) end
     redis.call('ZADD', index_key(true, 'model:' .. child.model), 0, id)
     move(id, nil, 'queued', 0)
     units = units + child.units

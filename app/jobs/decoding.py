@@ -18,7 +18,7 @@ __all__ = ["FIELDS", "ModelState", "Scene", "decode", "explain", "explain_parent
 
 FIELDS = (
     "id", "kind", "model", "lane", "state", "attempt", "created_at", "started_at", "finished_at", "progress", "deadline",
-    "parent", "children", "open", "head", "retry_of", "error", "usage", "output", "queue",
+    "parent", "children", "open", "head", "retry_of", "owner", "error", "usage", "output", "queue",
 )  # fmt: skip
 """The fields of a job's hash that :func:`decode` reads."""
 
@@ -69,6 +69,7 @@ def decode(fields: Mapping[str, str | None]) -> Job:
         children=[keys.child(str(fields["id"]), number) for number in range(min(_CHILDREN_SHOWN, int(fields["children"] or 0)))],
         child_count=int(fields["children"] or 0),
         retry_of=fields["retry_of"],
+        owner=fields["owner"],
         error=Failure.model_validate_json(fields["error"]) if fields["error"] else None,
         usage=json.loads(fields["usage"]) if fields["usage"] else None,
         output=json.loads(fields["output"]) if fields["output"] else None,

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from app.errors import FileNotHere
 from app.jobs import keys
 from app.jobs.connection import store_errors
+from app.named_keys import ANYONE, Caller
 
 if TYPE_CHECKING:
     from app.jobs.store import JobStore
@@ -34,9 +35,10 @@ class UploadedFile(BaseModel, frozen=True):
 
 
 class FileStore:
-    """Files of one job store. Synchronous and thread-safe."""
+    """Files of one job store as one caller sees them: who owns files of its own has no others. Synchronous and thread-safe."""
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(self, store: JobStore, caller: Caller = ANYONE) -> None:
+        self._caller = caller
         self._client = store.client
         self._spool = store.spool
         self._now = store.now
@@ -57,6 +59,8 @@ class FileStore:
             file = UploadedFile(id=file_id, bytes=size, created_at=int(now), filename=filename, purpose=purpose)
             pipe = self._client.pipeline(transaction=True)
             pipe.hset(keys.file(file_id), mapping={"record": file.model_dump_json(), "blob": blob})
+            if self._caller.name:
+                pipe.hset(keys.file(file_id), "owner", self._caller.name)
             pipe.zadd(keys.FILES, {file_id: now})
             pipe.execute()
         return file
@@ -67,20 +71,26 @@ class FileStore:
         Raises:
             FileNotHere: There is no such file.
         """
-        with store_errors():
-            record = cast("str | None", self._client.hget(keys.file(file_id), "record"))
-        if record is None:
-            raise FileNotHere(file_id)
-        return UploadedFile.model_validate_json(record)
+        return UploadedFile.model_validate_json(self._facts(file_id)[0])
 
     def content(self, file_id: str) -> tuple[UploadedFile, Path]:
         """Return a file's record and where its content is; :class:`FileNotHere` when either is gone."""
-        file = self.get(file_id)
-        with store_errors():
-            path = self._spool.path(str(self._client.hget(keys.file(file_id), "blob")))
+        record, blob = self._facts(file_id)
+        path = self._spool.path(blob)
         if not path.exists():
             raise FileNotHere(file_id)
-        return file, path
+        return UploadedFile.model_validate_json(record), path
+
+    def _facts(self, file_id: str) -> tuple[str, str]:
+        """Return the record of a file and its blob."""
+        with store_errors():
+            record, blob, owner = cast("list[str | None]", self._client.hmget(keys.file(file_id), ["record", "blob", "owner"]))
+        if record is None or not self._sees(owner):
+            raise FileNotHere(file_id)
+        return record, str(blob)
+
+    def _sees(self, owner: str | None) -> bool:
+        return self._caller.owner in {None, owner}
 
     def hold(self, file_id: str, *, holder: str) -> str:
         """Keep a file's content for a job as well, which may outlive the file; return its name in the spool.
@@ -88,10 +98,7 @@ class FileStore:
         Raises:
             FileNotHere: There is no such file.
         """
-        with store_errors():
-            blob = cast("str | None", self._client.hget(keys.file(file_id), "blob"))
-        if blob is None:
-            raise FileNotHere(file_id)
+        _, blob = self._facts(file_id)
         try:
             self._spool.hold(blob, holder=holder)
         except FileNotFoundError:
@@ -116,13 +123,14 @@ class FileStore:
                 raise FileNotHere(after)
             pipe = self._client.pipeline(transaction=False)
             for file_id in ids[ids.index(after) + 1 if after else 0 :]:
-                pipe.hget(keys.file(file_id), "record")
-            files = [UploadedFile.model_validate_json(record) for record in pipe.execute() if record]
+                pipe.hmget(keys.file(file_id), ["record", "owner"])
+            files = [UploadedFile.model_validate_json(record) for record, owner in pipe.execute() if record and self._sees(owner)]
         wanted = [file for file in files if purpose in {None, file.purpose}]
         return wanted[:limit], len(wanted) > limit
 
     def delete(self, file_id: str) -> None:
         """Forget a file and its content; :class:`FileNotHere` when there is none."""
+        self._facts(file_id)
         with store_errors():
             pipe = self._client.pipeline(transaction=True)
             pipe.delete(keys.file(file_id))

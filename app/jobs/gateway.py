@@ -1,21 +1,20 @@
 """The job store as the API sees it: asynchronous, with waiting.
 
-Store calls are short and run on a few threads; waiting costs no thread. A
-waiter holds a lease that is renewed while it waits, so that the waiters of a
-process that died are not counted for ever.
+Store calls are short and run on a few threads; waiting costs no thread. As one
+caller sees it, a gateway has no jobs and files but the caller's own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import secrets
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from app.errors import IdempotencyConflict, QueueFull, StoreUnavailable
 from app.jobs.broker import Announcer, InferenceBroker
@@ -27,18 +26,22 @@ from app.jobs.feed import JobFeed, Subscription, Waiter
 from app.jobs.files import FileStore
 from app.jobs.glances import Glances
 from app.jobs.keys import queue_of
+from app.jobs.leases import Leases
+from app.jobs.owners import Owners
 from app.jobs.past import PastJobs
 from app.jobs.reading import JobReader, Output, WorkerInfo
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
 from app.jobs.room import Room
 from app.jobs.spool import Spool
-from app.jobs.store import LEASE_S, JobStore
+from app.jobs.store import JobStore
 from app.jobs.streams import StreamEntry
 from app.jobs.submission import NewJob, Submitted
 from app.jobs.wishes import Wishes
 from app.log import get_logger
+from app.named_keys import ANYONE, Caller
 
 if TYPE_CHECKING:
+    from app.exposure import Rate
     from app.settings import Settings
 
 __all__ = ["JobGateway"]
@@ -47,8 +50,6 @@ log = get_logger("gateway")
 
 T = TypeVar("T")
 _THREADS = 16
-_TEND_EVERY_S = 1.0
-_RENEW_AT_ONCE = 500
 
 
 class JobGateway:
@@ -57,9 +58,10 @@ class JobGateway:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._store = JobStore(connect(settings), Spool(settings.spool_dir))
-        self._files = FileStore(self._store)
         self._wishes = Wishes(self._store)
         self._past = PastJobs(self._store)
+        self._owners = Owners(self._store)
+        self.caller = ANYONE
         self._broker = InferenceBroker(settings, broker_id=f"api:{secrets.token_hex(8)}")
         self._announcer = Announcer(self._broker, self._store)
         self._store.moves.announce = self._announcer.announce
@@ -68,10 +70,7 @@ class JobGateway:
         self._feed = JobFeed(self._store, connect(settings, retries=0))
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
         self.glances = Glances(lambda ids: self._call(lambda: self._store.find_many(ids)))
-        self._waiter = f"api-{secrets.token_hex(6)}"
-        self._leases: dict[str, str] = {}  # waiter id -> job id
-        self._leaving: set[asyncio.Task[None]] = set()
-        self._schema_checked = False
+        self._leases = Leases(self._store, self._call)
         self._tending: asyncio.Task[None] | None = None
 
     @classmethod
@@ -80,8 +79,14 @@ class JobGateway:
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         gateway = cls(settings)
         gateway._feed.start()
-        gateway._tending = asyncio.create_task(gateway._tend())
+        gateway._tending = asyncio.create_task(gateway._leases.tend())
         return gateway
+
+    def as_seen_by(self, caller: Caller) -> Self:
+        """Return this gateway for *caller*: what it submits is its own, and of a key that is no administrator's nothing else is there."""
+        seen = copy.copy(self)
+        seen.caller = caller
+        return seen
 
     async def close(self) -> None:
         """Stop listening and let go of every connection."""
@@ -103,7 +108,8 @@ class JobGateway:
         return await self._call(lambda: self._submit(new))
 
     def _submit(self, new: NewJob) -> Submitted:
-        self._prepare()
+        self._room.check()
+        new = new.model_copy(update={"owner": self.caller.name})
         try:
             submitted = self._store.submit(new, max_queued=self._settings.max_queued)
         except (QueueFull, IdempotencyConflict):  # after anything else the job may be there, and the sweep looks later
@@ -128,19 +134,13 @@ class JobGateway:
             IllegalTransition: It has not ended.
             QueueFull: As :meth:`submit`.
         """
-        return await self._call(lambda: self._retry(job_id))
+        return await self._about(job_id, lambda: self._retry(job_id))
 
     def _retry(self, job_id: str) -> Job:
-        self._prepare()
+        self._room.check()
         job = self._store.retry(job_id, max_queued=self._settings.max_queued)
         self._announce(job.id, queue_of(job.kind, job.model, job.lane))
         return job
-
-    def _prepare(self) -> None:
-        self._room.check()
-        if not self._schema_checked:
-            self._store.check_schema()
-            self._schema_checked = True
 
     def _announce(self, job_id: str, queue: str) -> None:
         try:
@@ -160,26 +160,13 @@ class JobGateway:
         Raises:
             JobNotFound: There is no such job.
         """
-        lease = f"{self._waiter}-{secrets.token_hex(4)}"
         with self._feed.subscribe(job_id, after) as subscription:
-            await self._call(lambda: self._store.attach(job_id, lease))
-            self._leases[lease] = job_id
-            waiter = Waiter(subscription, lease)
+            waiter = Waiter(subscription, await self._leases.take(job_id))
             try:
                 await self._catch_up(subscription, after)
                 yield waiter
             finally:
-                del self._leases[lease]
-                if not waiter.kept:
-                    # In a task of its own: this runs exactly when the caller's task is being cancelled.
-                    leaving = asyncio.create_task(self._hang_up(job_id, lease))
-                    self._leaving.add(leaving)
-                    leaving.add_done_callback(self._leaving.discard)
-                    await asyncio.shield(leaving)
-
-    async def _hang_up(self, job_id: str, lease: str) -> None:
-        with contextlib.suppress(StoreUnavailable):
-            await self._call(lambda: self._store.detach(job_id, lease))
+                await self._leases.give_back(waiter.lease, kept=waiter.kept)
 
     async def keep(self, job_id: str, waiter: Waiter) -> None:
         """Turn a job that was waited on into a submitted one: it outlives its waiter."""
@@ -210,11 +197,11 @@ class JobGateway:
 
     async def get(self, job_id: str) -> Job:
         """Return a job; :class:`JobNotFound` when there is none."""
-        return await self._call(lambda: self._store.get(job_id))
+        return await self._about(job_id, lambda: self._store.get(job_id))
 
     async def output(self, job_id: str) -> Output:
         """Return a job's output; :class:`JobNotFinished` when there is none."""
-        return await self._call(lambda: self._store.output(job_id))
+        return await self._about(job_id, lambda: self._store.output(job_id))
 
     async def read(self, look: Callable[[JobReader], T]) -> T:
         """Return what *look* finds in the store."""
@@ -232,12 +219,14 @@ class JobGateway:
         after: str | None = None,
     ) -> list[Job]:
         """Return jobs, newest first, as :meth:`JobReader.list_jobs` does, or a parent's in their order, as :meth:`Chains.list_children`."""
-        look = self._store.list_jobs if parent is None else partial(self._chains.list_children, parent)
-        return await self._call(lambda: look(state=state, kind=kind, model=model, lane=lane, limit=limit, after=after))
+        facts: dict[str, Any] = {"state": state, "kind": kind, "model": model, "lane": lane, "limit": limit, "after": after}
+        if parent is not None:
+            return await self._about(parent, partial(self._chains.list_children, parent, **facts))
+        return await self._call(partial(self._store.list_jobs, owner=self.caller.owner, **facts))
 
     async def cancel(self, job_id: str) -> Job:
         """Cancel a job; one that has ended stays as it is."""
-        return await self._call(lambda: self._store.cancel(job_id))
+        return await self._about(job_id, lambda: self._store.cancel(job_id))
 
     async def hold(self, pieces: Iterable[bytes], *, holder: str) -> str:
         """Keep content in the spool for a job that is about to be submitted; return its hash."""
@@ -253,15 +242,19 @@ class JobGateway:
 
     async def files(self, work: Callable[[FileStore], T]) -> T:
         """Return what *work* finds or does among the uploaded files."""
-        return await self._call(lambda: work(self._files))
+        return await self._call(lambda: work(FileStore(self._store, self.caller)))
 
-    async def past(self, work: Callable[[PastJobs], T]) -> T:
-        """Return what *work* finds or does among jobs and what was asked of them."""
-        return await self._call(lambda: work(self._past))
+    async def past(self, job_id: str, work: Callable[[PastJobs], T]) -> T:
+        """Return what *work* finds or does about a job and what was asked of it; :class:`JobNotFound` when there is none."""
+        return await self._about(job_id, lambda: work(self._past))
 
     async def wishes(self, work: Callable[[Wishes], T]) -> T:
         """Return what *work* finds or does among what users want of models."""
         return await self._call(lambda: work(self._wishes))
+
+    async def spend(self, caller: str, rate: Rate) -> float:
+        """Count one more request of *caller*; return for how many seconds it must wait."""
+        return await self._call(lambda: self._owners.spend(caller, rate))
 
     async def ping(self) -> bool:
         """Return whether Redis answers."""
@@ -278,22 +271,16 @@ class JobGateway:
         """Return what living workers say of their models."""
         return await self._call(self._store.model_states)
 
+    async def _about(self, job_id: str, work: Callable[[], T]) -> T:
+        """Do *work* about a job that the caller sees."""
+
+        def checked() -> T:
+            if self.caller.owner is not None:
+                self._owners.check(job_id, self.caller.owner)
+            return work()
+
+        return await self._call(checked)
+
     async def _call(self, work: Callable[[], T]) -> T:
         with store_errors():
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-    async def _tend(self) -> None:
-        """Keep time for those who wait here: their leases, and deadlines too, which must pass also while no worker runs."""
-        renewed_s = time.monotonic()
-        while True:
-            await asyncio.sleep(_TEND_EVERY_S)
-            if not self._leases:
-                continue
-            with contextlib.suppress(StoreUnavailable):
-                await self._call(self._store.expire_deadlines)
-                if time.monotonic() - renewed_s < LEASE_S / 3:
-                    continue
-                renewed_s = time.monotonic()
-                leases = [(job_id, lease) for lease, job_id in self._leases.items()]
-                for start in range(0, len(leases), _RENEW_AT_ONCE):
-                    await self._call(partial(self._store.renew, leases[start : start + _RENEW_AT_ONCE]))

@@ -26,6 +26,7 @@ __all__ = [
     "job",
     "model_index",
     "models_of",
+    "owner_index",
     "queue",
     "queue_name",
     "queue_of",
@@ -81,6 +82,11 @@ def state_index(state: str, *, children: bool = False) -> str:
 def model_index(model: str, *, children: bool = False) -> str:
     """Sorted set of job ids by order of submission; the set of children has no order."""
     return f"{PREFIX}{'children' if children else 'jobs'}:model:{model}"
+
+
+def owner_index(owner: str) -> str:
+    """Sorted set of the job ids of one API key by order of submission; children are found by their parents."""
+    return f"{PREFIX}jobs:owner:{owner}"
 
 
 def child(parent: str, number: int) -> str:

@@ -99,22 +99,26 @@ class JobReader:
         kind: JobKind | None = None,
         model: str | None = None,
         lane: Lane | None = None,
+        owner: str | None = None,
         limit: int = 20,
         after: str | None = None,
     ) -> list[Job]:
         """Return jobs, newest first, outputs left out. Children are not among them: :meth:`Chains.list_children` has those.
 
         Args:
-            state: Only these; likewise *kind*, *model* and *lane*.
+            state: Only these; likewise *kind*, *model*, *lane* and *owner*.
             kind: See above.
             model: See above.
             lane: See above.
+            owner: See above.
             limit: At most so many.
             after: Only jobs submitted before this one: the last id of the page before.
         """
         indexes = [keys.state_index(s) for s in ([state] if state else JobState)]
         if model is not None:
             indexes = [keys.model_index(model)]
+        if owner is not None:
+            indexes = [keys.owner_index(owner)]
         found: list[Job] = []
         below = self._sequence(after) if after else float("inf")
         while len(found) < limit:
@@ -124,7 +128,7 @@ class JobReader:
             below = page[-1][0]
             jobs = (job for job in self._decode_many([job_id for _, job_id in page]) if job is not None)
             wanted = (job for job in jobs if state in {None, job.state} and kind in {None, job.kind} and lane in {None, job.lane})
-            found += [job.model_copy(update={"output": None}) for job in wanted]
+            found += [job.model_copy(update={"output": None}) for job in wanted if model in {None, job.model}]
         return found[:limit]
 
     def oldest(self, state: JobState, limit: int) -> list[Job]:

@@ -128,6 +128,7 @@ class Job(BaseModel):
     )
     child_count: int = Field(0, description="How many children there are.")
     retry_of: str | None = None
+    owner: str | None = Field(None, description="Name of the API key that it was submitted with; null where none was needed.")
     error: Failure | None = None
     usage: dict[str, Any] | None = None
     output: Any = None

@@ -23,6 +23,7 @@ class Room:
     def __init__(self, store: JobStore, settings: Settings) -> None:
         self._store = store
         self._settings = settings
+        self._schema_checked = False
         self._checked_s = 0.0
 
     def check(self) -> None:
@@ -30,7 +31,11 @@ class Room:
 
         Raises:
             QueueFull: A limit is reached.
+            NewerSchema: The records there are of a later version of this software.
         """
+        if not self._schema_checked:
+            self._store.check_schema()
+            self._schema_checked = True
         if time.monotonic() - self._checked_s < _CHECK_EVERY_S:
             return
         used = self._store.used_bytes()

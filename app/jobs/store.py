@@ -81,7 +81,7 @@ class JobStore(JobReader):
         answer = self.moves(
             "submit",
             {
-                **new.model_dump(include={"id", "kind", "model", "lane", "retry_of", "traceparent"}),
+                **new.model_dump(include={"id", "kind", "model", "lane", "retry_of", "traceparent", "owner"}),
                 "queue": keys.queue_of(new.kind, new.model, new.lane),
                 "waited": "1" if new.waited else "0",
                 "stored": "1" if new.stored else None,
@@ -109,24 +109,25 @@ class JobStore(JobReader):
                 return Submitted(job_id=answer[1], created=outcome == "created")
 
     def retry(self, job_id: str, *, max_queued: int) -> Job:
-        """Record a new job with the request, model and lane of one that has ended. It still has to be announced.
+        """Record a new job with the request, model, lane and owner of one that has ended. It still has to be announced.
 
-        The new job is a submitted one, whoever waited on the old one, and draws anew where the request fixes no seed.
+        It is a submitted one, whoever waited on the old one, and draws anew where the request fixes no seed.
 
         Raises:
             JobNotFound: There is no such job.
             IllegalTransition: It has not ended.
             QueueFull: *max_queued* jobs wait already.
         """
-        names = ("state", "kind", "model", "lane", "request", "blobs")
+        names = ("state", "kind", "model", "lane", "request", "blobs", "owner")
         with store_errors():
-            state, kind, model, lane, request, blobs = cast("list[str | None]", self.client.hmget(keys.job(job_id), names))
+            facts = dict(zip(names, cast("list[str | None]", self.client.hmget(keys.job(job_id), names)), strict=True))
+        state = facts.pop("state")
         if state is None:
             raise JobNotFound(job_id)
         if state not in TERMINAL:
             raise IllegalTransition(job_id, state, "retried")
-        facts = {"kind": kind, "model": model, "lane": lane, "request": json.loads(request or "{}"), "blobs": json.loads(blobs or "[]")}
-        new = NewJob.model_validate({**facts, "waited": False, "retry_of": job_id})
+        said = {"request": json.loads(facts["request"] or "{}"), "blobs": json.loads(facts["blobs"] or "[]")}
+        new = NewJob.model_validate({**facts, **said, "waited": False, "retry_of": job_id})
         try:
             for blob in new.blobs:
                 self.spool.hold(blob, holder=new.id)

@@ -35,6 +35,7 @@ class NewJob(BaseModel, frozen=True):
     retry_of: str | None = Field(None, description="The ended job whose request this one repeats.")
     deadline: datetime | None = Field(None, description="Cancelled if it has not ended by then.")
     traceparent: str | None = Field(None, description="The span that it belongs to, as W3C's trace context writes it.")
+    owner: str | None = Field(None, description="Name of the API key that submits it.")
 
     @property
     def flight(self) -> Idempotency | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -23,6 +22,7 @@ from app.jobs.decoding import ModelState
 from app.jobs.record import JobState
 from app.settings import Settings
 from tests.conftest import RedisServer
+from tests.integration.api_process import Process
 from tests.integration.conftest import Api
 from tests.integration.fake_worker import FakeWorker
 
@@ -149,27 +149,6 @@ def test_both_processes_share_jobs(api: Api, api_settings: Settings, start_api: 
     other = start_api(api_settings)
     job_id = api.http.post("/v1/jobs", json={"kind": "chat", "request": CHAT}).json()["id"]
     assert other.http.get(f"/v1/jobs/{job_id}").json()["state"] == "queued"
-
-
-class Process:
-    """``python -m app.api.main`` on a free port."""
-
-    def __init__(self, settings: Settings, **more: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        keep = {name: value for name, value in os.environ.items() if not name.startswith("MLX_LOCAL_")}
-        mine = {"HOME": settings.home, "REDIS_URL": settings.redis_url, "CATALOG": settings.catalog, "PORT": self.port}
-        environment = {**keep, **{f"MLX_LOCAL_{name}": str(value) for name, value in mine.items()}}
-        environment |= {"MLX_LOCAL_PROFILE": "starter", "MLX_LOCAL_MIN_FREE_DISK": "0", **more}
-        self.child = subprocess.Popen([sys.executable, "-m", "app.api.main"], env=environment, stderr=subprocess.PIPE, text=True)
-        transport = httpx.HTTPTransport(retries=8)
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", transport=transport, timeout=60, trust_env=False)
-        self.log = settings.logs_dir / "server.log"
-
-    def close(self) -> None:
-        self.http.close()
-        self.child.kill()
-        self.child.communicate()
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -43,7 +43,13 @@ def refusal() -> str:
         ("MLX_LOCAL_KEEP_FINISHED", "0"),
         ("MLX_LOCAL_TRANSCRIBE_EXTENSIONS", "wav,m/4"),
         ("MLX_LOCAL_TRANSCRIBE_IN_FLIGHT", "0"),
-        ("MLX_LOCAL_HOST", "0.0.0.0"),  # noqa: S104 - is what must be refused without a key
+        ("MLX_LOCAL_ALLOWED_HOSTS", "http://mini.lan"),
+        ("MLX_LOCAL_ALLOWED_HOSTS", "*"),
+        ("MLX_LOCAL_CORS_ORIGINS", "chat.example.net"),
+        ("MLX_LOCAL_CORS_ORIGINS", "https://chat.example.net/page"),
+        ("MLX_LOCAL_CORS_ORIGINS", "*"),
+        ("MLX_LOCAL_RATE_LIMIT", "60"),
+        ("MLX_LOCAL_RATE_LIMIT", "0/minute"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_its_setting(home: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

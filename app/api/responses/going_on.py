@@ -12,7 +12,7 @@ from app.api.responses.chats import NOTES, Chat
 from app.api.responses.requests import ResponseRequest, ResponseTokensRequest
 from app.api.responses.stored import find
 from app.api.responses.turns import with_instructions
-from app.errors import ResponseNotFound, UnsupportedTask
+from app.errors import JobNotFound, ResponseNotFound, UnsupportedTask
 from app.models.spec import Task
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Earlier:
 
     turns: tuple[dict[str, Any], ...] = ()
     blobs: tuple[str, ...] = ()  # of its pictures, in the spool
+    job_id: str = ""
 
     def as_sent(self, path_of: Callable[[str], Path]) -> list[dict[str, Any]]:
         """Return the turns as a caller would send them, pictures as data URIs. Reads files."""
@@ -63,14 +64,15 @@ async def earlier_of(services: Services, asked: ResponseTokensRequest) -> Earlie
         except UnsupportedTask as error:
             error.param = "model"
             raise
-    return Earlier(tuple(await stored.turns(services.gateway)), stored.blobs)
+    return Earlier(tuple(await stored.turns(services.gateway)), stored.blobs, stored.job.id)
 
 
 async def going_on(services: Services, job: NewJob, asked: ResponseRequest, chat: Chat, earlier: Earlier) -> NewJob:
     """Return *job* with all that it answers, holding the pictures of what it goes on from too."""
     try:
-        await services.gateway.past(lambda jobs: jobs.hold(earlier.blobs, holder=job.id))
-    except FileNotFoundError:  # deleted at this moment
+        if earlier.blobs:
+            await services.gateway.past(earlier.job_id, lambda jobs: jobs.hold(earlier.blobs, holder=job.id))
+    except (FileNotFoundError, JobNotFound):  # deleted at this moment
         await services.gateway.drop(holder=job.id)
         raise ResponseNotFound(str(asked.previous_response_id), param=_PARAM) from None
     messages = with_instructions(asked.instructions, [*earlier.turns, *job.request["messages"]])

@@ -125,7 +125,7 @@ async def delete_response(response_id: str, services: ServicesDep) -> ResponseDe
     """Delete a response that has ended: its job and everything that was stored with it."""
     stored = await find(services.gateway, response_id)
     try:
-        await services.gateway.past(lambda jobs: jobs.delete(stored.job.id))
+        await services.gateway.past(stored.job.id, lambda jobs: jobs.delete(stored.job.id))
     except IllegalTransition:
         raise IllegalTransition(response_id, stored.job.state, "deleted", what="response") from None
     return ResponseDeleted(id=response_id)

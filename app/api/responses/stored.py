@@ -151,7 +151,7 @@ async def of_job(gateway: JobGateway, job_id: str) -> Stored:
         JobNotFound: There is no such job.
         ResponseNotFound: It is no response, but another kind of work.
     """
-    past = await gateway.past(lambda jobs: jobs.get(job_id))
+    past = await gateway.past(job_id, lambda jobs: jobs.get(job_id))
     if past.job.kind is not JobKind.CHAT or NOTES not in past.request:
         raise ResponseNotFound(response_id(job_id))
     return Stored(*past)
