@@ -25,7 +25,7 @@ from app.setting_values import Duration, Extensions, Hosts, Key, Level, Narrowin
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["Settings", "default_home", "is_loopback", "load_settings"]
+__all__ = ["Settings", "default_home", "load_settings"]
 
 _PREFIX = "MLX_LOCAL_"
 _FOR_TESTS = "MLX_LOCAL_TEST_"

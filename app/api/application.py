@@ -70,6 +70,12 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
         app.include_router(part.router)
     app.include_router(model_admin.aliases)
     install_error_shapes(app)
+    _guard(app, settings, tally, traces)
+    return app
+
+
+def _guard(app: FastAPI, settings: Settings, tally: Tally, traces: Traces | None) -> None:
+    """Put around *app* who is let in, and who notes what was asked."""
     callers = Callers(settings)
     install_document(app, with_key=lambda: callers.need_keys)
     # The last one added is the outermost.
@@ -86,4 +92,3 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
     app.add_middleware(RequestLogMiddleware, tally=tally)
     if traces is not None:
         app.add_middleware(TraceMiddleware, traces=traces)
-    return app

@@ -89,6 +89,14 @@ def retry_failed(recordings: Sequence[Path]) -> NoReturn:
     os.execv(command[0], command)  # noqa: S606 - no shell is wanted
 
 
+def forget_transcripts(older_than_s: float) -> bool:
+    """Have the daemon's memory forget transcripts that are older than that; return whether it did. Works while it runs, and while not."""
+    import subprocess
+
+    command = [sys.executable, "-P", "-m", "daemon.forgetting", str(older_than_s)]
+    return subprocess.run(command, check=False).returncode == 0
+
+
 def take_locks(run_dir: Path, name: str) -> None:
     """Become process *name* of the home: one of the services, or a child of its ``up``."""
     from app.cli import ownership

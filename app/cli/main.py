@@ -24,6 +24,7 @@ from app.cli import (
     jobs,
     logs,
     models,
+    purging,
     reading,
     restarting,
     speaking,
@@ -78,6 +79,7 @@ app.command(rich_help_panel=_RUN)(doctor.doctor)
 app.command(rich_help_panel=_RUN)(logs.logs)
 app.command(rich_help_panel=_RUN)(installing.install)
 app.command(rich_help_panel=_RUN)(installing.uninstall)
+app.command(rich_help_panel=_RUN)(purging.purge)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=_RUN)
 app.add_typer(models.app, name="models", rich_help_panel=_RUN)
 app.add_typer(api_keys.app, name="keys", rich_help_panel=_RUN)

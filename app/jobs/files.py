@@ -131,11 +131,15 @@ class FileStore:
     def delete(self, file_id: str) -> None:
         """Forget a file and its content; :class:`FileNotHere` when there is none."""
         self._facts(file_id)
+        if not self.forget(file_id):
+            raise FileNotHere(file_id)
+
+    def forget(self, file_id: str) -> bool:
+        """Forget a file and its content, whoever's it is; return whether it was there."""
         with store_errors():
             pipe = self._client.pipeline(transaction=True)
             pipe.delete(keys.file(file_id))
             pipe.zrem(keys.FILES, file_id)
             deleted, _ = pipe.execute()
-        if not deleted:
-            raise FileNotHere(file_id)
         self._spool.drop(file_id)
+        return bool(deleted)

@@ -2,13 +2,15 @@
 
 Written to a temporary name, synced and renamed, and only then named in a
 record, so that a name in a record always leads to a whole file. Each job or
-file that needs a blob holds a hard link to it; the worker alone sweeps blobs that have
-no other link.
+file that needs a blob holds a hard link to it; blobs that have no other link
+are swept: by the worker, and by who purges. A lock of the folder lets nobody
+link to a blob while it is being removed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -25,6 +27,7 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self._blobs = folder / "blobs"
         self._held = folder / "held"
+        self._lock = folder / "lock"
 
     def put(self, content: bytes, *, holder: str) -> str:
         """Store *content* durably, held by *holder*, and return its name."""
@@ -61,11 +64,12 @@ class Spool:
         link = self._held / f"{holder}~{name}"
         path.parent.mkdir(mode=0o700, exist_ok=True)
         link.unlink(missing_ok=True)
-        try:
-            link.hardlink_to(path)
-        except FileNotFoundError:  # new here, or nobody held it for an hour and the sweep has just taken it
-            link.hardlink_to(written)
-            written.replace(path)
+        with self._locked(fcntl.LOCK_SH):
+            try:
+                link.hardlink_to(path)
+            except FileNotFoundError:  # new here, or nobody held it and a sweep has just taken it
+                link.hardlink_to(written)
+                written.replace(path)
         return name
 
     def hold(self, name: str, *, holder: str) -> None:
@@ -74,7 +78,7 @@ class Spool:
         Raises:
             FileNotFoundError: There is no such blob.
         """
-        with contextlib.suppress(FileExistsError):
+        with self._locked(fcntl.LOCK_SH), contextlib.suppress(FileExistsError):
             (self._held / f"{holder}~{name}").hardlink_to(self.path(name))
 
     def get(self, name: str) -> bytes:
@@ -114,6 +118,33 @@ class Spool:
                 continue  # a write that was finished meanwhile, and so renamed
             # ctime: it moves when a link is made or removed, mtime does not.
             if found.st_nlink == 1 and found.st_ctime < limit:
-                path.unlink(missing_ok=True)
-                removed += 1
+                removed += self._remove_unheld(path)
         return removed
+
+    def clear(self) -> int:
+        """Remove every blob that nobody holds, however new, and leave unfinished writes alone; return how many."""
+        return sum(self._remove_unheld(path) for path in self._blobs.glob("*/*"))
+
+    def _remove_unheld(self, path: Path) -> bool:
+        with self._locked(fcntl.LOCK_EX):
+            try:
+                if path.stat().st_nlink > 1:  # held meanwhile
+                    return False
+                path.unlink()
+            except FileNotFoundError:  # a write that was finished meanwhile, and so renamed; or another one has swept
+                return False
+        return True
+
+    @contextlib.contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        """Hold the folder's lock: shared to make links, alone to remove a blob."""
+        try:
+            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:  # no folder, so there is nothing to guard
+            yield
+            return
+        try:
+            fcntl.flock(descriptor, how)
+            yield
+        finally:
+            os.close(descriptor)
