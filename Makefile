@@ -9,7 +9,7 @@ EXTRA := $(shell $(PYTHON) -m app.machine extra 2>/dev/null)
 INSTALLED := $(VENV)/.installed-$(or $(EXTRA),plain)
 
 .DEFAULT_GOAL := help
-.PHONY: setup up test test-slow bench check format clean help
+.PHONY: setup up test test-slow bench check format docs clean help
 
 setup: $(INSTALLED) ## make .venv with everything, test tools too
 
@@ -41,6 +41,9 @@ check: setup ## lint, format, types and import contracts
 format: setup ## put the code into its format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: setup ## write docs/settings.md and docs/routes.md from the code
+	$(BIN)/python -m app.cli.reference docs
 
 clean: ## remove what building and testing leave; .venv and your data stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

@@ -79,7 +79,9 @@ class Settings(BaseSettings):
     api_key: Key | None = Field(None, description="Key that every request must carry as a bearer token, with all scopes. See docs/keys.md.")
     allowed_hosts: Hosts = Field((), description="Further names of this machine that requests may ask for; `*.name` for all below one.")
     cors_origins: Origins = Field((), description="Origins of web pages elsewhere that may use the API and read its answers.")
-    rate_limit: Annotated[str, AfterValidator(check_rate)] | None = Field(None, description="Requests of each key, such as 60/minute.")
+    rate_limit: Annotated[str, AfterValidator(check_rate)] | None = Field(
+        None, description="Requests that a key may send, such as 60/minute."
+    )
     max_wait: Duration = Field(timedelta(seconds=60), description="Bound on an interactive request's wait for its model's turn.")
     batch_max_wait: Duration = Field(timedelta(minutes=30), description="The same for batch work.")
     max_recording: Duration = Field(timedelta(hours=24), description="Longest recording that is transcribed.")

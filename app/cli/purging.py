@@ -1,4 +1,4 @@
-"""``mlx-local purge``: removes what was asked and answered, from Redis, its file on the disk, the spool and the daemon's memory."""
+"""``mlx-local purge``: removes what was asked and answered, from Redis and its file, the spool, the daemon's memory, our history."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ def purge(
 
 
 def _remove(settings: Settings, store: JobStore, age_s: float, *, everything: bool) -> dict[str, int | bool]:
+    from app.cli.conversation import HISTORY
     from app.cli.entry import forget_transcripts
     from app.jobs import purge
 
@@ -60,6 +61,8 @@ def _remove(settings: Settings, store: JobStore, age_s: float, *, everything: bo
     # Of a Redis of the user's own the files are the user's.
     journal = settings.redis_url is not None or purge.rewrite_journal(store.client, _REWRITE_S)
     transcripts = forget_transcripts(age_s)
+    if not age_s:
+        (settings.home / HISTORY).unlink(missing_ok=True)
     return {"cancelled": cancelled, **removed._asdict(), "journal": journal, "transcripts": transcripts}
 
 
