@@ -25,7 +25,7 @@ from app.jobs.gateway import JobGateway
 from app.jobs.tally import Tally
 from app.models.live_catalog import LiveCatalog
 from app.settings import Settings
-from app.tracing import open_traces
+from app.tracing import Traces, open_traces
 
 __all__ = ["create_app"]
 

@@ -64,6 +64,6 @@ class RequestLogMiddleware:
                 write = log.debug if scope["path"] in _PROBES else log.info
                 seconds = time.monotonic() - began
                 caller = getattr(state.get("caller"), "name", None)
-                facts = {"status": status, "seconds": round(seconds, 4), "job": state.get("job_id"), "key": caller, "error": state.get("error")}
-                write("http.request", **where, **facts)
+                job, error = state.get("job_id"), state.get("error")
+                write("http.request", **where, status=status, seconds=round(seconds, 4), job=job, key=caller, error=error)
                 count_request(self._tally, scope, status, seconds)

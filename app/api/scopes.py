@@ -13,6 +13,7 @@ KEYLESS = frozenset({"/health"})
 
 _INFERENCE = """
 GET    /ready
+GET    /metrics
 GET    /openapi.json
 POST   /v1/chat/completions
 POST   /v1/completions

@@ -81,7 +81,7 @@ def _ask(store: JobStore, age_s: float, *, everything: bool) -> None:
 
 
 def _seconds(age: str) -> float:
-    from app.settings import parse_duration
+    from app.setting_values import parse_duration
 
     try:
         return parse_duration(age).total_seconds()

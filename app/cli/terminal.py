@@ -73,6 +73,8 @@ def say(line: str = "") -> None:
 
 def say_nothing(_line: str = "") -> None:
     """Stand in for :func:`say` where stdout is for a program."""
+
+
 def note(line: str) -> None:
     """Print *line* for people, on stderr: who reads stdout wants what was asked for alone."""
     with contextlib.suppress(OSError, ValueError):
