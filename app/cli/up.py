@@ -76,10 +76,13 @@ def _supervise(settings: Settings, client: redis.Redis, guard: Guard) -> int:
 def _greet(settings: Settings) -> None:
     """Print the addresses, a first request, and what a chat still lacks."""
     from app.cli.programs import local_host, missing_for_chat
+    from app.named_keys import NamedKeys
 
     host = local_host(settings)
     address = f"http://{f'[{host}]' if ':' in host else host}"
-    key = ' -H "Authorization: Bearer $MLX_LOCAL_API_KEY"' if settings.api_key else ""
+    named = "KEY" if NamedKeys(settings.home).all() else ""
+    word = "$MLX_LOCAL_API_KEY" if settings.api_key else named
+    key = f' -H "Authorization: Bearer {word}"' if word else ""
     body = '{"model": "chat", "messages": [{"role": "user", "content": "What is the capital of France?"}]}'
     say()
     say(f"Ready.  {address}:{settings.port}/v1   audio: {address}:{settings.audio_port}/v1   state and logs: {settings.home}")
