@@ -36,6 +36,7 @@ _STANDS_FOR = {
     "worker_id": "WORKER",
     "scope": "SCOPE",
     "key": "KEY",
+    "owner": "OWNER",
 }
 _CHANNELS = {keys.WAKE, keys.CONTROL}
 _ERROR = Failure(code=EngineFailed.code, message="It broke.")
@@ -82,7 +83,7 @@ def use_everything(store: JobStore) -> None:
     for number, state in enumerate(("queued", "failed", "succeeded")):
         new = NewJob(
             kind=JobKind.CHAT, model="m", lane=Lane.BATCH, request={}, waited=number == 1, traceparent="00-0-0-01",
-            stored=state == "succeeded", idempotency=same.model_copy(update={"key": state}),
+            stored=state == "succeeded", owner="anna", idempotency=same.model_copy(update={"key": state}),
         )  # fmt: skip
         store.submit(new, max_queued=9, waiter="w")
         if state == "queued":
@@ -113,11 +114,12 @@ def use_everything(store: JobStore) -> None:
     presence.report("m", ModelState(state="resident"))
     presence.report_memory(1, 2, 0, short=False)
     presence.report_narrowing("")
+    store.moves("spend", {"caller": "anna", "most": 1, "window_s": 60})
     presence.beat()
 
 
 def test_every_name_in_the_code_is_on_the_page_and_no_other() -> None:
-    lua_only = {"mlx:seq", "mlx:waiters:JOB"}
+    lua_only = {"mlx:seq", "mlx:waiters:JOB", "mlx:rate:OWNER"}
     assert {documented_as(key) for key in named_in_code() | lua_only} == set(DOCUMENTED)
 
 
