@@ -1,4 +1,4 @@
-"""What a worker says of itself in Redis: that it lives, what memory it uses, what each model's state is, and what it has counted.
+"""What a worker says of itself in Redis: that it lives, its memory, each model's state and how that changes, and what it has counted.
 
 The hash has a TTL; while it is there, the worker counts as alive for workers
 of other homes and for everybody who looks.
@@ -14,6 +14,7 @@ import redis
 
 from app import __version__
 from app.jobs import keys
+from app.jobs.memory_log import MemoryLog
 from app.jobs.tally import Courier, Tally
 from app.log import get_logger
 from app.own_process import own_process
@@ -44,6 +45,7 @@ class Presence:
         self._store = store
         self._courier = Courier(store.client, worker_id, tally or Tally())
         self._worker_id = worker_id
+        self._memory_log = MemoryLog(worker_id)
         self._models: dict[str, ModelState] = {}
         self._rates: dict[str, float] = {}  # bytes a second, of each download
         self._lock = threading.Lock()
@@ -111,7 +113,8 @@ class Presence:
         with self._lock:
             downloads = {"downloads": len(self._rates), "download_bytes_per_s": round(sum(self._rates.values()))}
             facts = self._facts | process._asdict() | downloads
-            models: dict[Any, Any] = {model: state.model_dump_json() for model, state in self._models.items()}
+            known = dict(self._models)
+        models: dict[Any, Any] = {model: state.model_dump_json() for model, state in known.items()}
         pipe = self._store.client.pipeline(transaction=True)
         pipe.hset(keys.worker(self._worker_id), mapping=facts)
         pipe.expire(keys.worker(self._worker_id), _TTL_S)
@@ -121,9 +124,11 @@ class Presence:
             pipe.hset(keys.models_of(self._worker_id), mapping=models)
             pipe.expire(keys.models_of(self._worker_id), _TTL_S)
         self._courier.queue(pipe)
+        self._memory_log.queue(pipe, known, int(facts.get("used_bytes", 0)), int(facts.get("budget_bytes", 0)))
         try:
             pipe.execute()
             self._courier.delivered()
+            self._memory_log.delivered()
         except redis.RedisError as error:
             log.warning("presence.unsaid", error=type(error).__name__)
 
@@ -137,6 +142,7 @@ class Presence:
         self._courier.queue(pipe)
         pipe.delete(keys.worker(self._worker_id), keys.models_of(self._worker_id))
         pipe.srem(keys.WORKERS, self._worker_id)
+        self._memory_log.queue_leave(pipe)
         try:
             pipe.execute()
         except redis.RedisError as error:

@@ -14,9 +14,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.callers import Callers
+from app.api.dashboard.pages import ask_for_key
+from app.api.dashboard.session import is_page, with_session_key
 from app.api.errors import error_response
 from app.api.refusals import ForeignHost, InvalidKey
-from app.api.scopes import KEYLESS
+from app.api.scopes import needs_no_key
 from app.errors import InferenceError
 from app.exposure import is_loopback, is_named
 from app.settings import Settings
@@ -44,16 +46,18 @@ class AccessMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers = with_session_key(scope)
         refusal = self._of_page(scope["method"], headers)
         if refusal is None:
             caller = self._callers.find(headers)
             if caller is not None:
                 scope.setdefault("state", {})["caller"] = caller
-            elif scope["path"] not in KEYLESS:
+            elif not needs_no_key(scope["path"]):
                 refusal = InvalidKey()
         if refusal is not None:
-            await error_response(scope, refusal)(scope, receive, send)
+            asks = isinstance(refusal, InvalidKey) and is_page(scope["path"])
+            response = ask_for_key(scope) if asks else error_response(scope, refusal)
+            await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

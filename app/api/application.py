@@ -14,6 +14,10 @@ from app.api import audio, completions, embeddings, files, health, jobs, metrics
 from app.api.access import AccessMiddleware
 from app.api.anthropic import routes as anthropic
 from app.api.callers import Callers
+from app.api.dashboard import actions as dashboard_actions
+from app.api.dashboard import routes as dashboard
+from app.api.dashboard.board import Board
+from app.api.dashboard.session import Sessions
 from app.api.errors import install_error_shapes
 from app.api.openapi import install_document
 from app.api.permits import permit
@@ -49,6 +53,7 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
         gateway = await JobGateway.open(settings)
         try:
             app.state.services = Services(settings, LiveCatalog(settings), gateway, pace or Pace(), tally)
+            app.state.board = Board(settings, gateway)
             yield
         finally:
             await gateway.close()
@@ -65,8 +70,10 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
         redirect_slashes=False,
         dependencies=[Depends(permit)],
     )
+    app.state.sessions = Sessions()
     chats = (completions, responses, anthropic)
-    for part in (*chats, embeddings, audio, speech, ocr, reranking, models, model_admin, files, jobs, health, metrics):
+    parts = (*chats, embeddings, audio, speech, ocr, reranking, models, model_admin, files, jobs, health, metrics)
+    for part in (*parts, dashboard, dashboard_actions):
         app.include_router(part.router)
     app.include_router(model_admin.aliases)
     install_error_shapes(app)
@@ -76,7 +83,7 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
 
 def _guard(app: FastAPI, settings: Settings, tally: Tally, traces: Traces | None) -> None:
     """Put around *app* who is let in, and who notes what was asked."""
-    callers = Callers(settings)
+    app.state.callers = callers = Callers(settings)
     install_document(app, with_key=lambda: callers.need_keys)
     # The last one added is the outermost.
     app.add_middleware(AccessMiddleware, settings=settings, callers=callers)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from app.named_keys import Scope
 
-__all__ = ["KEYLESS", "ROUTES", "scope_of"]
+__all__ = ["KEYLESS", "ROUTES", "needs_no_key", "scope_of"]
 
-KEYLESS = frozenset({"/health"})
-"""Paths that need no key."""
+KEYLESS = frozenset({"/health", "/dashboard/key", "/dashboard/static/{name}"})
+"""Paths that need no key: whether somebody is here, and what a browser needs to show one."""
 
 _INFERENCE = """
 GET    /ready
@@ -60,11 +60,24 @@ GET    /v1/admin/models
 GET    /v1/admin/models/{name}/stats
 POST   /v1/admin/models/{name}/load
 POST   /v1/admin/models/{name}/unload
+GET    /dashboard
+GET    /dashboard/head/events
+GET    /dashboard/events
+GET    /dashboard/jobs
+GET    /dashboard/jobs/events
+GET    /dashboard/jobs/{job_id}
+GET    /dashboard/jobs/{job_id}/events
+GET    /dashboard/jobs/{job_id}/output
+GET    /dashboard/new
+POST   /dashboard/jobs
+POST   /dashboard/jobs/{job_id}/cancel
+POST   /dashboard/jobs/{job_id}/retry
+POST   /dashboard/leave
 """
 
 
 def _table() -> dict[tuple[str, str], Scope | None]:
-    table: dict[tuple[str, str], Scope | None] = {("GET", path): None for path in KEYLESS}
+    table: dict[tuple[str, str], Scope | None] = {("GET", path): None for path in KEYLESS} | {("POST", "/dashboard/key"): None}
     for scope, lines in ((Scope.INFERENCE, _INFERENCE), (Scope.ADMIN, _ADMIN)):
         for line in lines.strip().splitlines():
             method, path = line.split()
@@ -74,6 +87,11 @@ def _table() -> dict[tuple[str, str], Scope | None]:
 
 ROUTES: Mapping[tuple[str, str], Scope | None] = _table()
 """Method and path -> scope; None: it needs no key."""
+
+
+def needs_no_key(path: str) -> bool:
+    """Return whether the path of a request, not of a route, is one of :data:`KEYLESS`."""
+    return path in KEYLESS or path.startswith("/dashboard/static/")
 
 
 def scope_of(method: str, path: str) -> Scope | None:

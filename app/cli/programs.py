@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from app.cli.child import Program
 from app.cli.entry import SUPERVISOR
-from app.cli.recordings import recordings_standing
 from app.cli.stopping import DRAIN_ORDER, REDIS_STOP_S, stop_limit_s
 from app.errors import InferenceError
+from app.folder_state import recordings_standing
 from app.internal_key import authorization
 
 if TYPE_CHECKING:

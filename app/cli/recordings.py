@@ -1,26 +1,18 @@
-"""Where the recordings of the transcribe folders stand, as the daemon's own file says. Works while everything is down."""
+"""Where the recordings of the transcribe folders stand, for people."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from app.folder_state import recordings_standing
 
 if TYPE_CHECKING:
     from app.settings import Settings
 
-__all__ = ["Recordings", "recordings_in_lines", "recordings_standing"]
+__all__ = ["Recordings", "recordings_in_lines"]
 
 _MOST_LINES = 50
-
-
-def recordings_standing(settings: Settings) -> dict[str, Any]:
-    """Return what the daemon wrote last: ``pid``, ``api`` (why it is away), ``folders``, ``files``; nothing if it never ran."""
-    try:
-        facts = json.loads((settings.daemon_dir / "state.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 class Recordings:

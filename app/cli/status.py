@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import terminal
-from app.cli.recordings import recordings_in_lines, recordings_standing
+from app.cli.recordings import recordings_in_lines
 from app.cli.store_access import job_store
 from app.cli.terminal import NOT_RUNNING, CommandError
+from app.folder_state import recordings_standing
 from app.power_source import LOW_CHARGE_PERCENT, battery_charge
 
 if TYPE_CHECKING:

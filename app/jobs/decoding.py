@@ -72,7 +72,7 @@ def decode(fields: Mapping[str, str | None]) -> Job:
         owner=fields["owner"],
         error=Failure.model_validate_json(fields["error"]) if fields["error"] else None,
         usage=json.loads(fields["usage"]) if fields["usage"] else None,
-        output=json.loads(fields["output"]) if fields["output"] else None,
+        output=json.loads(text) if (text := fields.get("output")) else None,
     )
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "CONTROL",
     "COUNTS",
     "DOWNLOADS",
+    "MEMORY",
     "METRICS",
     "PREFIX",
     "QUARANTINE",
@@ -43,6 +44,7 @@ COUNTS = "count"  # the queue of those who want to know how many tokens a chat h
 SCHEMA = f"{PREFIX}schema"
 FILES = f"{PREFIX}files"  # sorted set: uploaded files by time
 EVENTS = f"{PREFIX}events"
+MEMORY = f"{PREFIX}memory"  # stream: which models came and went, and how much memory was used; trimmed
 QUEUES = f"{PREFIX}queues"
 WORKERS = f"{PREFIX}workers"
 UNANNOUNCED = f"{PREFIX}unannounced"

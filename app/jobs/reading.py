@@ -67,14 +67,14 @@ class JobReader:
         Raises:
             JobNotFound: There is no such job.
         """
-        job = self._decode_many([job_id])[0]
+        job = self._decode_many([job_id], outputs=True)[0]
         if job is None:
             raise JobNotFound(job_id)
         return job
 
     def find_many(self, ids: Sequence[str]) -> dict[str, Job]:
         """Return those of the jobs that exist, outputs left out: a few round trips, however many they are."""
-        return {job.id: job.model_copy(update={"output": None}) for job in self._decode_many(ids) if job is not None}
+        return {job.id: job for job in self._decode_many(ids) if job is not None}
 
     def output(self, job_id: str) -> Output:
         """Return the output of a job that succeeded.
@@ -128,15 +128,14 @@ class JobReader:
             below = page[-1][0]
             jobs = (job for job in self._decode_many([job_id for _, job_id in page]) if job is not None)
             wanted = (job for job in jobs if state in {None, job.state} and kind in {None, job.kind} and lane in {None, job.lane})
-            found += [job.model_copy(update={"output": None}) for job in wanted if model in {None, job.model}]
+            found += [job for job in wanted if model in {None, job.model}]
         return found[:limit]
 
     def oldest(self, state: JobState, limit: int) -> list[Job]:
         """Return the jobs that have been in the store longest among those in *state*, oldest first, outputs left out."""
         with store_errors():
             ids = cast("list[str]", self.client.zrange(keys.state_index(state), 0, limit - 1))
-        jobs = (job for job in self._decode_many(ids) if job is not None and job.state is state)
-        return [job.model_copy(update={"output": None}) for job in jobs]
+        return [job for job in self._decode_many(ids) if job is not None and job.state is state]
 
     def count_by_state(self, *, children: bool = False) -> dict[JobState, int]:
         """Return how many jobs are in each state: those that lists have, or the children among the rest."""
@@ -253,12 +252,13 @@ class JobReader:
         with store_errors():
             return cast("list[Any]", pipe.execute())
 
-    def _decode_many(self, ids: Sequence[str]) -> list[Job | None]:
+    def _decode_many(self, ids: Sequence[str], *, outputs: bool = False) -> list[Job | None]:
         """Return the jobs of *ids*, None where there is none: three round trips, however many they are, four with parents among them."""
         pipe = self.client.pipeline(transaction=False)
+        names = [name for name in FIELDS if outputs or name != "output"]
         for job_id in ids:
-            pipe.hmget(keys.job(job_id), list(FIELDS))
-        rows = [dict(zip(FIELDS, row, strict=True)) for row in self._execute(pipe)]
+            pipe.hmget(keys.job(job_id), names)
+        rows: list[dict[str, str | None]] = [dict(zip(names, row, strict=True)) for row in self._execute(pipe)]
         jobs = [decode(fields) if fields["id"] else None for fields in rows]
         if all(job is None or job.state in TERMINAL for job in jobs):
             return jobs
