@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Overview", "QueueStanding", "look"]
 
-_SHOWN = 12  # of those that run, and of those that wait
+_SHOWN = 8  # of those that run, and of those that wait
 _LOOKED_AT = 400  # of those that run, to tell downloads and recordings
 _RECORDINGS = frozenset({JobKind.TRANSCRIPT, JobKind.TRANSCRIPTION, JobKind.TRANSLATION})
 

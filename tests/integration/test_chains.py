@@ -86,7 +86,7 @@ def test_a_parent_says_how_far_it_is_and_what_it_waits_for(settings: Settings, s
     assert (further.progress.done, further.progress.total, further.progress.unit) == (30, 60, "seconds")
     assert further.position == 1  # its second child came behind the other parent's
     assert further.waiting_for is not None
-    assert further.waiting_for.detail == "1 of 3 parts are done. The next one: 1 jobs are before this one in m_interactive."
+    assert further.waiting_for.detail == "1 of 3 parts are done. The next one: 1 job is before this one in m_interactive."
     for number in (1, 2):
         finish(store, f"{first.id}.{number}")
     due = store.get(first.id)

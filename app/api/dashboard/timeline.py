@@ -117,9 +117,10 @@ class Timeline:
         worker, model, at = change.worker, change.model, change.at
         if change.what == "began":  # one at a time in a home: those before it are dead
             home = worker.partition("-")[0]
-            for other in {other for other, _ in self._open if other.partition("-")[0] == home}:
+            for other in {other for other, _ in self._open if other != worker and other.partition("-")[0] == home}:
                 self._end_all(other, at)
-            self._happenings.append(Happening(at, "", "worker began"))
+            if worker not in self._memory:
+                self._happenings.append(Happening(at, "", "worker began"))
         elif change.what == "left":
             self._end_all(worker, at)
             self._happenings.append(Happening(at, "", "worker left"))
