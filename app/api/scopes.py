@@ -77,7 +77,8 @@ POST   /dashboard/leave
 
 
 def _table() -> dict[tuple[str, str], Scope | None]:
-    table: dict[tuple[str, str], Scope | None] = {("GET", path): None for path in KEYLESS} | {("POST", "/dashboard/key"): None}
+    table: dict[tuple[str, str], Scope | None] = {("POST", "/dashboard/key"): None}
+    table.update((("GET", path), None) for path in KEYLESS)
     for scope, lines in ((Scope.INFERENCE, _INFERENCE), (Scope.ADMIN, _ADMIN)):
         for line in lines.strip().splitlines():
             method, path = line.split()

@@ -207,10 +207,6 @@ class JobGateway:
         """Return what *look* finds in the store."""
         return await self._call(lambda: look(self._store))
 
-    async def read(self, look: Callable[[JobReader], T]) -> T:
-        """Return what *look* finds in the store."""
-        return await self._call(lambda: look(self._store))
-
     async def list_jobs(
         self,
         *,

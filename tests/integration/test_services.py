@@ -17,8 +17,8 @@ import pytest
 
 from app.cli.checks_service import check_services
 from app.cli.ownership import Holder, living, own_home
-from app.cli.recordings import recordings_standing
 from app.cli.stopping import stop_living
+from app.folder_state import recordings_standing
 from app.jobs.gateway import JobGateway
 from app.jobs.record import JobState, Lane
 from app.serving import served

@@ -43,7 +43,7 @@ async def request_of(gateway: JobGateway, job_id: str) -> Content:
     Raises:
         JobNotFound: There is no such job.
     """
-    past = await gateway.past(lambda past: past.get(job_id))
+    past = await gateway.past(job_id, lambda past: past.get(job_id))
     said = [Passage(str(message.get("role", "")), _text_of(message.get("content"))) for message in _dicts(past.request.get("messages"))]
     said += [Passage(name, _text_of(past.request[name])) for name in ("prompt", "input", "query") if past.request.get(name)]
     return Content("What was asked", [one for one in said if one.text], _pretty(past.request))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from urllib.parse import urlencode, urlsplit
 
 from fastapi import Depends, Request, Response
@@ -18,9 +18,6 @@ from app.api.dashboard.session import ROOT, check_same_origin
 from app.api.dashboard.views import NoView
 from app.api.errors import status_of
 from app.errors import InferenceError
-
-if TYPE_CHECKING:
-    from app.api.services import Services
 
 __all__ = ["BoardDep", "PageRoute", "ask_for_key", "bare_page", "done", "local_path", "page"]
 
@@ -129,10 +126,9 @@ def _error_page(request: Request, error: InferenceError) -> Response:
 
 def _framed(request: Request, template: str, **facts: Any) -> str:  # noqa: ANN401 - see above
     theme = request.cookies.get("mlx_theme", "")
-    services: Services = request.app.state.services
     frame = {
         "theme": theme if theme in _THEMES else "",
         "path": request.url.path,
-        "with_key": services.settings.api_key is not None,
+        "with_key": request.app.state.callers.need_keys,
     }
     return render(template, **frame, **facts)
