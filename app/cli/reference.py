@@ -114,7 +114,9 @@ def _routes() -> Iterator[str]:
         if method in operations
     }
     told["GET", "/openapi.json"] = "Return the document of the whole API, for generated clients and other tools."
-    for method, path in sorted(told.keys() | ROUTES.keys(), key=lambda route: (route[1], route[0])):
+    told["GET", "/dashboard"] = "Show the dashboard, whose pages, forms and news are below this address."
+    apart = {route for route in ROUTES if route[1].startswith("/dashboard/")}  # for browsers, and no part of the API
+    for method, path in sorted((told.keys() | ROUTES.keys()) - apart, key=lambda route: (route[1], route[0])):
         text = told[method, path].removesuffix(" Needs a key of the scope `admin`, where keys are needed.")
         yield _row(f"`{method} {path}`", scope_of(method, path) or "none", text)
 
