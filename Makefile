@@ -9,7 +9,7 @@ EXTRA := $(shell $(PYTHON) -m app.machine extra 2>/dev/null)
 INSTALLED := $(VENV)/.installed-$(or $(EXTRA),plain)
 
 .DEFAULT_GOAL := help
-.PHONY: setup up test test-slow bench check format docs clean help
+.PHONY: setup up test test-slow screenshots bench check format docs clean help
 
 setup: $(INSTALLED) ## make .venv with everything, test tools too
 
@@ -28,6 +28,9 @@ test: setup ## set up, then run the tests
 
 test-slow: setup ## the tests that take minutes
 	$(PYTEST) -m slow
+
+screenshots: setup ## take the pictures of docs/dashboard.md again; needs Chromium
+	MLX_LOCAL_TEST_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/test_dashboard_browser.py -k documentation
 
 bench: setup ## measure this machine; many minutes, and nothing else should run
 	$(BIN)/python -m bench

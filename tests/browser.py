@@ -26,6 +26,7 @@ _FLAGS = (
 )
 _GRAVE = frozenset({"serious", "critical"})
 _PATIENCE_MS = 20_000
+_STOPS = 80
 
 
 @contextmanager
@@ -86,6 +87,18 @@ class Tab:
         """Return by how many pixels the page is wider than its window."""
         width = self.page.evaluate("document.scrollingElement.scrollWidth - document.documentElement.clientWidth")
         return int(width)
+
+    def ground(self) -> str:
+        """Return the colour behind everything."""
+        return str(self.page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+    def press_until(self, name: str) -> None:
+        """Go from element to element, as the Tab key does, until the one of this name has the focus."""
+        for _ in range(_STOPS):
+            self.page.keyboard.press("Tab")
+            if self.page.evaluate("(document.activeElement.ariaLabel ?? document.activeElement.textContent).trim()") == name:
+                return
+        pytest.fail(f"{name!r} cannot be reached with the Tab key")
 
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:

@@ -93,7 +93,7 @@ class Scene:
         if loading:
             coming = Outlook(ready_at=self.store.now() + 4)
             states[loading] = ModelState(state="loading", detail=f"{loading} is being loaded.", outlook=coming)
-        for model in self._models.keys() | states.keys():
+        for model in dict.fromkeys((*self._models, *states)):
             self._presence.report(model, states.get(model))
         self._models = states
         self._presence.report_memory(GB + sum(_SIZES[model] for model in states), _BUDGET, short=False)
@@ -143,6 +143,8 @@ class Scene:
         assert Chains(self.store).plan(whole, Plan(children=(chunk,) * parts, window=2, unit="seconds"))
         for number in range(done):
             self.end(self.claim(keys.child(whole.id, number)))
+        progress = Progress(done=30 * done, total=30 * parts, unit="seconds", rate_per_s=11.4, eta_s=30 * (parts - done) / 11.4)
+        self.store.client.hset(keys.job(whole.id), "progress", progress.model_dump_json())  # as after a while
         return whole.id
 
     def have_a_past(self, jobs: int = 60) -> None:
@@ -161,8 +163,10 @@ class Scene:
                 record["usage"] = json.dumps(usage)
             ended, took = now - 880 + 870 * number / jobs, 3.0 + number * 7 % 11
             times = {"created_at": ended - took - number % 5, "started_at": ended - took, "finished_at": ended}
-            self.store.client.hset(keys.job(running.id), mapping={**record, **{name: f"{at:.3f}" for name, at in times.items()}})
+            for name, value in (record | {name: f"{at:.3f}" for name, at in times.items()}).items():
+                self.store.client.hset(keys.job(running.id), name, value)
         for ago, what, model, used in _STORY:
             size = _SIZES[model] if what == "resident" else 0
-            facts = {"worker": _WORKER, "what": what, "model": model, "bytes": size, "used_bytes": used * GB, "budget_bytes": _BUDGET}
-            self.store.client.xadd(keys.MEMORY, {**facts}, id=f"{int((now - ago) * 1000)}-0")
+            facts: dict[Any, Any] = {"worker": _WORKER, "what": what, "model": model, "bytes": size}
+            memory = {"used_bytes": used * GB, "budget_bytes": _BUDGET}
+            self.store.client.xadd(keys.MEMORY, facts | memory, id=f"{int((now - ago) * 1000)}-0")

@@ -97,7 +97,9 @@ class Board:
 
     async def watch(self, view: View) -> AsyncGenerator[Mapping[str, str]]:
         """Yield the parts of *view* that have changed, whenever some have; at first all of them."""
-        shared = self._open.setdefault(view, _Open(view.drawer()))
+        shared = self._open.get(view)
+        if shared is None:
+            shared = self._open[view] = _Open(view.drawer())
         reader = _Reader(dict(shared.parts))
         if reader.parts:
             reader.news.set()
