@@ -31,7 +31,7 @@ class InsufficientScope(InferenceError):
     code = "insufficient_scope"
 
     def __init__(self, name: str, scope: str, what: str) -> None:
-        super().__init__(f"The key {name!r} has the scope {scope!r}, which does not allow {what}: that needs a key of the scope 'admin'.")
+        super().__init__(f"The key {name!r} has the scope '{scope}', which does not allow {what}: that needs a key of the scope 'admin'.")
 
 
 class RateLimitExceeded(InferenceError):

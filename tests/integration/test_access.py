@@ -87,6 +87,7 @@ def test_the_scope_inference_moves_no_model_and_downloads_none(api: Api, keys: N
     for method, path in moves:
         refused = weak.request(method, path)
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "insufficient_scope"), path
+        assert "the scope 'inference'" in refused.json()["error"]["message"]
         assert "'weak'" in refused.json()["error"]["message"]
     download = {"kind": "download", "request": {"model": "far-away"}}
     refused = weak.post("/v1/jobs", json=download)
