@@ -78,9 +78,9 @@ class Tab:
         self.page.wait_for_selector("#live[data-live=yes]")
         return self.page
 
-    def barriers(self) -> list[str]:
-        """Return what axe-core finds that would keep somebody from using the page."""
-        found = Axe().run(self.page)["violations"]
+    def barriers(self, *rules: str) -> list[str]:
+        """Return what axe-core finds, by these rules or by all, that would keep somebody from using the page."""
+        found = Axe().run(self.page, options={"runOnly": list(rules)} if rules else None)["violations"]
         return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in _GRAVE]
 
     def overflow(self) -> int:

@@ -53,8 +53,9 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
         gateway = await JobGateway.open(settings)
         try:
             app.state.services = Services(settings, LiveCatalog(settings), gateway, pace or Pace(), tally)
-            app.state.board = Board(settings, gateway)
+            board = app.state.board = Board(settings, gateway)
             yield
+            board.close()
         finally:
             await gateway.close()
             if traces is not None:

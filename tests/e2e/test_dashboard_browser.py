@@ -166,10 +166,11 @@ def test_every_page_fits_a_phone_and_keeps_nobody_out_in_light_and_dark(tab: Tab
     whole = scene.divide(parts=5, done=2)
     failed = scene.store.list_jobs(state=JobState.FAILED)[0].id
     for path in ("", "/jobs", f"/jobs/{whole}", f"/jobs/{failed}?show=request", "/new"):
-        for scheme in ("light", "dark"):
-            tab.page.emulate_media(color_scheme=scheme)
-            page = tab.open(path)
-            assert tab.barriers() == [], (path, scheme)
+        page = tab.open(path)
+        page.emulate_media(color_scheme="dark")
+        assert tab.barriers("color-contrast") == [], path
+        page.emulate_media(color_scheme="light")
+        assert tab.barriers() == [], path
         page.set_viewport_size({"width": 360, "height": 740})
         assert tab.overflow() <= 0, path
         page.set_viewport_size({"width": 1280, "height": 900})

@@ -57,13 +57,22 @@ def test_the_models_of_a_worker_end_with_it(by: str) -> None:
     line = Timeline()
     line.add([change(500, "began"), change(400, "resident", "a", 700)])
     if by == "silence":
-        line.forget_dead(set(), _NOW - 100)
+        line.note_alive(set(), _NOW - 100)
     else:
         line.add([change(100, "left") if by == "a goodbye" else change(100, "began", worker="home-2")])
     drawing = line.draw(_NOW)
     assert drawing.lanes[0].phase is None
     assert drawing.lanes[0].bars[0].ended == _NOW - 100
     assert drawing.used_bytes == 0
+
+
+def test_a_worker_that_is_heard_of_again_has_what_it_had() -> None:
+    line = Timeline()
+    line.add([change(500, "began"), change(400, "resident", "a", 700)])
+    line.note_alive(set(), _NOW - 100)
+    line.note_alive({"home-1"}, _NOW - 50)
+    drawing = line.draw(_NOW)
+    assert (drawing.lanes[0].phase, len(drawing.lanes[0].bars), drawing.used_bytes) == ("resident", 1, 700)
 
 
 def test_figures_are_of_the_window_and_of_what_succeeded() -> None:

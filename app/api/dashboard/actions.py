@@ -26,6 +26,7 @@ router = APIRouter(prefix=ROOT, route_class=PageRoute, include_in_schema=False)
 
 _FIELDS = 20
 _KEY_BYTES = 16 * 1024
+_DIGITS = 9
 _NEW = {"kind": "chat", "model": "", "lane": "interactive", "max_tokens": "", "text": ""}
 
 
@@ -67,7 +68,7 @@ def _body(kind: JobKind, form: dict[str, str]) -> dict[str, Any]:
     if kind is JobKind.EMBEDDING:
         return body | {"input": text}
     if form["max_tokens"].strip():
-        if not form["max_tokens"].strip().isdecimal():
+        if not form["max_tokens"].strip().isdecimal() or len(form["max_tokens"]) > _DIGITS:
             message = "The longest answer is a whole number of tokens."
             raise InvalidRequest(message, param="max_tokens")
         body["max_tokens"] = int(form["max_tokens"])

@@ -118,6 +118,12 @@ class Board:
             if not shared.readers and self._open.get(view) is shared:
                 del self._open[view]
 
+    def close(self) -> None:
+        """Look no more."""
+        for task in (self._ticking, self._looking):
+            if task is not None:
+                task.cancel()
+
     async def _run(self) -> None:
         while self._open:
             self._fresh.clear()
@@ -166,8 +172,8 @@ class Board:
         looking = self._looking = self._looking or asyncio.create_task(self._look())
         done, _ = await asyncio.wait({looking}, timeout=_PATIENCE_S)
         if done:
-            self._moment = looking.result()
             self._looking = None if self._looking is looking else self._looking
+            self._moment = looking.result()
         else:
             self._moment = replace(self._moment, away=True)
         self._seen_s = time.monotonic()

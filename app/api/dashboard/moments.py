@@ -56,17 +56,18 @@ class Watcher:
             StoreUnavailable: Redis does not answer.
         """
         latest = latest_move(reader.client)
+        # Changes before workers: whoever tells of one lives by then.
+        changes = read_memory_log(reader.client, self._changes_after)
         overview = look(reader)
         since = read_ended(reader, self._ended_after)
         self._ended_after = since.latest
         self._ended.extend(since.jobs)
         while self._ended and self._ended[0].finished_at < overview.at - WINDOW_S:
             self._ended.popleft()
-        changes = read_memory_log(reader.client, self._changes_after)
         self._timeline.add(changes)
         if changes:
             self._changes_after = changes[-1].id
-        self._timeline.forget_dead({worker.id for worker in overview.workers}, overview.at)
+        self._timeline.note_alive({worker.id for worker in overview.workers}, overview.at)
         return Moment(
             overview=overview,
             figures=figures_of(self._ended, overview.at),

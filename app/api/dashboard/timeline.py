@@ -25,6 +25,7 @@ Phase = Literal["loading", "resident"]
 
 @dataclass(slots=True)
 class _Span:
+    worker: str
     model: str
     phase: Phase
     began: float
@@ -86,6 +87,7 @@ class Timeline:
     _spans: list[_Span] = field(default_factory=list)
     _open: dict[tuple[str, str], _Span] = field(default_factory=dict)  # by worker and model
     _memory: dict[str, tuple[int, int]] = field(default_factory=dict)  # by worker: used and budget
+    _silent: dict[str, float] = field(default_factory=dict)  # workers that are not heard of, and since when
     _use: deque[tuple[float, int, int]] = field(default_factory=deque)
     _happenings: deque[Happening] = field(default_factory=lambda: deque(maxlen=_HAPPENINGS))
 
@@ -93,14 +95,16 @@ class Timeline:
         """Take in what has changed, oldest first."""
         for change in changes:
             self._take(change)
-            used, budget = (sum(column) for column in zip(*self._memory.values(), strict=True)) if self._memory else (0, 0)
-            self._use.append((change.at, used, budget))
+            self._note_use(change.at)
 
-    def forget_dead(self, alive: Collection[str], now: float) -> None:
-        """End what was of workers that are gone without a word."""
-        for worker in {worker for worker, _ in self._open} - set(alive):
-            self._end_all(worker, now)
-            self._use.append((now, sum(used for used, _ in self._memory.values()), sum(budget for _, budget in self._memory.values())))
+    def note_alive(self, alive: Collection[str], now: float) -> None:
+        """Let what silent workers had end, as long as they are silent: a machine that slept wakes up again."""
+        for worker in [worker for worker, since in self._silent.items() if since < now - WINDOW_S]:
+            self._end_all(worker, self._silent[worker])
+        silent = {worker: self._silent.get(worker, now) for worker in self._memory if worker not in alive}
+        if silent != self._silent:
+            self._silent = silent
+            self._note_use(now)
 
     def draw(self, now: float) -> Drawing:
         """Draw the window that ends within a few seconds after *now*; what is there now goes on to its end."""
@@ -113,11 +117,15 @@ class Timeline:
         line = self._line(began, ended, top)
         return Drawing(lanes, line, used, budget, _y(budget, top), list(self._happenings)[::-1], began, ended)
 
+    def _note_use(self, at: float) -> None:
+        heard = [memory for worker, memory in self._memory.items() if worker not in self._silent]
+        self._use.append((at, sum(used for used, _ in heard), sum(budget for _, budget in heard)))
+
     def _take(self, change: MemoryChange) -> None:
         worker, model, at = change.worker, change.model, change.at
         if change.what == "began":  # one at a time in a home: those before it are dead
             home = worker.partition("-")[0]
-            for other in {other for other, _ in self._open if other != worker and other.partition("-")[0] == home}:
+            for other in [other for other in self._memory if other != worker and other.partition("-")[0] == home]:
                 self._end_all(other, at)
             if worker not in self._memory:
                 self._happenings.append(Happening(at, "", "worker began"))
@@ -139,7 +147,7 @@ class Timeline:
             before.bytes = change.bytes
             return
         self._end(worker, change.model, change.at)
-        span = self._open[worker, change.model] = _Span(change.model, phase, change.at, change.bytes)
+        span = self._open[worker, change.model] = _Span(worker, change.model, phase, change.at, change.bytes)
         self._spans.append(span)
         if phase == "resident":
             seconds = change.at - before.began if before is not None else None
@@ -155,6 +163,7 @@ class Timeline:
         for model in [model for of, model in self._open if of == worker]:
             self._end(worker, model, at)
         self._memory.pop(worker, None)
+        self._silent.pop(worker, None)
 
     def _forget(self, before: float) -> None:
         self._spans = [span for span in self._spans if span.ended is None or span.ended > before]
@@ -167,10 +176,11 @@ class Timeline:
             by_model.setdefault(span.model, []).append(span)
         lanes = []
         for model, spans in by_model.items():
-            last = next((span for span in spans if span.ended is None), spans[-1])
-            bars = [_bar(span, began, end) for span in spans]
+            ends = [span.ended or self._silent.get(span.worker) for span in spans]
+            last, over = next(((span, None) for span, ended in zip(spans, ends, strict=True) if ended is None), (spans[-1], ends[-1]))
+            bars = [_bar(span, ended, began, end) for span, ended in zip(spans, ends, strict=True)]
             size = max(span.bytes for span in spans[-2:])
-            lanes.append((last.ended is None, last.ended or last.began, Lane(model, bars, None if last.ended else last.phase, size)))
+            lanes.append((over is None, over or last.began, Lane(model, bars, None if over else last.phase, size)))
         lanes.sort(key=lambda one: (not one[0], -one[1], one[2].model))
         return [lane for _, _, lane in lanes[:_LANES]]
 
@@ -196,6 +206,6 @@ def _y(size: float, top: float) -> float:
     return round(HEIGHT - size / top * HEIGHT, 1)
 
 
-def _bar(span: _Span, began: float, end: float) -> Bar:
-    left, right = _x(span.began, began), _x(span.ended or end, began)
-    return Bar(round(left, 1), round(max(_SLIVER, right - left), 1), span.phase, span.began, span.ended, span.bytes)
+def _bar(span: _Span, ended: float | None, began: float, end: float) -> Bar:
+    left, right = _x(span.began, began), _x(ended or end, began)
+    return Bar(round(left, 1), round(max(_SLIVER, right - left), 1), span.phase, span.began, ended, span.bytes)
