@@ -41,6 +41,7 @@ def recordings(tmp_path: Path) -> dict[str, str]:
 
 def test_what_is_dropped_is_transcribed_corrected_and_archived(stack: Stack, recordings: dict[str, str], tmp_path: Path) -> None:
     folder = stack.home / "recordings"
+    folder.mkdir(exist_ok=True)  # the daemon may still be on its way
     for kind in recordings:
         (tmp_path / f"talk.{kind}").rename(folder / f"talk.{kind}")
     give_up = time.monotonic() + _PATIENCE_S
@@ -58,6 +59,7 @@ def test_what_is_dropped_is_transcribed_corrected_and_archived(stack: Stack, rec
         corrected = raw.with_name(raw.name.replace("_raw", "_corrected"))
         assert 'corrected_pieces: "' in corrected.read_text()
         assert text_of(corrected).strip()
-    assert json.loads(stack.run("status", "--json"))["recordings"]["files"] == []
+    while json.loads(stack.run("status", "--json"))["recordings"]["files"]:  # it is told once a second
+        assert time.monotonic() < give_up, stack.run("status")
     jobs = json.loads(stack.run("jobs", "list", "--json", "--kind", "transcript"))
     assert len(jobs["data"] if isinstance(jobs, dict) else jobs) == len(_KINDS)

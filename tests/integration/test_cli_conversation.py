@@ -68,7 +68,9 @@ def test_ctrl_c_stops_an_answer_and_cancels_its_job(client_settings: Settings, w
         screen.read_until("(stopped)")
         worker.wait_for(job.id, JobState.CANCELED)
         screen.read_until(">>> ")
-        screen.type("abandoned\x03")  # at the prompt it drops the line
+        screen.type("abandoned")
+        screen.read_until("abandoned")  # else readline may not listen yet
+        screen.type("\x03")  # at the prompt it drops the line
         screen.read_until(">>> ")
         screen.type("Go on\n")
         job = worker.claim()
