@@ -41,7 +41,7 @@ def purge(
         terminal.print_json(facts)
     else:
         cancelled = f", {facts['cancelled']} of which were cancelled first" if facts["cancelled"] else ""
-        say(f"Removed {facts['jobs']} jobs{cancelled} and {facts['files']} uploaded files, with all that was asked and answered.")
+        say(f"Jobs removed: {facts['jobs']}{cancelled}. Uploaded files: {facts['files']}. All that was asked and answered went with them.")
     if not facts["journal"]:
         msg = "The append-only file of Redis has not been written anew yet, and may still hold what was removed; run this again."
         raise CommandError(msg, FAILED)
