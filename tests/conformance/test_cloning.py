@@ -43,11 +43,11 @@ def test_a_recording_listened_to_in_pieces_gives_the_codes_of_the_whole(cloner: 
     model = cast("Any", load_lazily(cloner.directory, {}, cloner.tokenizer.encode))
     finish_loading(model)
     listening = model.speech_tokenizer.encoder_model.encoder
-    sound = mx.random.normal((1, 1, samples))
+    sound = mx.random.normal((1, 1, samples), key=mx.random.key(samples))
     in_pieces = listening(sound)
     listening.reset_state()
     whole = SeanetEncoder.__call__(listening, sound[..., : samples // listening.hop * listening.hop])
-    np.testing.assert_allclose(np.array(in_pieces), np.array(whole), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(np.array(in_pieces), np.array(whole), rtol=1e-3, atol=1e-5)  # f32, values up to 10
 
 
 def test_a_recording_of_another_rate_is_heard_at_its_own_pace(cloner: Subject, tmp_path: Path) -> None:
