@@ -26,6 +26,7 @@ from app.pictures.reading import Limits, moves, open_picture
 
 if TYPE_CHECKING:
     from app.engines.protocols import Finished
+    from app.jobs.claims import Claimed
     from app.jobs.spool import Spool
     from app.scheduler.breadcrumb import Preparing
 
@@ -61,7 +62,7 @@ class OcrSteps:
         """
         claim = run.claim
         (document,) = claim.blobs
-        if claim.parent is not None:
+        if _is_page(claim):
             return self._show(run, document, claim.request["page"])
         path = self._spool.path(document)
         if kind_of(path) is None:
@@ -138,7 +139,12 @@ def read_output(spool: Spool, run: Run, finished: Finished) -> Joined:
 
 def _output(run: Run, page: dict[str, Any], spent: dict[str, int]) -> Joined:
     claim = run.claim
-    return page_facts(page, spent) if claim.parent is not None else ocr_body([(page, spent)], claim.model, claim.request)
+    return page_facts(page, spent) if _is_page(claim) else ocr_body([(page, spent)], claim.model, claim.request)
+
+
+def _is_page(claim: Claimed) -> bool:
+    """Whether a job is a page of a document; a whole one may be somebody's child too."""
+    return "page" in claim.request
 
 
 def _asked(request: Mapping[str, Any]) -> dict[str, Any]:

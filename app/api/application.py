@@ -13,6 +13,8 @@ from app import __version__
 from app.api import audio, completions, embeddings, files, health, jobs, metrics, model_admin, models, ocr, reranking, speech
 from app.api.access import AccessMiddleware
 from app.api.anthropic import routes as anthropic
+from app.api.batches import routes as batches
+from app.api.batches.office import BatchOffice
 from app.api.callers import Callers
 from app.api.dashboard import actions as dashboard_actions
 from app.api.dashboard import routes as dashboard
@@ -52,9 +54,10 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway = await JobGateway.open(settings)
         try:
-            app.state.services = Services(settings, LiveCatalog(settings), gateway, pace or Pace(), tally)
+            services = app.state.services = Services(settings, LiveCatalog(settings), gateway, pace or Pace(), tally)
             board = app.state.board = Board(settings, gateway)
-            yield
+            async with BatchOffice(services):
+                yield
             board.close()
         finally:
             await gateway.close()
@@ -73,7 +76,7 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
     )
     app.state.sessions = Sessions()
     chats = (completions, responses, anthropic)
-    parts = (*chats, embeddings, audio, speech, ocr, reranking, models, model_admin, files, jobs, health, metrics)
+    parts = (*chats, embeddings, audio, speech, ocr, reranking, models, model_admin, files, batches, jobs, health, metrics)
     for part in (*parts, dashboard, dashboard_actions):
         app.include_router(part.router)
     app.include_router(model_admin.aliases)

@@ -24,6 +24,7 @@ from app.api.downloads import check_can_be_had
 from app.api.hang_up import attached, while_wanted
 from app.api.pictures import with_pictures
 from app.api.prefer import Preference, parse_prefer
+from app.api.recordings import held_recording
 from app.api.services import Services
 from app.api.structure import check_structure
 from app.api.validation import validated
@@ -66,9 +67,6 @@ Shown = Callable[[JobGateway, str], Awaitable[Output]]
 """Makes an answer's body of a job that has ended, given by its id."""
 
 _MAX_KEY_CHARACTERS = 255
-_RECORDING = Medium(
-    "recording", "MLX_LOCAL_MAX_UPLOAD", "", "data:audio/wav;base64,", UnreadableAudio, too_large=InvalidRequest, not_fetched=InvalidRequest
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +139,12 @@ async def _with_voice(services: Services, job: NewJob, prefix: tuple[str, ...]) 
     said = job.request.get("ref_audio")
     if job.kind is not JobKind.SPEECH or not said:
         return job
-    request = job.request
     try:
-        if is_data_uri(said):
-            content = await asyncio.to_thread(read_data_uri, said, int(services.settings.max_upload), _RECORDING)
-            blob = await services.gateway.hold([content], holder=job.id)
-            request = {**request, "ref_audio": blob}
-        else:
-            blob = await services.gateway.files(lambda files: files.hold(said, holder=job.id))
+        blob = await held_recording(services, said, holder=job.id)
     except (FileNotHere, InvalidRequest, UnreadableAudio) as error:
         error.param = ".".join((*prefix, "ref_audio"))
         raise
+    request = {**job.request, "ref_audio": blob} if is_data_uri(said) else job.request
     return job.model_copy(update={"request": request, "blobs": (blob,)})
 
 

@@ -62,6 +62,7 @@ STATUS: Mapping[str, int] = {
     "model_not_downloaded": 404,
     "job_not_found": 404,
     "response_not_found": 404,
+    "batch_not_found": 404,
     "route_not_found": 404,
     "method_not_allowed": 405,
     "model_in_use": 409,

@@ -51,8 +51,7 @@ async def create_file(request: Request, services: ServicesDep) -> UploadedFile:
     form = await read_form(request, services.settings)
     try:
         upload, purpose = _checked(form)
-        size = upload.size or 0
-        return await services.gateway.files(lambda files: files.create(name_of(upload), purpose, pieces_of(upload), size))
+        return await services.gateway.files(lambda files: files.create(name_of(upload), purpose, pieces_of(upload)))
     finally:
         await form.close()
 

@@ -33,6 +33,7 @@ from app.api.text_answers import ChatCompletion, TextCompletion
 from app.api.transcripts import TranscriptAnswer, for_recording, with_recording
 from app.api.validation import validated
 from app.errors import InferenceError, InvalidRequest, NoModelForRole, UnknownModel
+from app.jobs.batch_record import Outcome
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
 from app.jobs.streams import StreamEntry
 from app.models.catalog import Catalog
@@ -52,6 +53,7 @@ _Output = (
     | TranscriptAnswer
     | DownloadReport
     | TokenCount
+    | Outcome
 )
 _STREAM_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 

@@ -19,6 +19,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from app.api.answers import AnthropicError, OpenAIError, Problem, SpeechEvent, TranscriptEvent
 from app.api.anthropic.answers import MessageEvent
 from app.api.anthropic.requests import CountTokensRequest, MessagesRequest
+from app.api.batches.requests import BatchRequest
 from app.api.calls import KINDS
 from app.api.describe import errors, ref
 from app.api.dialects import dialect_of
@@ -39,9 +40,9 @@ from app.named_keys import Scope
 __all__ = ["install_document"]
 
 _ABOUT = (
-    "Every request is a durable job. Chats, responses, completions, embeddings, models and files are as OpenAI has them; `/v1/jobs` "
-    "submits, follows and cancels any of the work. `/v1/messages` is as Anthropic has it. Errors are OpenAI's and Anthropic's on their "
-    "routes and problem details (RFC 9457) elsewhere; their codes are stable."
+    "Every request is a durable job. Chats, responses, completions, embeddings, models, files and batches are as OpenAI has them; "
+    "`/v1/jobs` submits, follows and cancels any of the work. `/v1/messages` is as Anthropic has it. Errors are OpenAI's and Anthropic's "
+    "on their routes and problem details (RFC 9457) elsewhere; their codes are stable."
 )
 _METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 
@@ -206,7 +207,7 @@ def _schemas() -> dict[str, Any]:
     asked: list[type[BaseModel]] = [*(model for kind, (model, _) in KINDS.items() if kind not in HEARD)]
     asked += [*_submissions(), LoadRequest, ResponseRequest, ResponseTokensRequest]
     asked += [UploadForm, TranscriptionForm, TranslationForm, OcrForm, FileSubmission]
-    asked += [MessagesRequest, CountTokensRequest]
+    asked += [MessagesRequest, CountTokensRequest, BatchRequest]
     told: list[type[BaseModel]] = [
         ChatCompletionChunk,
         TextCompletionChunk,

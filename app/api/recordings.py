@@ -1,4 +1,4 @@
-"""A recording that comes in a form: kept in the spool before its job is submitted."""
+"""Recordings that come in a form, as a data URI or by an uploaded file's id: kept in the spool before their job is submitted."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from fastapi import Request
 
 from app.api.forms import file_of, name_of, pieces_of, read_form
 from app.api.services import Services
-from app.audio.decoding import Probed, probe
-from app.errors import InferenceError
+from app.audio.decoding import Probed, UnreadableAudio, probe
+from app.errors import InferenceError, InvalidRequest
 from app.jobs.record import JobKind, new_job_id
 from app.jobs.submission import NewJob
+from app.pictures.data_uri import is_data_uri, read_data_uri
+from app.pictures.media import Medium
 
-__all__ = ["HEARD", "Kept", "check_recording", "kept_recording"]
+__all__ = ["HEARD", "Kept", "check_recording", "held_recording", "kept_recording"]
 
 HEARD = frozenset({JobKind.TRANSCRIPTION, JobKind.TRANSLATION})
 """Kinds whose request comes with a recording."""
+
+_RECORDING = Medium(
+    "recording", "MLX_LOCAL_MAX_UPLOAD", "", "data:audio/wav;base64,", UnreadableAudio, too_large=InvalidRequest, not_fetched=InvalidRequest
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,20 @@ async def kept_recording(request: Request, services: Services) -> AsyncIterator[
         raise
     finally:
         await form.close()
+
+
+async def held_recording(services: Services, said: str, *, holder: str) -> str:
+    """Return the name of the blob that a data URI has become, or that an uploaded file is, given by its id.
+
+    Raises:
+        UnreadableAudio: It is a data URI that is broken.
+        InvalidRequest: It is too large.
+        FileNotHere: There is no such file.
+    """
+    if is_data_uri(said):
+        content = await asyncio.to_thread(read_data_uri, said, int(services.settings.max_upload), _RECORDING)
+        return await services.gateway.hold([content], holder=holder)
+    return await services.gateway.files(lambda files: files.hold(said, holder=holder))
 
 
 async def check_recording(services: Services, blob: str) -> Probed:

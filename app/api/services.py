@@ -42,6 +42,7 @@ class Services:
     pace: Pace
     tally: Tally = field(default_factory=Tally)  # what this process has counted
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # the process ends: leave, and keep the jobs
+    batches_changed: asyncio.Event = field(default_factory=asyncio.Event)  # one was made or cancelled here: its clerk should look
     # Held by those who decode a stranger's picture: a large one takes half a gigabyte meanwhile.
     decoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     # The same of videos, which take a minute at the worst: pictures do not wait for them.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from app.errors.base import Failure, InferenceError, InvalidRequest, InvalidSetting
 from app.errors.documents import UnreadableDocument
 from app.errors.jobs import (
+    BatchNotFound,
     DeadlineExceeded,
     DrainTimeout,
     EngineFailed,
@@ -49,6 +50,7 @@ from app.errors.pictures import (
 )
 
 __all__ = [
+    "BatchNotFound",
     "ContextTooLong",
     "DeadlineExceeded",
     "DownloadFailed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.errors.base import Failure, InferenceError
 
 __all__ = [
+    "BatchNotFound",
     "DeadlineExceeded",
     "DrainTimeout",
     "EngineFailed",
@@ -61,6 +62,15 @@ class FileNotHere(InferenceError):
 
     def __init__(self, file_id: str) -> None:
         super().__init__(f"There is no file {file_id[:80]!r}; it may have been deleted.")
+
+
+class BatchNotFound(InferenceError):
+    """No batch has this id, or its retention has passed."""
+
+    code = "batch_not_found"
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(f"There is no batch {batch_id[:80]!r}; it may have been removed after its retention time.")
 
 
 class JobNotFound(InferenceError):

@@ -17,6 +17,7 @@ __all__ = [
     "MAX_TOKENS",
     "Body",
     "KeepAlive",
+    "Metadata",
     "ModelName",
     "Seed",
     "TokenId",
@@ -34,6 +35,11 @@ Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 
 FOR_EVER = -1.0
 """A ``keep_alive`` without an end."""
+
+Metadata = Annotated[
+    dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]], Field(max_length=16)
+]
+"""What callers pin to a thing: OpenAI's limits."""
 
 
 def _read_keep_alive(value: object) -> float:

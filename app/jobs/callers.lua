@@ -14,9 +14,14 @@ function commands.submit()
   end
   if redis.call('ZCARD', P .. 'jobs:queued') >= a.max_queued then return { 'full' } end
   local seq = redis.call('INCR', P .. 'seq')
+  local is_batch = a.kind == 'batch' -- no message is ever about it: an API process sees to it
   redis.call('HSET', job_key(a.id), 'id', a.id, 'kind', a.kind, 'model', a.model, 'lane', a.lane, 'queue', a.queue,
-    'waited', a.waited, 'request', raw, 'seed', a.seed, 'seq', seq, 'attempt', 0, 'announce', 1, 'charges', 0,
+    'waited', a.waited, 'request', raw, 'seed', a.seed, 'seq', seq, 'attempt', 0, 'announce', is_batch and 0 or 1, 'charges', 0,
     'created_at', now_text)
+  if a.lasts_s then
+    a.deadline = now + a.lasts_s
+    redis.call('HSET', job_key(a.id), 'lasts_s', a.lasts_s)
+  end
   if a.stored then redis.call('HSET', job_key(a.id), 'stored', a.stored) end
   if a.blobs then redis.call('HSET', job_key(a.id), 'blobs', a.blobs) end
   if a.retry_of then redis.call('HSET', job_key(a.id), 'retry_of', a.retry_of) end
@@ -36,7 +41,7 @@ function commands.submit()
   end
   redis.call('ZADD', P .. 'jobs:model:' .. a.model, seq, a.id)
   move(a.id, nil, 'queued', 0)
-  enqueue(a.id, a.queue, seq)
+  if is_batch then redis.call('ZADD', P .. 'batches', seq, a.id) else enqueue(a.id, a.queue, seq) end
   if a.waiter then attach(a.id, a.waiter, a.lease) end
   return { 'created', a.id }
 end
@@ -108,42 +113,45 @@ function commands.spend()
   return { 'spent', '0' }
 end
 
--- Remove a finished job and every trace of it in Redis, its children first: at most `a.at_most` jobs a call, because Redis
--- does nothing else meanwhile. The answer
--- names those that are gone and held something in the spool, each with the one blob that it held; nothing: there may be several.
+-- Remove a job and every trace of it in Redis, its children first, at most `left` of them. `held` gets those that held
+-- something in the spool, each with the one blob that it held; '': there may be several. Returns how many more may go; nil: some
+-- are left.
+function erase(id, left, held)
+  local of, kind, model, owner, idem, up, blob, blobs, children, holds =
+    read(id, 'state', 'kind', 'model', 'owner', 'idem', 'parent', 'blob', 'blobs', 'children', 'holds')
+  if not of then return left end
+  for n = tonumber(children or 0) - 1, 0, -1 do
+    left = left > 0 and erase(id .. '.' .. n, left, held) or nil
+    if not left then return nil end
+    redis.call('HSET', job_key(id), 'children', n)
+  end
+  if left <= 0 then return nil end
+  stand(kind, of)
+  redis.call('ZREM', index_key(up, of), id)
+  redis.call('ZREM', index_key(up, 'model:' .. model), id)
+  if owner then redis.call('ZREM', P .. 'jobs:owner:' .. owner, id) end
+  redis.call('ZREM', P .. 'ended:waited', id)
+  redis.call('ZREM', P .. 'ended:submitted', id)
+  if idem and redis.call('HGET', idem, 'job') == id then redis.call('DEL', idem) end
+  redis.call('DEL', job_key(id), tok_key(id), waiters_key(id))
+  if blob or children or (blobs and (holds or not up)) then
+    held[#held + 1] = id
+    held[#held + 1] = not (children or blobs) and blob or ''
+  end
+  return left - 1
+end
+
+-- Remove a finished job: at most `a.at_most` jobs a call, because Redis does nothing else meanwhile.
 function commands.forget()
-  local state, parent = read(a.id, 'state', 'parent')
+  local state, parent, kind, settled = read(a.id, 'state', 'parent', 'kind', 'settled_at')
   if not state then
     redis.call('ZREM', P .. 'ended:waited', a.id)
     redis.call('ZREM', P .. 'ended:submitted', a.id)
     return { 'gone' }
   end
   if not TERMINAL[state] or (parent and redis.call('EXISTS', job_key(parent)) == 1) then return { 'busy' } end
-  local answer, left = { 'forgotten' }, a.at_most
-  local function erase(id)
-    local of, kind, model, owner, idem, up, blob, blobs, children =
-      read(id, 'state', 'kind', 'model', 'owner', 'idem', 'parent', 'blob', 'blobs', 'children')
-    if not of then return true end
-    for n = tonumber(children or 0) - 1, 0, -1 do
-      if left <= 0 or not erase(id .. '.' .. n) then return false end
-      redis.call('HSET', job_key(id), 'children', n)
-    end
-    if left <= 0 then return false end
-    left = left - 1
-    stand(kind, of)
-    redis.call('ZREM', index_key(up, of), id)
-    redis.call('ZREM', index_key(up, 'model:' .. model), id)
-    if owner then redis.call('ZREM', P .. 'jobs:owner:' .. owner, id) end
-    redis.call('ZREM', P .. 'ended:waited', id)
-    redis.call('ZREM', P .. 'ended:submitted', id)
-    if idem and redis.call('HGET', idem, 'job') == id then redis.call('DEL', idem) end
-    redis.call('DEL', job_key(id), tok_key(id), waiters_key(id))
-    if blob or children or (blobs and not up) then
-      answer[#answer + 1] = id
-      answer[#answer + 1] = not (children or blobs) and blob or ''
-    end
-    return true
-  end
-  if not erase(a.id) then answer[1] = 'more' end
-  return answer
+  if kind == 'batch' and not settled then return { 'busy' } end -- its results are still to be written
+  local held = {}
+  local is_gone = erase(a.id, a.at_most, held)
+  return { is_gone and 'forgotten' or 'more', unpack(held) }
 end

@@ -82,6 +82,7 @@ local function failure_of(parent, id, n, to)
 end
 
 function child_ended(parent, id, to)
+  if read(parent, 'kind') == 'batch' then return line_ended(parent, id, to) end
   local state, attempt, next, head, children, on_failure, follows, total =
     read(parent, 'state', 'attempt', 'next', 'head', 'children', 'on_failure', 'follows', 'total')
   if state ~= 'running' then return end -- it has ended, and takes its children with it

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, cast
 
@@ -120,6 +121,14 @@ class Chains:
             raise JobNotFound(parent)
         return int(count or 0)
 
+    def _numbers(self, parent: str) -> Sequence[int]:
+        """Return the numbers of the children that there are: of a batch, the lines that are jobs at present."""
+        count = self._count(parent)
+        if count:
+            return range(count)
+        with store_errors():
+            return [int(number) for number in cast("list[str]", self._store.client.zrange(keys.batch(parent, "lines"), 0, -1))]
+
     def list_children(
         self,
         parent: str,
@@ -136,15 +145,16 @@ class Chains:
         Raises:
             JobNotFound: There is no such parent, or *after* is no child of it.
         """
-        count, start = self._count(parent), 0
+        numbers, first = self._numbers(parent), 0
         if after is not None:
             of, _, number = after.rpartition(".")
             if of != parent or not (number.isascii() and number.isdecimal()):
                 raise JobNotFound(after)
-            start = int(number) + 1
+            first = int(number) + 1
         found: list[Job] = []
-        while start < count and len(found) < limit:
-            ids = [keys.child(parent, number) for number in range(start, min(start + _PAGE, count))]
+        start = bisect_left(numbers, first)
+        while start < len(numbers) and len(found) < limit:
+            ids = [keys.child(parent, number) for number in numbers[start : start + _PAGE]]
             start += _PAGE
             page = self._store.find_many(ids).values()
             wanted = (job for job in page if state in {None, job.state} and kind in {None, job.kind} and lane in {None, job.lane})

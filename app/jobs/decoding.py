@@ -92,8 +92,8 @@ def explain(job: Job, queue: str, position: int | None, scene: Scene, *, people:
         people: Jobs of people that wait for the same model, and go before it.
     """
     model = scene.models.get(job.model)
-    if job.state is JobState.RUNNING and position is None:
-        return _running(job, model, scene)
+    if job.kind is JobKind.BATCH or (job.state is JobState.RUNNING and position is None):
+        return _in_no_queue(job, model, scene)
     if not scene.workers:
         return WaitingFor(reason="no_worker", detail="No worker is running; the job starts when one does.")
     if queue == keys.QUARANTINE:
@@ -118,7 +118,9 @@ def _of_model(job: Job, model: ModelState | None, scene: Scene, detail: str, ahe
     return _wait("queue", detail, model, scene, ahead)
 
 
-def _running(job: Job, model: ModelState | None, scene: Scene) -> WaitingFor | None:
+def _in_no_queue(job: Job, model: ModelState | None, scene: Scene) -> WaitingFor | None:
+    if job.kind is JobKind.BATCH:
+        return WaitingFor(reason="validating", detail="Its lines are being checked.") if job.state is JobState.QUEUED else None
     if job.kind is JobKind.DOWNLOAD:
         return _downloading(model)
     coming = model is not None and model.state in {"waiting", "loading"}

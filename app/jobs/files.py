@@ -43,19 +43,20 @@ class FileStore:
         self._spool = store.spool
         self._now = store.now
 
-    def create(self, filename: str, purpose: Purpose, pieces: Iterable[bytes], size: int) -> UploadedFile:
+    def create(self, filename: str, purpose: Purpose, pieces: Iterable[bytes], *, file_id: str | None = None) -> UploadedFile:
         """Keep a file.
 
         Args:
             filename: As its owner calls it; never a path of this machine.
             purpose: One of OpenAI's.
             pieces: The content, in order.
-            size: Of the whole content, in bytes.
+            file_id: Of a file that may be made again, with the same content: there is one of it then. None: a fresh one.
         """
-        file_id = f"file-{secrets.token_hex(12)}"
+        file_id = file_id or f"file-{secrets.token_hex(12)}"
         with store_errors():
             now = self._now()
             blob = self._spool.put_pieces(pieces, holder=file_id)
+            size = self._spool.path(blob).stat().st_size
             file = UploadedFile(id=file_id, bytes=size, created_at=int(now), filename=filename, purpose=purpose)
             pipe = self._client.pipeline(transaction=True)
             pipe.hset(keys.file(file_id), mapping={"record": file.model_dump_json(), "blob": blob})

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from app.errors import IdempotencyConflict, QueueFull, StoreUnavailable
+from app.jobs.batches import Batches
 from app.jobs.broker import Announcer, InferenceBroker
 from app.jobs.chains import Chains
 from app.jobs.claims import Unannounced
@@ -58,6 +59,7 @@ class JobGateway:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._store = JobStore(connect(settings), Spool(settings.spool_dir))
+        self._batches = Batches(self._store)
         self._wishes = Wishes(self._store)
         self._past = PastJobs(self._store)
         self._owners = Owners(self._store)
@@ -116,7 +118,7 @@ class JobGateway:
             self._let_go(new)
             raise
         if submitted.created:
-            self._announce(new.id, queue_of(new.kind, new.model, new.lane))
+            self._announce(new.id, new.kind, new.model, new.lane)
         else:
             self._let_go(new)
         return submitted
@@ -139,15 +141,16 @@ class JobGateway:
     def _retry(self, job_id: str) -> Job:
         self._room.check()
         job = self._store.retry(job_id, max_queued=self._settings.max_queued)
-        self._announce(job.id, queue_of(job.kind, job.model, job.lane))
+        self._announce(job.id, job.kind, job.model, job.lane)
         return job
 
-    def _announce(self, job_id: str, queue: str) -> None:
+    def _announce(self, job_id: str, kind: JobKind, model: str, lane: Lane) -> None:
+        if kind is JobKind.BATCH:  # no message is about it: an API process sees to it
+            return
         try:
-            self._announcer.announce_as(job_id, Unannounced(queue=queue, announce=1))
+            self._announcer.announce_as(job_id, Unannounced(queue=queue_of(kind, model, lane), announce=1))
         except StoreUnavailable:
-            # Recorded, so accepted: the worker's reconciler announces it.
-            log.warning("job.announcement_delayed", job=job_id)
+            log.warning("job.announcement_delayed", job=job_id)  # recorded, so accepted: the worker's reconciler announces it
 
     async def check_room(self) -> None:
         """Raise :class:`QueueFull` where nothing more can be kept."""
@@ -244,6 +247,10 @@ class JobGateway:
         """Return what *work* finds or does among the uploaded files."""
         return await self._call(lambda: work(FileStore(self._store, self.caller)))
 
+    async def batches(self, work: Callable[[Batches], T]) -> T:
+        """Return what *work* finds or does among batches."""
+        return await self._call(lambda: work(self._batches))
+
     async def past(self, job_id: str, work: Callable[[PastJobs], T]) -> T:
         """Return what *work* finds or does about a job and what was asked of it; :class:`JobNotFound` when there is none."""
         return await self._about(job_id, lambda: work(self._past))
@@ -258,10 +265,9 @@ class JobGateway:
 
     async def ping(self) -> bool:
         """Return whether Redis answers."""
-        try:
+        with contextlib.suppress(StoreUnavailable):
             return bool(await self._call(self._store.client.ping))
-        except StoreUnavailable:
-            return False
+        return False
 
     async def workers(self) -> list[WorkerInfo]:
         """Return the living workers."""

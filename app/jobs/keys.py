@@ -11,6 +11,8 @@ import re
 from app.jobs.record import JobKind, Lane
 
 __all__ = [
+    "BATCH",
+    "BATCHES",
     "CHAINS",
     "CONTROL",
     "COUNTS",
@@ -22,6 +24,7 @@ __all__ = [
     "STANDING",
     "WAKE",
     "WISHES",
+    "batch",
     "child",
     "idempotency",
     "job",
@@ -41,8 +44,10 @@ QUARANTINE = "quarantine"
 DOWNLOADS = "download"  # the queue of downloads: they need no model, and their lanes are one
 CHAINS = "chain"  # the queue of steps that need no model, and so never wait for one: of parents whose children have ended, and transcripts
 COUNTS = "count"  # the queue of those who want to know how many tokens a chat has: a tokenizer tells, no weights
+BATCH = "batch"  # stands for the queue of batches, which have none: no message is about them, API processes see to them
 SCHEMA = f"{PREFIX}schema"
 FILES = f"{PREFIX}files"  # sorted set: uploaded files by time
+BATCHES = f"{PREFIX}batches"  # sorted set: batches that are not settled, by order of submission
 EVENTS = f"{PREFIX}events"
 MEMORY = f"{PREFIX}memory"  # stream: which models came and went, and how much memory was used; trimmed
 QUEUES = f"{PREFIX}queues"
@@ -58,12 +63,17 @@ METRICS = f"{PREFIX}metrics"  # hash: what has been counted since the store was 
 STANDING = f"{PREFIX}standing"  # hash: KIND:STATE to how many jobs are there; it is counted anew where it is missing
 
 
-_OF_KIND = {JobKind.DOWNLOAD: DOWNLOADS, JobKind.COUNT: COUNTS, JobKind.TRANSCRIPT: CHAINS}
+_OF_KIND = {JobKind.DOWNLOAD: DOWNLOADS, JobKind.COUNT: COUNTS, JobKind.TRANSCRIPT: CHAINS, JobKind.BATCH: BATCH}
 
 
 def job(job_id: str) -> str:
     """Hash: the record."""
     return f"{PREFIX}job:{job_id}"
+
+
+def batch(job_id: str, what: str) -> str:
+    """What is remembered of a batch's lines while it is not settled: ``fed``, ``lines``, ``ended`` or ``parts``."""
+    return f"{PREFIX}batch:{job_id}:{what}"
 
 
 def file(file_id: str) -> str:

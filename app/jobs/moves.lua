@@ -1,7 +1,7 @@
 -- Every move of a job. One script call is one transaction: the state, the
 -- indexes, the job's stream and the event log change together or not at all.
--- This file has what all moves are made of; chains.lua, callers.lua and
--- workers.lua follow it in the same script and have the moves themselves.
+-- This file has what all moves are made of; chains.lua, batches.lua, callers.lua
+-- and workers.lua follow it in the same script and have the moves themselves.
 --
 --   KEYS[1]  key prefix ("mlx:")
 --   ARGV[1]  command, a name of the table `commands`
@@ -61,6 +61,8 @@ end
 local commands = {}
 local admitted = {} -- what this move put into a queue beside the job that it is about
 local cancel_children, child_ended -- of chains.lua
+local cancel_lines, line_ended -- of batches.lua
+local erase -- of callers.lua
 
 -- The one place where a state changes.
 local function move(id, from, to, attempt)
@@ -92,6 +94,7 @@ local function finish(id, from, to, attempt)
   -- A failed or cancelled job frees its idempotency key: the retry is a new job. So does any download: its files may be removed.
   if idem and (to ~= 'succeeded' or kind == 'download') and redis.call('HGET', idem, 'job') == id then redis.call('DEL', idem) end
   if open and open ~= '0' then cancel_children(id) end
+  if kind == 'batch' then cancel_lines(id) end
   if parent then child_ended(parent, id, to) end
 end
 

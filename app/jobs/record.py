@@ -70,6 +70,7 @@ class JobKind(StrEnum):
     RERANK = "rerank"
     TRANSCRIPT = "transcript"
     DOWNLOAD = "download"
+    BATCH = "batch"  # the lines of a file, each a child; submitted by `/v1/batches` alone
     COUNT = "count"  # the tokens of a chat; the API asks for it on a caller's behalf, nobody submits it
 
 

@@ -95,6 +95,7 @@ class JobStore(JobReader):
                 "digest": idem.digest if idem else None,
                 "idem_ttl": _IDEMPOTENCY_S,
                 "deadline": new.deadline.timestamp() if new.deadline else None,
+                "lasts_s": new.lasts_s,
                 "linger": _LINGER_S,
             },
             json.dumps(new.request, ensure_ascii=False, separators=(",", ":")),
@@ -118,7 +119,7 @@ class JobStore(JobReader):
             IllegalTransition: It has not ended.
             QueueFull: *max_queued* jobs wait already.
         """
-        names = ("state", "kind", "model", "lane", "request", "blobs", "owner")
+        names = ("state", "kind", "model", "lane", "lasts_s", "request", "blobs", "owner")
         with store_errors():
             facts = dict(zip(names, cast("list[str | None]", self.client.hmget(keys.job(job_id), names)), strict=True))
         state = facts.pop("state")
@@ -170,9 +171,8 @@ class JobStore(JobReader):
         batch = list(pieces)
         pipe = self.client.pipeline(transaction=False)
         for job_id, token, piece in batch:
-            # Base64: what reads streams reads text.
             facts = {"id": job_id, "token": token, **piece.model_dump()}
-            self.moves.queue(pipe, "publish", facts, base64.b64encode(piece.pcm).decode())
+            self.moves.queue(pipe, "publish", facts, base64.b64encode(piece.pcm).decode())  # what reads streams reads text
         return self._stale(pipe, [entry[0] for entry in batch])
 
     def publish_progress(self, claims: Iterable[tuple[str, str, Progress]]) -> list[str]:

@@ -36,6 +36,7 @@ class NewJob(BaseModel, frozen=True):
     deadline: datetime | None = Field(None, description="Cancelled if it has not ended by then.")
     traceparent: str | None = Field(None, description="The span that it belongs to, as W3C's trace context writes it.")
     owner: str | None = Field(None, description="Name of the API key that submits it.")
+    lasts_s: float | None = Field(None, description="The same in seconds from its submission, and of its retries from theirs.")
 
     @property
     def flight(self) -> Idempotency | None:

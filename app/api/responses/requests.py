@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from app.api.responses.items import InputItem
 from app.api.responses.tools import Hosted, Tool, ToolChoice
-from app.jobs.bodies import MAX_TOKENS, Body, ModelName, refusal, refuse_unsupported
+from app.jobs.bodies import MAX_TOKENS, Body, Metadata, ModelName, refusal, refuse_unsupported
 
 __all__ = ["SHARED", "ResponseRequest", "ResponseTokensRequest"]
 
@@ -26,8 +26,6 @@ SHARED = (
     *("keep_alive", "enable_thinking", "thinking_budget", "chat_template_kwargs"),
 )
 """Fields of a chat that OpenAI's responses do not have and ours take, under the same names."""
-
-_MOST_NOTES = 16
 
 
 def _describe_refused(schema: dict[str, Any]) -> None:
@@ -118,13 +116,7 @@ class ResponseRequest(ResponseTokensRequest):
     background: bool | None = Field(None, description="Answer at once and go on without its caller, as a job of the lane batch.")
     stream: bool | None = None
     stream_options: ResponseStreamOptions | None = None
-    metadata: (
-        Annotated[
-            dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
-            Field(max_length=_MOST_NOTES),
-        ]
-        | None
-    ) = None
+    metadata: Metadata | None = None
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
     user: str | None = None
     safety_identifier: str | None = None

@@ -1,0 +1,180 @@
+"""Sees to one batch: checks its file, feeds its lines, collects what comes of them, and writes the result files.
+
+What a clerk knows it has from the job store and the input file, and what it has done is there. So it may be killed at any
+moment: the next one checks the file again and goes on. Lines are read, checked and answered a few at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from app.api.batches.collecting import Collecting
+from app.api.batches.input import BatchInput, UnusableInput, scan
+from app.api.batches.lines import job_of_line, model_of_body
+from app.api.batches.windows import Windows
+from app.api.batches.writing import write_results
+from app.errors import Failure, InferenceError, JobNotFound, QueueFull, StoreUnavailable
+from app.jobs.batch_record import BatchRecord, Outcome
+from app.jobs.batches import LEASE_S, Batches, ClerkId, Line
+from app.jobs.record import TERMINAL, JobState
+from app.log import get_logger
+
+if TYPE_CHECKING:
+    from app.api.services import Services
+
+__all__ = ["BatchClerk"]
+
+log = get_logger("batches")
+
+T = TypeVar("T")
+_AT_ONCE = 32  # lines that are fed together
+_LOOK_S = 2.0  # however quiet it is
+_AGAIN_S = 1.0
+_BROKEN = Failure(code="internal_error", message="The server failed on this request; its log has the cause.")
+
+
+class BatchClerk:
+    """One batch, for as long as this process sees to it.
+
+    Args:
+        services: Of this process.
+        name: Of this clerk.
+    """
+
+    def __init__(self, services: Services, name: ClerkId) -> None:
+        self._services = services
+        self._name = name
+        self._changed = asyncio.Event()
+
+    async def attend(self) -> None:
+        """See to the batch until it is settled.
+
+        Raises:
+            NoLongerClerk: Another process sees to it; by itself, or in a group.
+            StoreUnavailable: Redis does not answer; likewise.
+        """
+        await self._do(lambda batches: batches.attend(self._name))
+        try:
+            async with asyncio.TaskGroup() as group:
+                beside = [group.create_task(self._renew()), group.create_task(self._listen())]
+                await self._work()
+                for task in beside:
+                    task.cancel()
+        finally:
+            with contextlib.suppress(StoreUnavailable):
+                await asyncio.shield(self._do(lambda batches: batches.leave(self._name)))
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_S / 3)
+            with contextlib.suppress(StoreUnavailable):
+                await self._do(lambda batches: batches.attend(self._name))
+
+    async def _listen(self) -> None:
+        """Take note of whatever happens to the batch; it is looked at all the same, should this miss something."""
+        while True:
+            with contextlib.suppress(StoreUnavailable, JobNotFound):
+                async with aclosing(self._services.gateway.follow(self._name.batch)) as entries:
+                    async for _ in entries:
+                        self._changed.set()
+            self._changed.set()
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _do(self, work: Callable[[Batches], T]) -> T:
+        return await self._services.gateway.batches(work)
+
+    async def _work(self) -> None:
+        batch = self._name.batch
+        record = await self._record()
+        if record.state is JobState.CANCELED and record.total is None:  # before its lines were counted
+            await self._do(lambda batches: batches.settle(self._name, Outcome(completed=0, failed=0)))
+            return
+        try:
+            lines = await asyncio.to_thread(self._scan, record)
+        except UnusableInput as unusable:
+            first = unusable.errors[0]
+            where = f"line {first.line}: " if first.line else ""
+            told = Failure(code="invalid_request", message=f"The file cannot be used: {where}{first.message}", param="input_file_id")
+            errors = unusable.errors
+            await self._do(lambda batches: batches.refuse(self._name, told, errors))
+            log.info("batch.refused", batch=batch, errors=len(errors))
+            return
+        model = lines.models[0] or None if len(lines.models) == 1 else None
+        await self._do(lambda batches: batches.begin(self._name, len(lines), model))
+        log.info("batch.attended", batch=batch, lines=len(lines), models=len(lines.models))
+        await self._go_on(record.request["endpoint"], lines)
+        await self._settle(lines)
+
+    async def _record(self) -> BatchRecord:
+        return await self._do(lambda batches: batches.get(self._name.batch))
+
+    def _scan(self, record: BatchRecord) -> BatchInput:
+        catalog, endpoint = self._services.catalog, record.request["endpoint"]
+        path = self._services.gateway.path_of(record.input_blob)
+        return scan(path, endpoint, partial(model_of_body, catalog, endpoint), int(self._services.settings.max_body))
+
+    async def _go_on(self, endpoint: str, lines: BatchInput) -> None:
+        """Feed and collect until every line has been answered, or the batch has ended before."""
+        over = await self._do(lambda batches: batches.fed(self._name.batch))
+        living = await self._do(lambda batches: batches.living(self._name.batch))
+        windows = Windows(lines.model_of, over, living)
+        collecting = Collecting(self._services, self._name, endpoint, lines)
+        while True:
+            self._changed.clear()
+            has_ended = (await self._record()).state in TERMINAL
+            # Looked for after that: a batch that has ended has ended its lines with it.
+            for number in await collecting.look():
+                windows.end(number)
+            await collecting.collect(has_ended=has_ended, now=has_ended or windows.all_ended)
+            if has_ended or windows.all_ended:
+                return
+            await self._feed(endpoint, lines, windows, collecting)
+            if not windows.all_ended:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_S):
+                        await self._changed.wait()
+
+    async def _feed(self, endpoint: str, lines: BatchInput, windows: Windows, collecting: Collecting) -> None:
+        """Let begin what may; where nothing more can be kept at present, that is tried again at the next look."""
+        while numbers := windows.take(_AT_ONCE):
+            ready: list[Line] = []
+            try:
+                await self._services.gateway.check_room()
+                for number in numbers:
+                    request = await asyncio.to_thread(lines.read, number)
+                    try:
+                        ready.append(Line(number, await job_of_line(self._services, endpoint, request["body"])))
+                    except (StoreUnavailable, QueueFull):
+                        raise
+                    except InferenceError as error:
+                        collecting.refuse(number, request["custom_id"], error.as_fact())
+                        windows.end(number)
+                    except Exception as error:  # one line that trips a defect of ours must not stop all others
+                        log.exception("batch.line_broke", batch=self._name.batch, line=number, error=type(error).__name__)
+                        collecting.refuse(number, request["custom_id"], _BROKEN)
+                        windows.end(number)
+            except QueueFull:
+                done = {line.number for line in ready} | collecting.refused
+                windows.give_back([number for number in numbers if number not in done])
+                numbers = []
+            if ready:
+                await self._do(partial(self._fed, ready))
+            if not numbers:
+                return
+
+    def _fed(self, ready: list[Line], batches: Batches) -> None:
+        batches.feed(self._name, ready)
+
+    async def _settle(self, lines: BatchInput) -> None:
+        await self._do(lambda batches: batches.finalize(self._name))
+        record = await self._record()
+        parts = await self._do(lambda batches: batches.parts(self._name.batch))
+        paths = [self._services.gateway.path_of(part) for part in parts]
+        outcome = await self._services.gateway.files(lambda files: write_results(files, record, lines, paths))
+        await self._do(lambda batches: batches.settle(self._name, outcome))
+        log.info("batch.settled", batch=self._name.batch, **outcome.model_dump(include={"completed", "failed"}))
