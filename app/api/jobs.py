@@ -221,6 +221,8 @@ async def retry_job(request: Request, job_id: str, services: ServicesDep) -> Res
     """Submit the request of a job that has ended once more, as a new job whose ``retry_of`` is this one."""
     job = await services.gateway.retry(job_id)
     request.state.job_id = job.id  # the access log's, and the X-Job-Id header's
+    if job.kind is JobKind.BATCH:
+        services.batches_changed.set()
     return await accepted(services.gateway, job.id)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from app.engines.hearing import Segment, Word
 from app.engines.protocols import Embedded, Finished, Sampling, TextWork
 from app.engines.ranking import Ranked
 from app.errors import InvalidRequest
+from app.jobs import keys
 from app.jobs.claims import Claimed
 from app.jobs.decoding import ModelState
 from app.jobs.logprobs import TokenLogprob
@@ -56,11 +58,10 @@ def answering(settings: Settings) -> Iterator[None]:
             worker.appear(**resident)  # again and again: a heartbeat lapses
             for model, wish in asked.items():
                 wishes.replace(model, wish, None)
-            queued = worker.store.list_jobs(state=JobState.QUEUED, limit=100)
-            for job in reversed(queued):
-                if claimed := worker.try_to_claim(job.id):
-                    _answer(worker, claimed)
-            if not queued:
+            claims = [claimed for job_id in _waiting(worker) if (claimed := worker.try_to_claim(job_id))]
+            for claimed in claims:
+                _answer(worker, claimed)
+            if not claims:
                 worker.wait_for_work(0.1)
 
     thread = threading.Thread(target=serve, name="answering-worker")
@@ -71,6 +72,12 @@ def answering(settings: Settings) -> Iterator[None]:
         stopping.set()
         thread.join()
         worker.close()
+
+
+def _waiting(worker: FakeWorker) -> list[str]:
+    """Return what is queued, oldest first: jobs, then the lines of batches."""
+    jobs = [job.id for job in reversed(worker.store.list_jobs(state=JobState.QUEUED, limit=100))]
+    return [*jobs, *cast("list[str]", worker.store.client.zrange(keys.state_index(JobState.QUEUED, children=True), 0, -1))]
 
 
 def _move(resident: dict[str, ModelState], model: str, wish: Wish) -> None:

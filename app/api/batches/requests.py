@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from app.jobs.bodies import Body, Metadata, refusal, refuse_unsupported
+from app.jobs.bodies import Body, Metadata, refuse_unsupported
 from app.settings import parse_duration
 
 __all__ = ["ENDPOINTS", "BatchEndpoint", "BatchRequest"]
@@ -50,7 +50,8 @@ class BatchRequest(Body):
     @classmethod
     def _check_window(cls, window: str) -> str:
         if not 0 < parse_duration(window).total_seconds() <= _LONGEST_S:
-            raise refusal(param="completion_window", message="must be more than nothing and at most 30d")
+            msg = "must be more than nothing and at most 30d"
+            raise ValueError(msg)
         return window
 
     @property
