@@ -16,7 +16,7 @@ from app.internal_key import authorization
 if TYPE_CHECKING:
     from app.settings import Settings
 
-__all__ = ["delete", "fetch", "get", "post", "send_file", "stream"]
+__all__ = ["delete", "download", "fetch", "get", "post", "send_file", "stream"]
 
 _CONNECT_S = 5.0
 
@@ -56,6 +56,15 @@ def _ask(settings: Settings, method: str, path: str, body: Mapping[str, Any] | N
 def fetch(settings: Settings, path: str, body: Mapping[str, Any]) -> Generator[bytes]:
     """Send *body* and yield the bytes that answer it, as they come; otherwise as :func:`post`."""
     with _talking(settings) as client, client.stream("POST", path, json=body) as answer:
+        if answer.is_error:
+            answer.read()
+            _refuse(answer)
+        yield from answer.iter_bytes()
+
+
+def download(settings: Settings, path: str) -> Generator[bytes]:
+    """Yield the bytes that are at *path*, as they come; otherwise as :func:`post`."""
+    with _talking(settings) as client, client.stream("GET", path) as answer:
         if answer.is_error:
             answer.read()
             _refuse(answer)

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from app.cli import (
     api_keys,
+    batches,
     captioning,
     doctor,
     entry,
@@ -89,6 +90,7 @@ app.command(rich_help_panel=_ASK)(captioning.caption)
 app.command(rich_help_panel=_ASK)(transcribing.transcribe)
 app.command(rich_help_panel=_ASK)(reading.ocr)
 app.command(rich_help_panel=_ASK)(speaking.speak)
+app.add_typer(batches.app, name="batch", rich_help_panel=_ASK)
 app.command(rich_help_panel=_ENTRY)(entry.redis)
 app.command(rich_help_panel=_ENTRY)(entry.api)
 app.command(rich_help_panel=_ENTRY)(entry.audio)

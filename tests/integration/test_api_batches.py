@@ -23,9 +23,7 @@ from tests.pictures import png
 from tests.recordings import silence
 
 
-def test_lines_are_answered_in_their_order_and_those_that_fail_cost_no_others(
-    api: Api, api_settings: Settings, store: JobStore
-) -> None:
+def test_lines_are_answered_in_their_order_and_those_that_fail_cost_no_others(api: Api, api_settings: Settings, store: JobStore) -> None:
     lines = [chat_line(f"line {n}", max_tokens=5) for n in range(300)]
     lines[7] = chat_line("stream", stream=True)
     lines[8] = chat_line("unknown", model="nobody")

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from openai import APIConnectionError, OpenAI
@@ -70,7 +70,7 @@ def answered_of(api: Api, batch: Batch) -> int:
 def successes(store: JobStore, batch: Batch) -> Counter[str]:
     """Return how often each line's job succeeded, by the log of all moves."""
     job_id = batch.id.replace("batch_", "job_")
-    moves = [fields for _, fields in store.client.xrange(keys.EVENTS)]
+    moves = [fields for _, fields in cast("list[tuple[str, dict[str, str]]]", store.client.xrange(keys.EVENTS))]
     return Counter(fields["job"] for fields in moves if fields["state"] == JobState.SUCCEEDED and fields["job"].startswith(f"{job_id}."))
 
 
@@ -101,7 +101,8 @@ def test_lines_of_three_models_survive_a_kill_of_their_worker(chosen: Settings, 
 def test_documents_are_lines_too_and_a_line_that_breaks_is_told_as_its_route_would(chosen: Settings, hands: WorkerProcess) -> None:
     document = f"data:application/pdf;base64,{base64.b64encode(barred([3, 1, 2])).decode()}"
     with running(chosen) as api:
-        documents = start(api.openai, [line(f"{n}", "/v1/ocr", document=document, pages=pages) for n, pages in enumerate(("1-3", "2"))], endpoint="/v1/ocr")
+        lines = [line(f"{n}", "/v1/ocr", document=document, pages=pages) for n, pages in enumerate(("1-3", "2"))]
+        documents = start(api.openai, lines, endpoint="/v1/ocr")
         chats = start(api.openai, [chat_line("good", "say 2"), chat_line("bad", "refuse"), chat_line("long", "say 2", n=3)])
         pages = [one["response"]["body"] for one in results(api.openai, ended(api.openai, documents).output_file_id)]
         assert [[page["page"] for page in one["pages"]] for one in pages] == [[1, 2, 3], [2]]

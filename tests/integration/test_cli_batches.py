@@ -1,0 +1,73 @@
+"""``mlx-local batch``: a file is answered, followed again after Ctrl-C, and told of where it is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from tests.integration.answering_worker import answering
+from tests.integration.batch_files import chat_line, ended, until
+from tests.integration.command import mlx_local
+from tests.integration.conftest import Api
+from tests.integration.terminal import on_terminal
+
+
+@pytest.fixture
+def client_settings(api: Api, api_settings: Settings) -> Settings:
+    """Settings that lead the command to the running API."""
+    return api_settings.model_copy(update={"port": api.port})
+
+
+def requests(folder: Path, *lines: dict[str, object] | str) -> Path:
+    file = folder / "night.jsonl"
+    file.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return file
+
+
+def names(file: Path) -> list[str]:
+    return [json.loads(line)["custom_id"] for line in file.read_text().splitlines()]
+
+
+def test_ctrl_c_leaves_a_batch_and_the_same_command_fetches_what_came_of_it(client_settings: Settings, api: Api, tmp_path: Path) -> None:
+    file = requests(tmp_path, chat_line("bad", stream=True), *(chat_line(f"{n}") for n in range(80)))
+    with on_terminal(client_settings, "batch", "run", str(file)) as screen:
+        screen.read_until("1/81")  # what is refused is known at once, and no worker runs
+        screen.type("\x03")
+        screen.read_until("The server goes on with batch_")
+        assert screen.end() == 130
+    (batch,) = api.openai.batches.list()
+    shown = mlx_local(client_settings, "batch", "show", batch.id).stdout
+    assert f"\nstatus       {until(api.openai, batch, 'in_progress').status}\n" in shown
+    with answering(client_settings):
+        done = mlx_local(client_settings, "batch", "run", str(file), "-o", str(tmp_path / "answers.jsonl"))
+    assert (done.returncode, done.stderr) == (1, "1 of 81 lines were not answered.\n")
+    assert done.stdout.splitlines()[-3:] == [
+        f"{batch.id} is completed: 80 of 81 lines were answered.",
+        str(tmp_path / "answers.jsonl"),
+        str(tmp_path / "night.errors.jsonl"),
+    ]
+    assert names(tmp_path / "answers.jsonl") == [f"{n}" for n in range(80)]
+    assert names(tmp_path / "night.errors.jsonl") == ["bad"]
+    assert len(list(api.openai.batches.list())) == 1
+    kept = mlx_local(client_settings, "batch", "run", str(file), "-o", str(tmp_path / "answers.jsonl"))
+    assert (kept.returncode, kept.stderr) == (2, f"{tmp_path / 'answers.jsonl'} exists; --force replaces it.\n")
+
+
+def test_what_cannot_be_answered_is_told_in_sentences(client_settings: Settings, api: Api, tmp_path: Path) -> None:
+    file = requests(tmp_path, chat_line("a"), "nonsense", chat_line("a"))
+    wrong = mlx_local(client_settings, "batch", "run", str(file))
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("line 2: This line is not parseable as valid JSON.\nline 3: The custom_id 'a' is a duplicate")
+    requests(tmp_path, chat_line("a"))
+    with on_terminal(client_settings, "batch", "run", str(file), "--again") as screen:
+        screen.read_until("in_progress")
+        newest = next(iter(api.openai.batches.list()))
+        assert newest.id in mlx_local(client_settings, "batch", "cancel", newest.id).stdout
+        assert screen.end() == 1
+    ended(api.openai, newest, "cancelled")
+    newest_line, failed_line = mlx_local(client_settings, "batch", "list").stdout.splitlines()[1:]
+    assert newest_line.split()[:3] == [newest.id, "/v1/chat/completions", "cancelled"]
+    assert failed_line.split()[2] == "failed"
