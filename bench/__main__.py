@@ -12,7 +12,7 @@ from types import ModuleType
 
 from rich.console import Console
 
-from bench import chats, conversation, embeddings, folder, footprint, hangup, queueing, recording, swaps
+from bench import batch, chats, conversation, embeddings, folder, footprint, hangup, queueing, recording, swaps
 from bench.report import Figure, print_table, write_json
 
 __all__ = ["Bench", "main"]
@@ -25,6 +25,7 @@ _SECTIONS: dict[str, ModuleType] = {
     "hangup": hangup,
     "chats": chats,
     "swaps": swaps,
+    "batch": batch,
     "recording": recording,
     "folder": folder,
 }

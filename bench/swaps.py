@@ -31,7 +31,7 @@ from bench.worker_log import loads
 if TYPE_CHECKING:
     from bench.__main__ import Bench
 
-__all__ = ["NOTE", "run"]
+__all__ = ["NOTE", "copy_of", "room_for_one", "run"]
 
 _NAME = "swaps"
 NOTE = (
@@ -55,11 +55,11 @@ def run(bench: Bench) -> list[Figure]:
     theirs: Rounds = defaultdict(list)
     models = starter_models()
     with one_home(models) as home:
-        folders = {name: _copy(models / "smollm2-135m-instruct", home / "three" / name) for name in _MODELS}
+        folders = {name: copy_of(models / "smollm2-135m-instruct", home / "three" / name) for name in _MODELS}
         entries = "".join(f'[[model]]\nid = "{name}"\nrepo = "{folder}"\ntasks = ["chat"]\n' for name, folder in folders.items())
         catalog = home / "catalog.toml"
         catalog.write_text(entries + '[roles]\nchat = "one"\n')
-        budget_bytes = _room_for_one(home, folders["one"], models / "all-minilm-l6-v2")
+        budget_bytes = room_for_one(home, folders["one"], models / "all-minilm-l6-v2")
         with stack(home, catalog, MLX_LOCAL_MEMORY_BUDGET=str(budget_bytes)) as server:
             for number in range(rounds):
                 bench.say(f"round {number + 1} of {rounds}")
@@ -80,7 +80,7 @@ def run(bench: Bench) -> list[Figure]:
     return figures + [figure for name, _, _ in _orders(0) for figure in _theirs(theirs, name)]
 
 
-def _copy(folder: Path, to: Path) -> Path:
+def copy_of(folder: Path, to: Path) -> Path:
     """Make a folder with links to the files of *folder*: another model, as far as anybody can tell."""
     to.mkdir(parents=True)
     for file in folder.iterdir():
@@ -88,7 +88,7 @@ def _copy(folder: Path, to: Path) -> Path:
     return to
 
 
-def _room_for_one(home: Path, chat_folder: Path, embedding_folder: Path) -> int:
+def room_for_one(home: Path, chat_folder: Path, embedding_folder: Path) -> int:
     """Return a budget that holds one of the three beside the embedding model, and not two."""
     needs = Needs(Peaks(home / "peaks.json"), cpu=not detect().accelerated)
     one = needs.of(ModelSpec(id="one", repo=str(chat_folder), tasks=(Task.CHAT,)), chat_folder)
