@@ -65,7 +65,7 @@ def _room_for_two(home: Path, chat_folder: Path, embedding_folder: Path) -> int:
     """Return a budget that holds two of the three beside the embedding model, and not all."""
     spec = ModelSpec(id="one", repo=str(chat_folder), tasks=(Task.CHAT,))
     needs = Needs(Peaks(home / "peaks.json"), cpu=not detect().accelerated)
-    return room_for_one(home, chat_folder, embedding_folder) + needs.of(spec, chat_folder).load_bytes
+    return room_for_one(home, chat_folder, embedding_folder) + needs.of(spec, chat_folder).weights_bytes
 
 
 async def _measured(bench: Bench, server: Server, home: Path, lines: int) -> list[Figure]:
