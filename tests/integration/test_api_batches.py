@@ -109,32 +109,30 @@ def test_every_endpoint_has_its_own_lines(reading_settings: Settings, start_api:
     assert subtitles.startswith("1\n00:00:00,000")
 
 
-@pytest.mark.parametrize(
-    ("lines", "told"),
-    [
-        ([""], [("empty_file", None)]),
-        (
-            ["nonsense", "[]", {**chat_line("a"), "method": "GET"}, {**chat_line("b"), "url": "/v1/embeddings"}],
-            [("invalid_json_line", 1), ("invalid_json_line", 2), ("invalid_method", 3), ("invalid_url", 4)],
-        ),
-        (
-            [chat_line("a"), "", chat_line("a"), {"custom_id": "c"}, {**chat_line("d"), "custom_id": 4}, {**chat_line("e"), "body": 1}],
-            [("duplicate_custom_id", 3), ("missing_required_parameter", 4), ("invalid_custom_id", 5), ("invalid_body", 6)],
-        ),
-        ([chat_line("x" * 70_000)], [("line_too_large", 1)]),
-        (["?"] * 150, [("invalid_json_line", number) for number in range(1, 101)]),
-    ],
-)
-def test_a_file_that_cannot_be_used_is_told_line_by_line(
-    lines: list[Any], told: list[tuple[str, int | None]], api_settings: Settings, start_api: Callable[..., Api]
-) -> None:  # fmt: skip
+WRONG: list[tuple[list[Any], list[tuple[str, int | None]]]] = [
+    ([""], [("empty_file", None)]),
+    (
+        ["nonsense", "[]", {**chat_line("a"), "method": "GET"}, {**chat_line("b"), "url": "/v1/embeddings"}],
+        [("invalid_json_line", 1), ("invalid_json_line", 2), ("invalid_method", 3), ("invalid_url", 4)],
+    ),
+    (
+        [chat_line("a"), "", chat_line("a"), {"custom_id": "c"}, {**chat_line("d"), "custom_id": 4}, {**chat_line("e"), "body": 1}],
+        [("duplicate_custom_id", 3), ("missing_required_parameter", 4), ("invalid_custom_id", 5), ("invalid_body", 6)],
+    ),
+    ([chat_line("x" * 70_000)], [("line_too_large", 1)]),
+    (["?"] * 150, [("invalid_json_line", number) for number in range(1, 101)]),
+]
+
+
+def test_a_file_that_cannot_be_used_is_told_line_by_line(api_settings: Settings, start_api: Callable[..., Api]) -> None:
     api = start_api(api_settings.model_copy(update={"max_body": 65_536}))
-    failed = ended(api.openai, start(api.openai, lines), "failed")
-    assert failed.errors is not None
-    assert [(error.code, error.line) for error in failed.errors.data or ()] == told
-    assert (failed.output_file_id, failed.error_file_id, failed.failed_at is None) == (None, None, False)
-    job = api.http.get(f"/v1/jobs/{failed.id.replace('batch_', 'job_')}").json()
-    assert (job["state"], job["error"]["code"]) == ("failed", "invalid_request")
+    for lines, told in WRONG:
+        failed = ended(api.openai, start(api.openai, lines), "failed")
+        assert failed.errors is not None
+        assert [(error.code, error.line) for error in failed.errors.data or ()] == told
+        assert (failed.output_file_id, failed.error_file_id, failed.failed_at is None) == (None, None, False)
+        job = api.http.get(f"/v1/jobs/{failed.id.replace('batch_', 'job_')}").json()
+        assert (job["state"], job["error"]["code"]) == ("failed", "invalid_request")
 
 
 def test_what_no_batch_can_be_made_of_is_refused_at_once(api: Api) -> None:

@@ -23,7 +23,8 @@ def test_every_line_begins_once_few_of_a_model_at_a_time_and_no_model_waits_for_
     under_way: list[int] = []
     while not windows.all_ended:
         taken = windows.take(data.draw(st.sampled_from((1, 7, 1000))))
-        if taken and data.draw(st.booleans()):
+        gives_back = data.draw(st.booleans())
+        if taken and gives_back:
             windows.give_back(taken[1:])
             taken = taken[:1]
         begun += taken
