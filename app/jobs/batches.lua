@@ -54,8 +54,9 @@ end
 -- The file was checked and its lines may begin.
 function commands.batch_begin()
   if not attends(a.id) then return { 'lost' } end
+  redis.call('HSETNX', job_key(a.id), 'total', a.total) -- also of one that was cancelled meanwhile
   if read(a.id, 'state') ~= 'queued' then return { 'ok' } end
-  redis.call('HSET', job_key(a.id), 'attempt', 1, 'started_at', now_text, 'planned_at', now_text, 'total', a.total, 'unit', 'lines',
+  redis.call('HSET', job_key(a.id), 'attempt', 1, 'started_at', now_text, 'planned_at', now_text, 'unit', 'lines',
     'done', 0, 'completed', 0, 'failed', 0, 'only_model', a.only_model or '')
   move(a.id, 'queued', 'running', 1)
   redis.call('XADD', tok_key(a.id), '*', 'type', 'progress', 'attempt', 1, unpack(progress_of(a.id)))

@@ -52,6 +52,7 @@ class EndedLine(NamedTuple):
     number: int
     state: JobState
     usage: Mapping[str, Any]
+    children: int
 
 
 class Collected(NamedTuple):
@@ -166,9 +167,12 @@ class Batches:
             numbers = cast("list[str]", self._store.client.lrange(keys.batch(job_id, "ended"), after, -1))
             pipe = self._store.client.pipeline(transaction=False)
             for number in numbers:
-                pipe.hmget(keys.job(keys.child(job_id, int(number))), ["state", "usage"])
+                pipe.hmget(keys.job(keys.child(job_id, int(number))), ["state", "usage", "children"])
             rows = zip(numbers, pipe.execute(), strict=True)
-        return [EndedLine(int(number), JobState(state), json.loads(usage or "{}")) for number, (state, usage) in rows]
+        return [
+            EndedLine(int(number), JobState(state), json.loads(usage or "{}"), int(children or 0))
+            for number, (state, usage, children) in rows
+        ]
 
     def collect(self, clerk: ClerkId, collected: Collected) -> None:
         """Note that results are in the spool, held by the batch, and forget the jobs that made them."""

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from app.api.batches.collecting import Collecting
 from app.api.batches.input import BatchInput, UnusableInput, scan
@@ -38,6 +38,13 @@ _AGAIN_S = 1.0
 _BROKEN = Failure(code="internal_error", message="The server failed on this request; its log has the cause.")
 
 
+class _Refused(NamedTuple):
+    """A line that no job can be made of."""
+
+    custom_id: str
+    failure: Failure
+
+
 class BatchClerk:
     """One batch, for as long as this process sees to it.
 
@@ -51,14 +58,21 @@ class BatchClerk:
         self._name = name
         self._changed = asyncio.Event()
 
-    async def attend(self) -> None:
-        """See to the batch until it is settled.
+    async def take(self) -> None:
+        """Become the batch's clerk.
 
         Raises:
-            NoLongerClerk: Another process sees to it; by itself, or in a group.
-            StoreUnavailable: Redis does not answer; likewise.
+            NoLongerClerk: Another process sees to it.
+            StoreUnavailable: Redis does not answer.
         """
         await self._do(lambda batches: batches.attend(self._name))
+
+    async def attend(self) -> None:
+        """See to the batch until it is settled; then, or when that fails, another one may.
+
+        Raises:
+            ExceptionGroup: Of NoLongerClerk: another process sees to it; or StoreUnavailable: Redis does not answer.
+        """
         try:
             async with asyncio.TaskGroup() as group:
                 beside = [group.create_task(self._renew()), group.create_task(self._listen())]
@@ -130,7 +144,7 @@ class BatchClerk:
             # Looked for after that: a batch that has ended has ended its lines with it.
             for number in await collecting.look():
                 windows.end(number)
-            await collecting.collect(has_ended=has_ended, now=has_ended or windows.all_ended)
+            await collecting.collect(now=has_ended or windows.all_ended)
             if has_ended or windows.all_ended:
                 return
             await self._feed(endpoint, lines, windows, collecting)
@@ -142,30 +156,35 @@ class BatchClerk:
     async def _feed(self, endpoint: str, lines: BatchInput, windows: Windows, collecting: Collecting) -> None:
         """Let begin what may; where nothing more can be kept at present, that is tried again at the next look."""
         while numbers := windows.take(_AT_ONCE):
-            ready: list[Line] = []
-            try:
-                await self._services.gateway.check_room()
-                for number in numbers:
-                    request = await asyncio.to_thread(lines.read, number)
-                    try:
-                        ready.append(Line(number, await job_of_line(self._services, endpoint, request["body"])))
-                    except (StoreUnavailable, QueueFull):
-                        raise
-                    except InferenceError as error:
-                        collecting.refuse(number, request["custom_id"], error.as_fact())
-                        windows.end(number)
-                    except Exception as error:  # one line that trips a defect of ours must not stop all others
-                        log.exception("batch.line_broke", batch=self._name.batch, line=number, error=type(error).__name__)
-                        collecting.refuse(number, request["custom_id"], _BROKEN)
-                        windows.end(number)
-            except QueueFull:
-                done = {line.number for line in ready} | collecting.refused
-                windows.give_back([number for number in numbers if number not in done])
-                numbers = []
+            # Together, because one may have to fetch a picture.
+            made = await asyncio.gather(*(self._made(endpoint, lines, number) for number in numbers))
+            for number, one in zip(numbers, made, strict=True):
+                if isinstance(one, _Refused):
+                    collecting.refuse(number, one.custom_id, one.failure)
+                    windows.end(number)
+            ready = [one for one in made if isinstance(one, Line)]
             if ready:
                 await self._do(partial(self._fed, ready))
-            if not numbers:
+            await collecting.collect(now=False)
+            if None in made:
+                windows.give_back([number for number, one in zip(numbers, made, strict=True) if one is None])
                 return
+
+    async def _made(self, endpoint: str, lines: BatchInput, number: int) -> Line | _Refused | None:
+        """Return a line's job, or why there can be none; None: there is no room for it at present."""
+        request = await asyncio.to_thread(lines.read, number)
+        try:
+            await self._services.gateway.check_room()
+            return Line(number, await job_of_line(self._services, endpoint, request["body"]))
+        except StoreUnavailable:
+            raise
+        except QueueFull:
+            return None
+        except InferenceError as error:
+            return _Refused(request["custom_id"], error.as_fact())
+        except Exception as error:  # one line that trips a defect of ours must not stop all others
+            log.exception("batch.line_broke", batch=self._name.batch, line=number, error=type(error).__name__)
+            return _Refused(request["custom_id"], _BROKEN)
 
     def _fed(self, ready: list[Line], batches: Batches) -> None:
         batches.feed(self._name, ready)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from app.api.batches.lines import answer_of
 from app.api.batches.results import LineName, answered, as_part, failed
 from app.errors import Failure, InferenceError, StoreUnavailable
 from app.jobs.batches import Collected
-from app.jobs.record import JobState
+from app.jobs.record import TERMINAL, JobState
 
 if TYPE_CHECKING:
     from app.api.batches.input import BatchInput
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Collecting"]
 
 _MANY = 256
+_MOST_JOBS = 1000  # that are forgotten at once, children too: Redis does nothing else meanwhile
 _MOST_BYTES = 32 * 1024**2
 _WAITED_S = 2.0
 
@@ -65,33 +66,30 @@ class Collecting:
         self._ended += found
         return [line.number for line in found]
 
-    async def collect(self, *, has_ended: bool, now: bool) -> None:
-        """Put results into the spool, where there are many.
-
-        Args:
-            has_ended: The batch has: lines that it took with it have no result.
-            now: However few there are.
-        """
+    async def collect(self, *, now: bool) -> None:
+        """Put results into the spool, where there are many; *now*: however few there are."""
         while waiting := len(self._ended) + len(self._refusals):
             if not (now or waiting >= _MANY or time.monotonic() - self._collected_s >= _WAITED_S):
                 return
-            await self._collect_some(has_ended=has_ended)
+            await self._collect_some()
         self._collected_s = time.monotonic()
 
-    async def _collect_some(self, *, has_ended: bool) -> None:
+    async def _collect_some(self) -> None:
         refused, made = list(self._refusals), list(self._refusals.values())
+        some = self._ended[:_MANY]
+        took_along = await self._took_along(some)
         took: list[int] = []
         usage = Counter[str]()
-        size = 0
-        for line in self._ended[:_MANY]:
-            if size > _MOST_BYTES:
+        size, jobs = 0, 0
+        for line in some:
+            if size > _MOST_BYTES or jobs > _MOST_JOBS:
                 break
             took.append(line.number)
-            if has_ended and line.state is JobState.CANCELED:
-                continue
-            made.append(await self._result_of(line))
-            usage.update(_counted(line.usage))
-            size += len(made[-1])
+            jobs += 1 + line.children
+            if not (took_along and line.state is JobState.CANCELED):
+                made.append(await self._result_of(line))
+                usage.update(_counted(line.usage))
+                size += len(made[-1])
         part = await self._services.gateway.hold(made, holder=self._name.batch) if made else None
         collected = Collected(part, took, refused, usage)
         await self._services.gateway.batches(lambda batches: batches.collect(self._name, collected))
@@ -99,6 +97,13 @@ class Collecting:
         for number in refused:
             del self._refusals[number]
         self._collected_s = time.monotonic()
+
+    async def _took_along(self, lines: Sequence[EndedLine]) -> bool:
+        """Whether the batch has ended, and so has cancelled those of *lines* that are: nothing came of these."""
+        if not any(line.state is JobState.CANCELED for line in lines):
+            return False
+        record = await self._services.gateway.batches(lambda batches: batches.get(self._name.batch))
+        return record.state in TERMINAL
 
     async def _result_of(self, ended: EndedLine) -> bytes:
         request = await asyncio.to_thread(self._lines.read, ended.number)

@@ -53,17 +53,23 @@ class BatchOffice:
         while True:
             self._changed.clear()
             with contextlib.suppress(StoreUnavailable):
-                for batch in await self._services.gateway.batches(lambda batches: batches.unsettled()):
-                    if batch not in self._clerks and len(self._clerks) < _AT_ONCE:
-                        self._clerks[batch] = asyncio.create_task(self._see_to(batch))
+                await self._take_on()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
                     await self._changed.wait()
 
-    async def _see_to(self, batch: str) -> None:
-        name = ClerkId(batch, f"{self._process}{next(self._numbers)}", self._process)
+    async def _take_on(self) -> None:
+        """See to the batches that nobody else sees to, oldest first."""
+        for batch in await self._services.gateway.batches(lambda batches: batches.unsettled()):
+            if batch not in self._clerks and len(self._clerks) < _AT_ONCE:
+                clerk = BatchClerk(self._services, ClerkId(batch, f"{self._process}{next(self._numbers)}", self._process))
+                with contextlib.suppress(NoLongerClerk):
+                    await clerk.take()
+                    self._clerks[batch] = asyncio.create_task(self._see_to(batch, clerk))
+
+    async def _see_to(self, batch: str, clerk: BatchClerk) -> None:
         try:
-            await BatchClerk(self._services, name).attend()
+            await clerk.attend()
         except* (NoLongerClerk, StoreUnavailable):
             log.debug("batch.left", batch=batch)
         except* Exception as errors:  # the task's boundary: one batch that cannot be seen to keeps none of the others

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from app.api.dialects import OPENAI
 from app.api.errors import status_of
@@ -48,8 +48,10 @@ class LineName:
 
 def answered(line: LineName, output: Output) -> bytes:
     """Return the result of a line that was answered. An answer that is no JSON is a text."""
-    is_json = output.media_type == JSON_TYPE and b"\n" not in output.content
-    body = output.content if is_json else to_json(output.content.decode())
+    if output.media_type != JSON_TYPE:
+        body = to_json(output.content.decode())
+    else:
+        body = to_json(from_json(output.content)) if b"\n" in output.content else output.content
     return _with_response(line, HTTPStatus.OK, body)
 
 

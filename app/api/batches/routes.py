@@ -70,8 +70,8 @@ async def list_batches(
     after: Annotated[str | None, Query(max_length=64)] = None,
 ) -> BatchPage:
     """Return a page of batches, newest first."""
-    before = (await _shown(services, job_of(after))).id if after else None
-    found = await services.gateway.batches(lambda batches: batches.page(limit=limit + 1, after=job_of(before) if before else None))
+    before = job_of((await _found(services, after)).id) if after else None
+    found = await services.gateway.batches(lambda batches: batches.page(limit=limit + 1, after=before))
     page = [shown(record) for record in found[:limit]]
     return BatchPage(
         data=page,
