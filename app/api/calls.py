@@ -41,8 +41,7 @@ from app.jobs.rerank_requests import RerankRequest
 from app.jobs.submission import Idempotency, NewJob
 from app.jobs.transcript_requests import TranscriptRequest
 from app.models.spec import Task
-from app.pictures.data_uri import is_data_uri, read_data_uri
-from app.pictures.media import Medium
+from app.pictures.data_uri import is_data_uri
 from app.tracing import CURRENT
 
 __all__ = ["KINDS", "Call", "Shown", "accepted", "answer", "idempotency", "new_job", "output_of", "read_call", "submit"]

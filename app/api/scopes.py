@@ -41,6 +41,10 @@ GET    /v1/files
 GET    /v1/files/{file_id}
 GET    /v1/files/{file_id}/content
 DELETE /v1/files/{file_id}
+POST   /v1/batches
+GET    /v1/batches
+GET    /v1/batches/{batch_id}
+POST   /v1/batches/{batch_id}/cancel
 POST   /v1/jobs
 GET    /v1/jobs
 GET    /v1/jobs/{job_id}

@@ -24,7 +24,7 @@ USAGE = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 
 FIELDS = (
     "id", "kind", "state", "created_at", "finished_at", "deadline", "request", "blobs", "error", "errors", "total", "completed", "failed",
-    "started_at", "finalizing_at", "settled_at", "only_model", "output_file_id", "error_file_id", *USAGE,
+    "started_at", "finalizing_at", "settled_at", "owner", "only_model", "output_file_id", "error_file_id", *USAGE,
 )  # fmt: skip
 """The fields of a job's hash that :func:`decode_batch` reads."""
 
@@ -54,6 +54,7 @@ class BatchRecord(BaseModel, frozen=True):
 
     job_id: str
     state: JobState
+    owner: str | None = Field(description="Name of the API key that submitted it; none: none was needed.")
     request: dict[str, Any]
     input_blob: str = Field(description="The file's content, in the spool.")
     created_at: float
@@ -100,6 +101,7 @@ def decode_batch(fields: Mapping[str, str | None]) -> BatchRecord:
     return BatchRecord(
         job_id=str(fields["id"]),
         state=JobState(str(fields["state"])),
+        owner=fields["owner"],
         request=json.loads(fields["request"] or "{}"),
         input_blob=json.loads(fields["blobs"] or '[""]')[0],
         created_at=float(fields["created_at"] or 0),

@@ -78,12 +78,14 @@ end
 function commands.batch_feed()
   if not attends(a.id) then return { 'lost' } end
   if read(a.id, 'state') ~= 'running' then return { 'ok' } end
+  local owner = read(a.id, 'owner')
   for _, line in ipairs(cjson.decode(raw)) do
     if redis.call('SADD', batch_key(a.id, 'fed'), line.number) == 1 then
       local id = child_id(a.id, line.number)
       redis.call('HSET', job_key(id), 'id', id, 'parent', a.id, 'number', line.number, 'kind', line.kind, 'model', line.model,
         'lane', line.lane, 'queue', line.queue, 'waited', '0', 'request', line.request, 'seed', line.seed, 'seq', 0,
         'attempt', 0, 'announce', 0, 'charges', 0, 'created_at', now_text)
+      if owner then redis.call('HSET', job_key(id), 'owner', owner) end
       if line.blobs then redis.call('HSET', job_key(id), 'blobs', line.blobs, 'holds', 1) end
       redis.call('ZADD', index_key(true, 'model:' .. line.model), 0, id)
       redis.call('ZADD', batch_key(a.id, 'lines'), line.number, line.number)

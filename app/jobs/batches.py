@@ -17,6 +17,7 @@ from app.jobs.batch_record import ALL_MODELS, FIELDS, BatchError, BatchRecord, O
 from app.jobs.connection import store_errors
 from app.jobs.record import JobKind, JobState
 from app.jobs.submission import NewJob
+from app.named_keys import ANYONE, Caller
 
 if TYPE_CHECKING:
     from app.jobs.store import JobStore
@@ -65,16 +66,17 @@ class Collected(NamedTuple):
 
 
 class Batches:
-    """Batches of one job store. Synchronous and thread-safe."""
+    """Batches of one job store as one caller sees them: who owns batches has no others. Synchronous and thread-safe."""
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(self, store: JobStore, caller: Caller = ANYONE) -> None:
         self._store = store
+        self._caller = caller
 
     def get(self, job_id: str) -> BatchRecord:
         """Return a batch.
 
         Raises:
-            BatchNotFound: There is no such job, or it is no batch.
+            BatchNotFound: There is no such job, it is no batch, or it is another's.
         """
         return self._get_many([job_id])[0]
 
@@ -84,7 +86,7 @@ class Batches:
         Raises:
             JobNotFound: *after* is no job.
         """
-        jobs = self._store.list_jobs(kind=JobKind.BATCH, model=ALL_MODELS, limit=limit, after=after)
+        jobs = self._store.list_jobs(kind=JobKind.BATCH, model=ALL_MODELS, owner=self._caller.owner, limit=limit, after=after)
         return self._get_many([job.id for job in jobs])
 
     def _get_many(self, ids: Sequence[str]) -> list[BatchRecord]:
@@ -94,7 +96,7 @@ class Batches:
         with store_errors():
             rows = [dict(zip(FIELDS, row, strict=True)) for row in pipe.execute()]
         for job_id, fields in zip(ids, rows, strict=True):
-            if fields["kind"] != JobKind.BATCH:
+            if fields["kind"] != JobKind.BATCH or self._caller.owner not in {None, fields["owner"]}:
                 raise BatchNotFound(job_id)
         return [decode_batch(fields) for fields in rows]
 

@@ -59,7 +59,6 @@ class JobGateway:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._store = JobStore(connect(settings), Spool(settings.spool_dir))
-        self._batches = Batches(self._store)
         self._wishes = Wishes(self._store)
         self._past = PastJobs(self._store)
         self._owners = Owners(self._store)
@@ -249,7 +248,7 @@ class JobGateway:
 
     async def batches(self, work: Callable[[Batches], T]) -> T:
         """Return what *work* finds or does among batches."""
-        return await self._call(lambda: work(self._batches))
+        return await self._call(lambda: work(Batches(self._store, self.caller)))
 
     async def past(self, job_id: str, work: Callable[[PastJobs], T]) -> T:
         """Return what *work* finds or does about a job and what was asked of it; :class:`JobNotFound` when there is none."""

@@ -48,7 +48,7 @@ def test_nothing_of_it_is_left_in_any_file(settings: Settings, store: JobStore, 
     ledger.keep_transcribed("identity", Transcribed("job_1", {"text": "x"}))
     small, large = ended(store, json.dumps(SECRET).encode()), ended(store, json.dumps(SECRET * 10_000).encode())
     waits = submitted(store)
-    file = FileStore(store).create("notes.txt", "user_data", [SECRET.encode()], len(SECRET))
+    file = FileStore(store).create("notes.txt", "user_data", [SECRET.encode()])
     (settings.home / "chat_history").write_text(SECRET)
     recording = settings.home / "transcribe" / "talk_raw.md"
     recording.write_text("of the user")

@@ -10,6 +10,8 @@ from typing import cast
 from app.actors.presence import Presence
 from app.errors import EngineFailed, Failure
 from app.jobs import keys
+from app.jobs.batch_record import ALL_MODELS, USAGE
+from app.jobs.batches import Batches, ClerkId, Collected, Line
 from app.jobs.calls import CallDelta
 from app.jobs.chains import Chains, Child, Plan
 from app.jobs.claims import Claimed
@@ -48,13 +50,14 @@ def named_in_code() -> set[str]:
     made: set[str] = set()
     for name, function in inspect.getmembers(keys, inspect.isfunction):
         parameters = inspect.signature(function).parameters
-        if function.__module__ == keys.__name__ and name not in {"queue_name", "queue_of", "child"}:
+        if function.__module__ == keys.__name__ and name not in {"queue_name", "queue_of", "child", "batch"}:
             varies = {each: _STANDS_FOR[each] for each in parameters if each != "children"}
             made |= {function(**varies, **flag) for flag in ({"children": True}, {"children": False})} if "children" in parameters else {
                 function(**varies)
             }  # fmt: skip
     scripts = "".join(file.read_text() for file in (_ROOT / "app" / "jobs").glob("*.lua"))
     whole = {keys.PREFIX + name for name in re.findall(r"P \.\. '(\w+(?::\w+)?)'", scripts)}
+    made |= {keys.batch("JOB", what) for what in ("fed", "lines", "ended", "parts")}
     return (constants | made | whole) - {keys.PREFIX} - _CHANNELS
 
 
@@ -106,8 +109,9 @@ def use_everything(store: JobStore) -> None:
     assert isinstance(child, Claimed)
     store.commit(child.id, "t", JobState.SUCCEEDED, output=b"1")
     store.retry(store.list_jobs(state=JobState.FAILED)[0].id, max_queued=9)
+    use_batch(store)
     Wishes(store).say("m", "resident")
-    FileStore(store).create("a name", "batch", [b"x"], 1)
+    FileStore(store).create("a name", "batch", [b"x"])
     tally = Tally()
     tally.observe(RUNS, "chat", "m", value=1)
     presence = Presence(store, "home-1", tally)
@@ -116,6 +120,23 @@ def use_everything(store: JobStore) -> None:
     presence.report_narrowing("")
     store.moves("spend", {"caller": "anna", "most": 1, "window_s": 60})
     presence.beat()
+
+
+def use_batch(store: JobStore) -> None:
+    """Leave a batch in its middle: one line was collected, one has ended."""
+    asked = {"endpoint": "/v1/chat/completions", "input_file_id": "file-1", "completion_window": "24h"}
+    new = NewJob(kind=JobKind.BATCH, model=ALL_MODELS, lane=Lane.BATCH, request=asked, waited=False, lasts_s=3600, owner="anna")
+    batches, clerk = Batches(store), ClerkId(store.submit(new, max_queued=9).job_id, "api-1:0", "api-1:")
+    batches.attend(clerk)
+    batches.begin(clerk, 3, None)
+    job = NewJob(kind=JobKind.CHAT, model="m", lane=Lane.BATCH, request={}, waited=False, blobs=(store.spool.put(b"x", holder="job_line"),))
+    batches.feed(clerk, [Line(number, job.model_copy(update={"id": "job_line"})) for number in (0, 1)])
+    for number in (0, 1):
+        line = store.claim(keys.child(clerk.batch, number), 1, worker="home-1", token="t")
+        assert isinstance(line, Claimed)
+        store.commit(line.id, "t", JobState.SUCCEEDED, output=b"1")
+    batches.collect(clerk, Collected(store.spool.put(b"y", holder=clerk.batch), [0], [2], dict.fromkeys(USAGE, 1)))
+    batches.finalize(clerk)
 
 
 def test_every_name_in_the_code_is_on_the_page_and_no_other() -> None:

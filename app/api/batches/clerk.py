@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -23,6 +24,7 @@ from app.jobs.batch_record import BatchRecord, Outcome
 from app.jobs.batches import LEASE_S, Batches, ClerkId, Line
 from app.jobs.record import TERMINAL, JobState
 from app.log import get_logger
+from app.named_keys import Caller, Scope
 
 if TYPE_CHECKING:
     from app.api.services import Services
@@ -105,6 +107,9 @@ class BatchClerk:
     async def _work(self) -> None:
         batch = self._name.batch
         record = await self._record()
+        if record.owner is not None:  # what lines read, and what is written of them, is its submitter's
+            gateway = self._services.gateway.as_seen_by(Caller(record.owner, Scope.INFERENCE))
+            self._services = replace(self._services, gateway=gateway)
         if record.state is JobState.CANCELED and record.total is None:  # before its lines were counted
             await self._do(lambda batches: batches.settle(self._name, Outcome(completed=0, failed=0)))
             return

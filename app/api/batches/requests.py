@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from app.jobs.bodies import Body, Metadata, refuse_unsupported
-from app.settings import parse_duration
+from app.setting_values import parse_duration
 
 __all__ = ["ENDPOINTS", "BatchEndpoint", "BatchRequest"]
 
