@@ -22,7 +22,7 @@ from app.scheduler.peaks import Peaks
 from bench.chat_client import body, chat
 from bench.homes import Server, one_home, stack, starter_models
 from bench.report import Figure, at_most, median, percentile
-from bench.swaps import copy_of, room_for_one
+from bench.swaps import copy_of
 from bench.worker_log import loads
 
 if TYPE_CHECKING:
@@ -62,10 +62,11 @@ def run(bench: Bench) -> list[Figure]:
 
 
 def _room_for_two(home: Path, chat_folder: Path, embedding_folder: Path) -> int:
-    """Return a budget that holds two of the three beside the embedding model, and not all."""
-    spec = ModelSpec(id="one", repo=str(chat_folder), tasks=(Task.CHAT,))
+    """Return a budget in which any two of the three can be, and not all."""
     needs = Needs(Peaks(home / "peaks.json"), cpu=not detect().accelerated)
-    return room_for_one(home, chat_folder, embedding_folder) + needs.of(spec, chat_folder).weights_bytes
+    one = needs.of(ModelSpec(id="one", repo=str(chat_folder), tasks=(Task.CHAT,)), chat_folder)
+    beside_them = needs.of(ModelSpec(id="embedding", repo=str(embedding_folder), tasks=(Task.EMBEDDING,)), embedding_folder)
+    return 2 * one.load_bytes + beside_them.weights_bytes
 
 
 async def _measured(bench: Bench, server: Server, home: Path, lines: int) -> list[Figure]:

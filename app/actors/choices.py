@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from app.engines.protocols import Frontend, TextWork, Work
-from app.jobs.record import JobKind
+from app.jobs.record import JobKind, Lane
 from app.jobs.requests import prompts_of
 from app.jobs.rescue import work_id
 from app.jobs.streams import Published
@@ -51,6 +51,8 @@ def works_of(claim: Claimed, request: Mapping[str, Any], frontend: Frontend, pub
         ids = published[first].ids if first in published else ()
         name = work_id(claim.id, claim.attempt, first)
         work = frontend.prepare(name, claim.kind, one, seed=claim.seed, published=ids, alone=claim.suspect)
+        if isinstance(work, TextWork) and claim.lane is Lane.BATCH:
+            work = replace(work, patient=True)
         yield work if first == 0 else _another(work, first)
         for choice in range(first + 1, first + n):
             if isinstance(work, TextWork):

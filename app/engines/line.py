@@ -1,9 +1,9 @@
 """Answers that wait to enter a batch, and whose turn it is. Pure: knows no mlx and no clock.
 
-They enter in the order they came, one or several with a step. There are two
-exceptions, each bounded. A request's further answers leave a quarter of the slots
-to others' first ones and let those pass. An answer that finds no room in memory
-is overtaken by smaller ones.
+They enter in the order they came, one or several with a step. There are three
+exceptions, each bounded. Answers that nobody waits for let others pass. So do a
+request's further answers, which also leave a quarter of the slots to others' first
+ones. An answer that finds no room in memory is overtaken by smaller ones.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Line:
         self._slots = slots
         self._kv = kv
         self._waiting: deque[Answer] = deque()
-        self._overtaken = 0  # first answers that entered since the last further one did, while one waited
+        self._overtaken = 0  # answers that entered since the last one that lets others pass did, while one waited
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -90,8 +90,8 @@ class Line:
         if answer is None or not joins(answer) or not self._kv.admit(running, chosen, answer):
             return None
         self._waiting.remove(answer)
-        others_wait = any(other.work.extra for other in self._waiting)
-        self._overtaken = self._overtaken + 1 if others_wait and not answer.work.extra else 0
+        others_wait = any(map(_lets_pass, self._waiting))
+        self._overtaken = self._overtaken + 1 if others_wait and not _lets_pass(answer) else 0
         return answer
 
     def _claim(self, entering: Answer | None, running: Collection[Answer], chosen: Collection[Answer]) -> None:
@@ -105,15 +105,18 @@ class Line:
             self._kv.wait_for_room(head if waits else None)
 
     def _head(self, company: Collection[Answer]) -> Answer | None:
-        """Return whose turn it is: a request's first answer, unless a further one has been overtaken often enough."""
+        """Return whose turn it is: one that lets nobody pass, unless one that does has been overtaken often enough."""
         unfinished = [answer for answer in self._waiting if answer.finish is None]
-        first = next((answer for answer in unfinished if not answer.work.extra), None)
-        further = next((answer for answer in unfinished if answer.work.extra), None)
-        if further is None or (first is not None and self._overtaken < _MOST_OVERTAKEN):
+        first = next((answer for answer in unfinished if not _lets_pass(answer)), None)
+        if first is not None and self._overtaken < _MOST_OVERTAKEN:
             return first
-        if first is None and len(company) >= self._slots - self._slots // 4:
-            return None
-        return further
+        crowded = first is None and len(company) >= self._slots - self._slots // 4
+        others = (answer for answer in unfinished if _lets_pass(answer) and not (crowded and answer.work.extra))
+        return next(others, first)
+
+
+def _lets_pass(answer: Answer) -> bool:
+    return answer.work.extra or answer.work.patient
 
 
 def _may_overtake(answer: Answer, company: Collection[Answer]) -> bool:

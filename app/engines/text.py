@@ -176,8 +176,8 @@ class TextEngine:
             self._let_cache_grow()
 
     def _joins(self, answer: Answer) -> bool:
-        """Return whether the batch reads *answer*'s prompt together with those of all that were chosen."""
-        return self._read_together([*self._entering, answer])
+        """Return whether *answer*'s prompt is read together with all that were chosen: patient ones would delay who is waited for."""
+        return all(one.work.patient == answer.work.patient for one in self._entering) and self._read_together([*self._entering, answer])
 
     def _joining(self) -> Sequence[Answer]:
         """Return who of the chosen enters: all, unless room for the last took from the prefix cache what was held of the first."""

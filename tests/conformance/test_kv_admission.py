@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
@@ -13,7 +14,7 @@ import pytest
 
 from app.engines.faults import RequestTooLarge
 from app.engines.ledger import KvAccount, KvLedger
-from app.engines.protocols import Failed, KeepsRequests, Work
+from app.engines.protocols import Failed, KeepsRequests, TextWork, Work
 from tests.conformance.driver import Run, run, same
 from tests.conformance.subjects import Subject, poisoned
 
@@ -176,6 +177,16 @@ def test_what_is_cancelled_or_fails_holds_nothing(qwen3: Subject) -> None:
     one.finish()
     assert ledger.reserved_bytes == 0
     assert not one.outcomes["work-2"].ids
+
+
+def test_whoever_is_waited_for_enters_first_and_is_not_read_together_with_those_who_are_not(qwen3: Subject) -> None:
+    engine = qwen3.open()
+    for number in (1, 2):
+        engine.add(replace(cast("TextWork", qwen3.work(number, size=9)), patient=True))
+    engine.add(qwen3.work(3, size=9))
+    assert engine.stepping() == ["work-3"]
+    engine.step()
+    assert engine.stepping() == ["work-3", "work-1", "work-2"]
 
 
 def test_one_that_is_cancelled_before_it_enters_gives_back_its_room_and_not_that_of_those_who_enter(qwen3: Subject) -> None:

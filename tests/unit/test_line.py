@@ -25,8 +25,8 @@ class Silent:
         return ""
 
 
-def answer(name: str, size: int = 1, *, alone: bool = False, extra: bool = False) -> Answer:
-    work = TextWork(name, tuple(range(size)), 1, Sampling(0), alone=alone, extra=extra)
+def answer(name: str, size: int = 1, *, alone: bool = False, extra: bool = False, patient: bool = False) -> Answer:
+    work = TextWork(name, tuple(range(size)), 1, Sampling(0), alone=alone, extra=extra, patient=patient)
     return Answer(work, Silent, frozenset())
 
 
@@ -104,6 +104,13 @@ def test_further_answers_leave_a_quarter_of_the_slots() -> None:
     assert name_of(made.enter(running)) == "first"
     assert made.enter(running) is None
     assert name_of(made.enter(running[:2])) == "further"
+
+
+def test_whom_nobody_waits_for_lets_others_pass_eight_times() -> None:
+    made = line(answer("night", patient=True), *(answer(f"person {n}") for n in range(10)), answer("another night", patient=True))
+    assert enter_all(made) == [*(f"person {n}" for n in range(8)), "night", "person 8", "person 9", "another night"]
+    made = line(answer("further", extra=True), answer("night", patient=True))
+    assert name_of(made.enter([answer(name) for name in ("a", "b", "c")])) == "night"  # the quarter is not kept free of it
 
 
 def test_those_who_enter_with_one_step_need_room_and_slots_beside_each_other() -> None:
