@@ -14,6 +14,7 @@ from openai.types import Batch
 from app.jobs import keys, reconcile
 from app.jobs.record import JobKind, JobState
 from app.jobs.store import JobStore
+from app.named_keys import NamedKeys, Scope
 from app.settings import Settings
 from tests.integration.answering_worker import answering
 from tests.integration.batch_files import chat_line, ended, line, results, start, until
@@ -237,3 +238,19 @@ def test_another_process_goes_on_with_a_batch_and_its_input_may_be_deleted(
     again = until(second.openai, second.openai.batches.retrieve(retried["id"].replace("job_", "batch_")), "in_progress")
     assert (again.input_file_id, retried["kind"]) == (batch.input_file_id, JobKind.BATCH)
     assert again.expires_at == again.created_at + 86400
+
+
+def test_a_batch_and_what_came_of_it_are_its_submitters_alone(api: Api, api_settings: Settings) -> None:
+    named = NamedKeys(api_settings.home)
+    mine, theirs = (api.openai.with_options(api_key=named.create(name, Scope.INFERENCE)) for name in ("mine", "theirs"))
+    with answering(api_settings):
+        made = start(mine, [chat_line("a")])
+        done = ended(mine, made)
+    assert mine.files.retrieve(str(done.output_file_id)).id == done.output_file_id
+    assert [one.id for one in mine.batches.list()] == [made.id]
+    assert list(theirs.batches.list()) == list(theirs.files.list()) == []
+    for look in (theirs.batches.retrieve, theirs.batches.cancel):
+        with pytest.raises(openai.NotFoundError):
+            look(made.id)
+    with pytest.raises(openai.NotFoundError):
+        theirs.batches.create(input_file_id=made.input_file_id, endpoint="/v1/chat/completions", completion_window="24h")
