@@ -14,6 +14,7 @@ os.environ.setdefault("dramatiq_restart_delay", "500")
 
 from app import log
 from app.actors.following import Following
+from app.actors.stop_signals import StopSignals
 from app.errors import InferenceError, InvalidSetting, NewerSchema
 from app.serving import is_service
 from app.settings import Settings, load_settings
@@ -49,9 +50,7 @@ def main(settings: Settings | None = None, steps: Mapping[JobKind, Steps] | None
         # 2 says that starting again is of no use.
         return 2 if isinstance(error, InvalidSetting | NewerSchema) else 1
     threading.excepthook = end_process
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignals()
     signal.signal(signal.SIGHUP, lambda *_: worker.read_catalog())
     following = Following(settings.run_dir) if is_service() else None
     worker.start()
@@ -60,12 +59,12 @@ def main(settings: Settings | None = None, steps: Mapping[JobKind, Steps] | None
     return _START_AGAIN if follows else 0
 
 
-def _wait(stop: threading.Event, following: Following | None) -> bool:
+def _wait(stop: StopSignals, following: Following | None) -> bool:
     """Wait for a reason to stop; return whether this worker is to be started again."""
     if following is None:
         stop.wait()
         return False
-    follows = following.wait(stop)
+    follows = following.wait(stop.event)
     if follows:
         log.get_logger("worker").info("worker.follows", detail="The main API was restarted, and so is this worker.")
     return follows

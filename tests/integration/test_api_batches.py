@@ -248,7 +248,7 @@ def test_a_batch_and_what_came_of_it_are_its_submitters_alone(api: Api, api_sett
         done = ended(mine, made)
     assert mine.files.retrieve(str(done.output_file_id)).id == done.output_file_id
     assert [one.id for one in mine.batches.list()] == [made.id]
-    assert list(theirs.batches.list()) == list(theirs.files.list()) == []
+    assert [*theirs.batches.list(), *theirs.files.list()] == []
     for look in (theirs.batches.retrieve, theirs.batches.cancel):
         with pytest.raises(openai.NotFoundError):
             look(made.id)
