@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     port: Port = Field(8787, description="Port of the main API.")
     audio_port: Port = Field(8788, description="Port of the audio API. Both ports serve every route.")
     redis_url: str | None = Field(None, description="A Redis or Valkey >= 7 of yours; unset: the bundled server.")
+    api_url: str | None = Field(None, description="Address of the API of the machine that has the jobs, for a worker of another machine.")
     profile: str = Field("auto", description="auto, starter, 16gb or 32gb: which model has which role.")
     catalog: UserPath | None = Field(None, description="A TOML file whose models replace or join the built-in ones.")
     memory_budget: ByteSize | None = Field(None, description="Bytes (or '20GB') that models may use; unset: from the device.")

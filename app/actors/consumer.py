@@ -6,13 +6,14 @@ acknowledgement or an opening gate sets, with a long poll as fallback.
 
 A **gate** says how many messages of a queue may be in this process. Closed
 (0), nothing is fetched; what was fetched before goes on to its end, and counts
-as fetched until it is acknowledged.
+as fetched until it is acknowledged. A **pause** closes a queue for a while, whatever its gate says.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
@@ -142,6 +143,7 @@ class WorkerBroker(InferenceBroker):
         self._first_limit = limit
         self.acknowledged = acknowledged
         self._limits: dict[str, int] = {}
+        self._paused: dict[str, float] = {}  # until when, by the monotonic clock
         self._consumers: dict[str, WakeConsumer] = {}
         self._consumers_lock = threading.Lock()
 
@@ -158,17 +160,41 @@ class WorkerBroker(InferenceBroker):
 
     def limit_of(self, queue_name: str) -> int:
         """Return how many messages of a queue may be in this process; 0 where its gate is closed."""
-        return self._limits.get(queue_name, self._first_limit(queue_name))
+        return 0 if self.paused(queue_name) else self._limits.get(queue_name, self._first_limit(queue_name))
 
     def set_limit(self, queue_name: str, limit: int) -> None:
         """Open or close a queue's gate; see :meth:`WakeConsumer.set_limit`."""
         with self._consumers_lock:
-            if self.limit_of(queue_name) == limit:
+            if self._limits.get(queue_name, self._first_limit(queue_name)) == limit:
                 return
             self._limits[queue_name] = limit
-            consumer = self._consumers.get(queue_name)
+            consumer = None if self.paused(queue_name) else self._consumers.get(queue_name)
         if consumer is not None:
             consumer.set_limit(limit)
+
+    def pause(self, queue_name: str, seconds: float) -> None:
+        """Fetch nothing from a queue for a while, whatever its gate says: what waits there is for others."""
+        with self._consumers_lock:
+            self._paused[queue_name] = max(time.monotonic() + seconds, self._paused.get(queue_name, 0.0))
+            consumer = self._consumers.get(queue_name)
+        if consumer is not None:
+            consumer.set_limit(0)
+
+    def paused(self, queue_name: str) -> bool:
+        """Whether nothing is fetched from a queue for now."""
+        return queue_name in self._paused
+
+    def resume(self) -> list[str]:
+        """Let the queues go on whose pause is over, and return them."""
+        with self._consumers_lock:
+            over = [name for name, until_s in self._paused.items() if time.monotonic() >= until_s]
+            for name in over:
+                del self._paused[name]
+            consumers = [(self._consumers.get(name), self.limit_of(name)) for name in over]
+        for consumer, limit in consumers:
+            if consumer is not None:
+                consumer.set_limit(limit)
+        return over
 
     def fetched(self, queue_name: str) -> int:
         """Return how many messages of a queue this process has fetched and not acknowledged."""

@@ -44,6 +44,7 @@ class Control:
         cancel: Called with a job id.
         arrived: Called with the name of a queue that has a new message.
         wished: Called when somebody wants something of a model.
+        heard: Called with the id of a worker that says something new of itself.
         chores: Periodic work: seconds between runs, and what to run.
     """
 
@@ -54,6 +55,7 @@ class Control:
         cancel: Callable[[str], None],
         arrived: Callable[[str], None],
         wished: Callable[[], None],
+        heard: Callable[[str], None],
         chores: list[tuple[float, Callable[[], object]]],
     ) -> None:
         self._client = client
@@ -61,6 +63,7 @@ class Control:
         self._cancel = cancel
         self._arrived = arrived
         self._wished = wished
+        self._heard = heard
         self._chores = [[0.0, every_s, chore] for every_s, chore in chores]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
@@ -117,3 +120,5 @@ class Control:
             self._cancel(rest)
         elif word == "wish":
             self._wished()
+        elif word == "worker":
+            self._heard(rest)

@@ -4,22 +4,24 @@ A job whose model is not on this machine is not fetched from its queue: it costs
 it there, this worker sees it, submits the model's download (of which there is one at a time, whoever asks), and says in
 the model's state how far that is. When the files are here the queue opens; when they cannot come, those who wait fail
 with the download's own error. A worker that stops or dies leaves the download to the next one, which goes on with it.
+
+Where the jobs are on another machine, the downloads of this one wait in a queue that this worker alone fetches from: the
+files are wanted here.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import redis
 
 from app.actors.runs import Downloaded, Ending, Run, Withdrawn
 from app.engines.protocols import Failed
 from app.errors import Failure, InferenceError, JobNotFound, StoreUnavailable
-from app.jobs import keys
 from app.jobs.decoding import ModelState
 from app.jobs.record import JobState, Lane, Progress
 from app.jobs.series import DOWNLOADED
@@ -38,13 +40,21 @@ if TYPE_CHECKING:
     from app.models.spec import ModelSpec
     from app.settings import Settings
 
-__all__ = ["AT_ONCE", "Downloads"]
+__all__ = ["AT_ONCE", "Downloads", "Told"]
 
 log = get_logger("worker.downloads")
 
 AT_ONCE = 2
 _LOOK_EVERY_S = 2.0
 _TELL_EVERY_S = 1.0
+
+
+class Told(NamedTuple):
+    """Who hears of downloads. None of them may wait."""
+
+    report: Callable[[str, ModelState | None], None]  # a model's state while its files come
+    arrived: Callable[[str], None]  # which model's files are here now
+    rate: Callable[[str, float | None], None]  # how many bytes of a model come in a second, None at the end
 
 
 class Downloads:
@@ -55,10 +65,10 @@ class Downloads:
         store: Of the jobs.
         announcer: For the downloads that are submitted here.
         catalog: Gives the catalog as it is.
-        report: Told a model's state while its files come; must not wait.
-        arrived: Told which model's files are here now.
-        rate: Told how many bytes of a model come in a second, None at the end; must not wait.
+        told: Hear of them.
         tally: Counts them.
+        leaves: Gives the models that other workers serve and this one cannot: nobody is refused one of those.
+        home: Of this worker, where the jobs are on another machine: the files it lacks are wanted here, and not there.
     """
 
     def __init__(
@@ -67,19 +77,20 @@ class Downloads:
         store: JobStore,
         announcer: Announcer,
         catalog: Callable[[], Catalog],
-        report: Callable[[str, ModelState | None], None],
-        arrived: Callable[[str], None],
-        rate: Callable[[str, float | None], None],
+        told: Told,
         tally: Tally,
+        leaves: Callable[[], Collection[str]],
+        home: str | None,
     ) -> None:
         self._settings = settings
+        self._leaves = leaves
+        self._home = home
         self._store = store
         self._announcer = announcer
         self._catalog = catalog
-        self._report = report
-        self._arrived = arrived
-        self._rate = rate
+        self._report, self._arrived, self._rate = told
         self._tally = tally
+        self._wanted: frozenset[str] = frozenset()  # models whose files are waited for
         self._announced: set[str] = set()  # models whose download was submitted and is not over
         self._asked = threading.Event()
         self._stopped = False
@@ -94,12 +105,15 @@ class Downloads:
         self._stopped = True
         self._asked.set()
 
-    def must_fetch(self, spec: ModelSpec) -> bool:
-        """Return whether a model's files have to be downloaded before its jobs can run; if so, that is seen to."""
-        if not self._is_missing(spec):
-            return False
-        self._asked.set()
-        return True
+    def can_fetch(self, spec: ModelSpec) -> bool:
+        """Return whether a model's files are not here, and may be downloaded."""
+        return spec.directory is None and not hub_offline() and locate(spec, self._settings) is None
+
+    def fetch(self, models: frozenset[str]) -> None:
+        """See to it that the files of *models* come here, and of no others: jobs wait for them, and nobody else is to serve those."""
+        self._wanted = models
+        if models:
+            self._asked.set()
 
     def run(self, run: Run) -> Ending:
         """Download what the job names, telling how far it is, until it is here, cannot come, or the run is ended."""
@@ -142,6 +156,8 @@ class Downloads:
             return False
 
     def _refuse(self, model: str, failure: Failure) -> None:
+        if model in self._leaves():
+            return
         before = self._store.now()
         while waiting := self._store.waiting(model, before=before):  # a child that is refused may let the next one in
             for job_id in waiting:
@@ -151,9 +167,6 @@ class Downloads:
     def _adopt(self, model: str, repo: str, folder: Path) -> None:
         if model not in self._catalog().models:
             adopt(model, repo, folder, self._settings)
-
-    def _is_missing(self, spec: ModelSpec) -> bool:
-        return spec.directory is None and not hub_offline() and locate(spec, self._settings) is None
 
     def _watch(self) -> None:
         while not self._stopped:
@@ -167,11 +180,10 @@ class Downloads:
 
     def _submit_missing(self) -> None:
         """Submit a download for each model that a queued job wants and that is not here."""
-        queued = self._store.queues()
-        wanted = [spec for spec in self._catalog() if any(queued.get(keys.queue_name(spec.id, lane)) for lane in Lane)]
-        missing = [spec for spec in wanted if self._is_missing(spec) and self._store.waiting(spec.id)]
+        asked = [spec for spec in self._catalog() if spec.id in self._wanted]
+        missing = [spec for spec in asked if self.can_fetch(spec) and self._store.waiting(spec.id)]
         for spec in missing:
-            new = download_job(spec.id, spec.repo, lane=Lane.INTERACTIVE)
+            new = download_job(spec.id, spec.repo, lane=Lane.INTERACTIVE, home=self._home)
             # Beyond the limit too: what waits is accepted, and this is what it waits for.
             submitted = self._store.submit(new, max_queued=self._settings.max_queued + len(missing))
             if submitted.created:

@@ -53,8 +53,9 @@ class QueueGates:
         found: dict[str, dict[Lane, QueueHead]] = {}
         for spec in self._catalog():
             for lane in Lane:
-                head = heads.get(keys.queue_name(spec.id, lane))
-                if head is not None:
+                name = keys.queue_name(spec.id, lane)
+                head = heads.get(name)
+                if head is not None and not self._broker.paused(name):  # what is left to others for now is nothing to load a model for
                     found.setdefault(spec.id, {})[lane] = head
         return found
 

@@ -1,21 +1,29 @@
 """What a worker says of itself in Redis: that it lives, its memory, each model's state and how that changes, and what it has counted.
 
+Other workers decide by some of that; when it changes they are told to look.
+
 The hash has a TTL; while it is there, the worker counts as alive for workers
 of other homes and for everybody who looks.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import threading
+import time
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import redis
 
 from app import __version__
 from app.jobs import keys
+from app.jobs.loads import Loads
 from app.jobs.memory_log import MemoryLog
 from app.jobs.tally import Courier, Tally
+from app.jobs.work import WORK_VERSION
 from app.log import get_logger
 from app.own_process import own_process
 
@@ -39,10 +47,15 @@ class Presence:
         store: The job store.
         worker_id: This worker's.
         tally: What it counts, carried to the store with each beat.
+        loads: Its claims of loads, which end as it is said what came of them.
+        remote: The jobs are on another machine.
     """
 
-    def __init__(self, store: JobStore, worker_id: str, tally: Tally | None = None) -> None:
+    def __init__(
+        self, store: JobStore, worker_id: str, tally: Tally | None = None, loads: Loads | None = None, *, remote: bool = False
+    ) -> None:
         self._store = store
+        self._loads = loads or Loads(store, worker_id)
         self._courier = Courier(store.client, worker_id, tally or Tally())
         self._worker_id = worker_id
         self._memory_log = MemoryLog(worker_id)
@@ -56,7 +69,11 @@ class Presence:
             "home": worker_id.partition("-")[0],
             "pid": os.getpid(),
             "version": __version__,
+            "host": socket.gethostname(),
+            "remote": int(remote),
+            "work_version": WORK_VERSION,
         }
+        self._told: object = None  # of what others decide by
 
     def start(self) -> None:
         """Go on beating."""
@@ -107,15 +124,30 @@ class Presence:
             else:
                 self._rates[model] = bytes_per_s
 
+    def report_stock(self, has: Mapping[str, int], fetches: Collection[str]) -> None:
+        """Note which models could be loaded here and what a load of each needs, and which ones could be downloaded."""
+        stock = {"has": json.dumps(dict(sorted(has.items()))), "fetches": json.dumps(sorted(fetches))}
+        with self._lock:
+            told = self._facts.items() >= stock.items()
+            self._facts |= stock
+        if not told:
+            self._news.set()
+
+    def hasten(self) -> None:
+        """Say everything again soon."""
+        self._news.set()
+
     def beat(self) -> None:
         """Say everything again, and live for another half minute."""
         process = own_process()
+        over = self._loads.over()  # before the states: those say what came of these loads
         with self._lock:
             downloads = {"downloads": len(self._rates), "download_bytes_per_s": round(sum(self._rates.values()))}
             facts = self._facts | process._asdict() | downloads
             known = dict(self._models)
         models: dict[Any, Any] = {model: state.model_dump_json() for model, state in known.items()}
         pipe = self._store.client.pipeline(transaction=True)
+        pipe.time()
         pipe.hset(keys.worker(self._worker_id), mapping=facts)
         pipe.expire(keys.worker(self._worker_id), _TTL_S)
         pipe.sadd(keys.WORKERS, self._worker_id)
@@ -123,14 +155,27 @@ class Presence:
         if models:
             pipe.hset(keys.models_of(self._worker_id), mapping=models)
             pipe.expire(keys.models_of(self._worker_id), _TTL_S)
+        self._loads.queue(pipe, over)
         self._courier.queue(pipe)
         self._memory_log.queue(pipe, known, int(facts.get("used_bytes", 0)), int(facts.get("budget_bytes", 0)))
+        moves = {model: (state.state, bool(state.reason)) for model, state in known.items() if state.state in {"loading", "resident"}}
+        told = (moves, facts.get("has"), facts.get("fetches"), facts.get("budget_bytes"))
+        if over or told != self._told:
+            pipe.publish(keys.CONTROL, f"worker {self._worker_id}")
+        asked_at = time.time()
         try:
-            pipe.execute()
+            (seconds, micros), *_ = pipe.execute()
+            self._told = told
+            self._note_clock((asked_at + time.time()) / 2 - (seconds + micros / 1e6))
+            self._loads.delivered(over)
             self._courier.delivered()
             self._memory_log.delivered()
         except redis.RedisError as error:
             log.warning("presence.unsaid", error=type(error).__name__)
+
+    def _note_clock(self, offset_s: float) -> None:
+        with self._lock:
+            self._facts["clock_offset_s"] = round(offset_s, 3)
 
     def leave(self) -> None:
         """Say goodbye."""
@@ -143,6 +188,7 @@ class Presence:
         pipe.delete(keys.worker(self._worker_id), keys.models_of(self._worker_id))
         pipe.srem(keys.WORKERS, self._worker_id)
         self._memory_log.queue_leave(pipe)
+        pipe.publish(keys.CONTROL, f"worker {self._worker_id}")
         try:
             pipe.execute()
         except redis.RedisError as error:

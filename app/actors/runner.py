@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from app.actors.chains import ChainSteps
@@ -66,6 +67,8 @@ class Runner:
         self._never = threading.Event()
         self.draining = False
         self.errands: dict[JobKind, Errand] = {}
+        self.leaves: Callable[[], Mapping[str, str]] = dict  # gives the models that other workers are to serve, and why
+        self.hand_back: Callable[[str, Unclaimed], object] | None = None  # announces what was not to be claimed here
         self.observer = Observer(Tally())
         self.steps = ChainSteps(store, preparing)
 
@@ -79,11 +82,13 @@ class Runner:
         self._never.wait()
 
     def _run(self, job_id: str, announce: int) -> None:
-        token = secrets.token_hex(8)
-        claim = self._insist(lambda: self._store.claim(job_id, announce, worker=self._worker_id, token=token))
+        token, leaves = secrets.token_hex(8), self.leaves()
+        claim = self._insist(lambda: self._store.claim(job_id, announce, worker=self._worker_id, token=token, leaves=leaves))
         if isinstance(claim, Unclaimed):
-            # A second delivery, or a job that was cancelled meanwhile: ordinary.
+            # A second delivery, a job that was cancelled meanwhile, or one that others have to do: ordinary.
             log.debug("message.dropped", job=job_id, reason=claim.reason)
+            if self.hand_back is not None:
+                self._insist(partial(self.hand_back, job_id, claim))
             return
         run = Run(claim)
         self._runs.add(run)

@@ -17,26 +17,28 @@ import dramatiq
 import redis
 
 from app.actors.awake import Awake
-from app.actors.chains import STEPS_AT_ONCE, Steps
+from app.actors.chains import Steps
 from app.actors.consumer import WorkerBroker
 from app.actors.control import Control, declare_known_queues
-from app.actors.counting import COUNTS_AT_ONCE
-from app.actors.downloads import AT_ONCE, Downloads
+from app.actors.downloads import Downloads, Told
 from app.actors.gates import QueueGates
 from app.actors.home import home_id, lock_worker
 from app.actors.kinds import known_steps
 from app.actors.observing import Observer
+from app.actors.peers import StorePeers
 from app.actors.presence import Presence
 from app.actors.runner import Runner
 from app.actors.runs import Run, Runs, Withdrawn
+from app.actors.sharing import SharedQueues, threads_for
 from app.actors.sink import EventSink
-from app.engines.registry import serves
+from app.actors.withdrawals import Withdrawals
 from app.errors import InvalidSetting
-from app.jobs import keys, reconcile, rescue
+from app.jobs import reconcile, rescue
 from app.jobs.broker import Announcer, declare_actor
 from app.jobs.connection import connect
 from app.jobs.journal import sync_journal
-from app.jobs.record import JobKind, Lane
+from app.jobs.loads import Loads
+from app.jobs.record import JobKind
 from app.jobs.spool import Spool
 from app.jobs.store import JobStore
 from app.jobs.tally import Tally
@@ -48,10 +50,12 @@ from app.scheduler.breadcrumb import Breadcrumb, Preparing, slice_of
 from app.scheduler.budget import ask_device, budget_bytes, watch_pressure
 from app.scheduler.circuit import Circuits
 from app.scheduler.conductor import Conductor
+from app.scheduler.elsewhere import Elsewhere
 from app.scheduler.gpu import GpuThread
 from app.scheduler.load_deaths import LoadDeaths
-from app.scheduler.lookout import DEFAULT_SLOTS, Lookout
+from app.scheduler.lookout import Lookout
 from app.scheduler.needs import Needs
+from app.scheduler.others import Peer
 from app.scheduler.peaks import Peaks
 from app.scheduler.power import PowerWatch
 from app.scheduler.residency import Residency
@@ -60,6 +64,7 @@ from app.scheduler.wishing import Wishing
 from app.tracing import open_traces
 
 if TYPE_CHECKING:
+    from app.machine import Machine
     from app.models.catalog import Catalog
     from app.settings import Settings
 
@@ -67,10 +72,7 @@ __all__ = ["InferenceWorker"]
 
 log = get_logger("worker")
 
-_SPARE_THREADS = 8
-_MOST_THREADS = 1024
 _IDLE_TIMEOUT_MS = 30_000
-_AT_ONCE = {keys.DOWNLOADS: AT_ONCE, keys.CHAINS: STEPS_AT_ONCE, keys.COUNTS: COUNTS_AT_ONCE}  # queues that need no model
 _SETTLE_S = 5.0  # what a drain gives to runs that were told to end
 
 
@@ -85,16 +87,19 @@ class InferenceWorker:
     def __init__(self, settings: Settings, steps: Mapping[JobKind, Steps] | None = None) -> None:
         self._settings = settings
         self._lock = lock_worker(settings.run_dir)
-        self.id = f"{home_id(settings.run_dir)}-{secrets.token_hex(4)}"
+        self._home, self._remote = home_id(settings.run_dir), settings.api_url is not None
+        self.id = f"{self._home}-{secrets.token_hex(4)}"
         self._catalog = load_catalog(settings)
         self._store = JobStore(connect(settings), Spool(settings.spool_dir))
         self._store.check_schema()
         own = rescue.broker_of(self.id)
-        self._broker = WorkerBroker(settings, broker_id=own, limit=self._first_limit, acknowledged=self._acknowledged)
+        self._shared = SharedQueues(self._home, remote=self._remote, catalog=self._current_catalog)
+        self._broker = WorkerBroker(settings, broker_id=own, limit=self._shared.first_limit, acknowledged=self._acknowledged)
         self._announcer = Announcer(self._broker, self._store)
         self._runs, self._tally = Runs(), Tally()
         self._observer = Observer(self._tally, open_traces(settings, "worker"))
-        self._presence = Presence(self._store, self.id, self._tally)
+        loads = Loads(self._store, self.id)
+        self._presence = Presence(self._store, self.id, self._tally, loads, remote=self._remote)
         self._crumbs = [Breadcrumb(settings.run_dir / name) for name in ("worker.crumb", "worker.preparing.crumb")]
         self._deaths = LoadDeaths(settings.run_dir / "load-deaths.json")
         self._preparing = Preparing(self._crumbs[1])
@@ -107,36 +112,51 @@ class InferenceWorker:
         self._awake = Awake(wakefulness() if settings.keep_awake else None)
         self._residency = Residency(self._gpu, settings, self._preparing, self._deaths, self._circuits, self._poke, Swaps(self._tally))
         self._runner = Runner(self.id, self._store, self._announcer, self._catalog, self._residency, self._gpu, self._runs, self._preparing)
-        told = (self._presence.report_download, self._has_arrived, self._presence.report_rate)
-        self._downloads = Downloads(settings, self._store, self._announcer, self._current_catalog, *told, self._tally)
+        self._withdrawals = Withdrawals(self._store, self._runs, self._runner)
+        self._conductor = self._conduct(machine, budget, loads)
+        self._introduce(steps or {})
+        declare_actor(self._broker, self._runner.run)
+        self._dramatiq = dramatiq.Worker(self._broker, worker_timeout=_IDLE_TIMEOUT_MS, worker_threads=threads_for(self._catalog))
+        self._strays = rescue.Strays(self._store, self._announcer, self.id, self._runs.claims, self._tally)
+        heard = (self._withdrawals.cancel, self._arrived, self._poke, self._heard)
+        self._control = Control(connect(settings, retries=0), self._broker, *heard, self._chores())
+
+    def _conduct(self, machine: Machine, budget: int, loads: Loads) -> Conductor:
+        """Make the parts that decide which models are here, and see to their files."""
+        peers = StorePeers(self._store, self.id, loads, self._presence, lambda lives: self._shared.see_main(self._broker, lives=lives))
+        self._elsewhere = Elsewhere(peers, Peer(self.id, self._remote, budget))
+        told = Told(self._presence.report_download, self._has_arrived, self._presence.report_rate)
+        self._downloads = Downloads(
+            self._settings, self._store, self._announcer, self._current_catalog, told, self._tally,
+            leaves=lambda: self._elsewhere.unfit, home=self._home if self._remote else None,
+        )  # fmt: skip
         gates = QueueGates(self._broker, self._store, self._current_catalog)
         lookout = Lookout(
-            settings=settings,
+            settings=self._settings,
             catalog=self._current_catalog,
             gates=gates,
             residency=self._residency,
             gpu=self._gpu,
-            needs=Needs(Peaks(settings.run_dir / "peaks.json"), cpu=not machine.accelerated),
+            needs=Needs(Peaks(self._settings.run_dir / "peaks.json"), cpu=not machine.accelerated),
             budget_bytes=budget,
             circuits=self._circuits,
             deaths=self._deaths,
-            pressure=watch_pressure(settings.memory_watermark, settings.memory_for_others, machine),
+            pressure=watch_pressure(self._settings.memory_watermark, self._settings.memory_for_others, machine),
             batch_waits=lambda: self._power.batch_waits,
-            must_fetch=self._downloads.must_fetch,
+            can_fetch=self._downloads.can_fetch,
+            fetch=self._downloads.fetch,
             wishing=Wishing(gates),
+            elsewhere=self._elsewhere,
         )
-        self._conductor = Conductor(lookout, self._residency, gates, self._presence, self._hand_back)
-        self._introduce(steps or {})
-        declare_actor(self._broker, self._runner.run)
-        self._dramatiq = dramatiq.Worker(self._broker, worker_timeout=_IDLE_TIMEOUT_MS, worker_threads=_threads_for(self._catalog))
-        self._strays = rescue.Strays(self._store, self._announcer, self.id, self._runs.claims, self._tally)
-        self._control = Control(connect(settings, retries=0), self._broker, self._cancel, self._arrived, self._poke, self._chores())
+        return Conductor(lookout, self._residency, gates, self._presence, self._withdrawals.hand_back)
 
     def _introduce(self, steps: Mapping[JobKind, Steps]) -> None:
         """Tell parts of others that are built after them."""
         self._store.moves.announce = self._announcer.announce
         self._runner.observer = self._observer
         self._runner.errands[JobKind.DOWNLOAD] = self._downloads
+        self._runner.leaves = lambda: self._elsewhere.unfit
+        self._runner.hand_back = partial(self._shared.hand_back, self._broker, self._announcer)
         known = known_steps(self._settings, self._store.spool, self._current_catalog, self._residency, self._gpu, self._preparing)
         self._runner.steps.kinds |= known | dict(steps)
 
@@ -170,6 +190,7 @@ class InferenceWorker:
         else:
             log.info("catalog.read", models=len(self._catalog))
             self._circuits.close_all()
+            self._elsewhere.changed()
             self._poke()
 
     def _current_catalog(self) -> Catalog:
@@ -209,23 +230,17 @@ class InferenceWorker:
         self._lock.close()
         log.info("worker.stopped", worker=self.id)
 
-    def _first_limit(self, queue: str) -> int:
-        """Return how wide a queue's gate is: the conductor opens those of models, all others are open."""
-        if queue in _AT_ONCE:
-            return _AT_ONCE[queue]
-        # Suspects run one at a time. A queue of a model that the catalog has lost is open, so that its jobs are told.
-        return 0 if any(queue == keys.queue_name(spec.id, lane) for spec in self._catalog for lane in Lane) else 1
-
     def _acknowledged(self, left: int) -> None:
         self._conductor.acknowledged(left)
 
-    def _hand_back(self, model: str) -> None:
-        for run in self._runs.all():
-            if run.claim.model == model and not any(choice.begun for choice in run.choices):
-                self._runner.withdraw(run, Withdrawn.DRAINED)
-
     def _poke(self) -> None:
         self._conductor.poke()
+
+    def _heard(self, worker_id: str) -> None:
+        """Look at another worker that says something new of itself."""
+        if worker_id != self.id:
+            self._elsewhere.news()
+            self._poke()
 
     def _arrived(self, queue: str) -> None:
         if not self._broker.limit_of(queue):
@@ -234,7 +249,8 @@ class InferenceWorker:
     def _chores(self) -> list[tuple[float, Callable[[], object]]]:
         return [
             (0.5, self._store.expire_deadlines),
-            (2.0, self._find_lost_runs),
+            (0.5, self._resume),
+            (2.0, self._withdrawals.find),
             (2.0, lambda: self._awake.see(running=bool(self._runs.all()))),
             (1.0, partial(sync_journal, self._settings.redis_dir)),
             (1.0, partial(reconcile.announce_pending, self._store, self._announcer)),
@@ -247,22 +263,13 @@ class InferenceWorker:
             (300.0, partial(reconcile.sweep_spool, self._store)),
         ]
 
-    def _find_lost_runs(self) -> None:
-        """Notice cancellations whose publication was missed."""
-        runs = self._runs.all()
-        if runs:
-            ours = self._store.still_running([(run.claim.id, run.claim.token) for run in runs])
-            for run in runs:
-                # A run that has ended is being committed: its record may well be terminal already.
-                if run.claim.id not in ours and not run.ended.done():
-                    self._lose(run)
-
-    def _cancel(self, job_id: str) -> None:
-        for run in self._runs.of_job(job_id):
-            self._lose(run)
+    def _resume(self) -> None:
+        """Fetch again from queues that were left to others for a while."""
+        if self._broker.resume():
+            self._poke()
 
     def _lose(self, run: Run) -> None:
-        self._runner.withdraw(run, Withdrawn.LOST)
+        self._withdrawals.lose(run)
 
     def _forget_model(self, model: str) -> None:
         self._residency.forget(model)
@@ -272,10 +279,5 @@ class InferenceWorker:
         if model not in self._catalog.models:
             self.read_catalog()
         self._circuits.close(model)
+        self._elsewhere.changed()
         self._poke()
-
-
-def _threads_for(catalog: Catalog) -> int:
-    """Return how many messages may be waited on at once. A thread that waits costs next to nothing; one too few starves a model."""
-    wanted = sum(2 * (spec.slots or DEFAULT_SLOTS) for spec in catalog if serves(spec)) + sum(_AT_ONCE.values())
-    return min(_MOST_THREADS, wanted + _SPARE_THREADS)

@@ -1,6 +1,6 @@
 """What a user may do with a model: have it in memory, out of it, or off the disk.
 
-The worker alone moves models, so a wish is recorded for it (:mod:`app.jobs.wishes`)
+Workers alone move models, so a wish is recorded for them (:mod:`app.jobs.wishes`)
 and waited on for a while. Nothing here takes a model away from a job: one that
 runs or waits is a conflict. Between that check and the worker's own a job may
 come; then the model leaves when nothing uses it any more.
@@ -32,10 +32,11 @@ async def load(services: Services, spec: ModelSpec, keep_s: float | None, reques
     """Have *spec* in memory; *response* is a 202 where that takes longer than the caller waits.
 
     Raises:
-        ModelNotDownloaded: Its files are not on this machine.
+        ModelNotDownloaded: Its files are on no machine that has a worker.
         WishFailed: It cannot be loaded; with the worker's own words.
     """
-    if await asyncio.to_thread(locate, spec, services.settings) is None:
+    absent = await asyncio.to_thread(locate, spec, services.settings) is None
+    if absent and not any(spec.id in (worker.has or ()) for worker in await services.gateway.workers()):
         raise ModelNotDownloaded(spec.id)
     wish = await services.gateway.wishes(lambda wishes: wishes.say(spec.id, "resident", keep_s))
 

@@ -87,6 +87,7 @@ function commands.batch_feed()
         'attempt', 0, 'announce', 0, 'charges', 0, 'created_at', now_text)
       if owner then redis.call('HSET', job_key(id), 'owner', owner) end
       if line.blobs then redis.call('HSET', job_key(id), 'blobs', line.blobs, 'holds', 1) end
+      if line.needs then redis.call('HSET', job_key(id), 'needs', line.needs) end
       redis.call('ZADD', index_key(true, 'model:' .. line.model), 0, id)
       redis.call('ZADD', batch_key(a.id, 'lines'), line.number, line.number)
       move(id, nil, 'queued', 0)

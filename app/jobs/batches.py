@@ -17,6 +17,7 @@ from app.jobs.batch_record import ALL_MODELS, FIELDS, BatchError, BatchRecord, O
 from app.jobs.connection import store_errors
 from app.jobs.record import JobKind, JobState
 from app.jobs.submission import NewJob
+from app.jobs.work import needed_version
 from app.named_keys import ANYONE, Caller
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ class Batches:
     @staticmethod
     def _facts(line: Line) -> dict[str, Any]:
         job = line.job
+        needs = needed_version(job.kind, job.request)
         facts = {
             "number": line.number,
             "kind": job.kind,
@@ -150,8 +152,10 @@ class Batches:
             "queue": keys.queue_of(job.kind, job.model, job.lane),
             "request": json.dumps(job.request, ensure_ascii=False, separators=(",", ":")),
             "seed": str(secrets.randbits(62)),
+            "needs": needs if needs > 1 else None,
+            "blobs": json.dumps(job.blobs) if job.blobs else None,
         }
-        return facts | ({"blobs": json.dumps(job.blobs)} if job.blobs else {})
+        return {name: fact for name, fact in facts.items() if fact is not None}
 
     def fed(self, job_id: str) -> set[int]:
         """Return the lines that need no feeding any more."""

@@ -24,6 +24,8 @@ function commands.submit()
   end
   if a.stored then redis.call('HSET', job_key(a.id), 'stored', a.stored) end
   if a.blobs then redis.call('HSET', job_key(a.id), 'blobs', a.blobs) end
+  if a.home then redis.call('HSET', job_key(a.id), 'home', a.home) end
+  if a.needs then redis.call('HSET', job_key(a.id), 'needs', a.needs) end
   if a.retry_of then redis.call('HSET', job_key(a.id), 'retry_of', a.retry_of) end
   if a.traceparent then redis.call('HSET', job_key(a.id), 'traceparent', a.traceparent) end
   if a.owner then

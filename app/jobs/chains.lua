@@ -133,6 +133,7 @@ function commands.plan()
       'lane', child.lane, 'queue', child.queue, 'waited', '0', 'request', child.request, 'seed', child.seed, 'seq', 0,
       'attempt', 0, 'announce', 0, 'charges', 0, 'created_at', now_text)
     if child.blobs then redis.call('HSET', job_key(id), 'blobs', child.blobs) end
+    if child.needs then redis.call('HSET', job_key(id), 'needs', child.needs) end
     if deadline then redis.call('HSET', job_key(id), 'deadline', deadline) end
     if traceparent then redis.call('HSET', job_key(id), 'traceparent', traceparent) end
     if owner then redis.call('HSET', job_key(id), 'owner', owner) end

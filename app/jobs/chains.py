@@ -21,6 +21,7 @@ from app.errors import Failure, JobNotFound
 from app.jobs import keys
 from app.jobs.connection import store_errors
 from app.jobs.record import Job, JobKind, JobState, Lane
+from app.jobs.work import needed_version
 
 if TYPE_CHECKING:
     from app.jobs.claims import Claimed
@@ -94,6 +95,7 @@ class Chains:
 
     @staticmethod
     def _facts(child: Child, lane: Lane) -> dict[str, Any]:
+        needs = needed_version(child.kind, child.request)
         facts = {
             "kind": child.kind,
             "model": child.model,
@@ -102,6 +104,7 @@ class Chains:
             "request": json.dumps(child.request, ensure_ascii=False, separators=(",", ":")),
             "blobs": json.dumps(child.blobs) if child.blobs else None,
             "units": child.units,
+            "needs": needs if needs > 1 else None,
             "seed": str(secrets.randbits(62) if child.seed is None else child.seed),
         }
         return {name: fact for name, fact in facts.items() if fact is not None}

@@ -64,9 +64,11 @@ class Claimed(BaseModel, frozen=True):
 
 
 class Unclaimed(BaseModel, frozen=True):
-    """The message was about a job that is gone, taken, cancelled, or announced anew."""
+    """The message was about a job that is gone, taken, cancelled or announced anew, or that this worker has to leave to others."""
 
     reason: str
+    queue: str | None = Field(None, description="Where it waits for others; none: it does not.")
+    needs: int = Field(1, description="The version of work that its worker must know.")
 
 
 class Released(BaseModel, frozen=True):

@@ -102,7 +102,7 @@ def explain(job: Job, queue: str, position: int | None, scene: Scene, *, people:
         return WaitingFor(reason="siblings", detail="It waits for parts of the same job that come before it.")
     before = "1 job is" if position == 1 else f"{position} jobs are"
     detail = f"{before} before this one in {queue}." if position else "It is next."
-    if queue in {keys.DOWNLOADS, keys.CHAINS, keys.COUNTS}:
+    if keys.is_downloads(queue) or queue in {keys.CHAINS, keys.COUNTS}:
         return WaitingFor(reason="queue", detail=detail)
     return _of_model(job, model, scene, detail, (position or 0) + people)
 

@@ -30,7 +30,7 @@ from app.jobs.keys import queue_of
 from app.jobs.leases import Leases
 from app.jobs.owners import Owners
 from app.jobs.past import PastJobs
-from app.jobs.reading import JobReader, Output, WorkerInfo
+from app.jobs.reading import JobReader, Output
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
 from app.jobs.room import Room
 from app.jobs.spool import Spool
@@ -38,6 +38,7 @@ from app.jobs.store import JobStore
 from app.jobs.streams import StreamEntry
 from app.jobs.submission import NewJob, Submitted
 from app.jobs.wishes import Wishes
+from app.jobs.workers import WorkerInfo
 from app.log import get_logger
 from app.named_keys import ANYONE, Caller
 
@@ -117,7 +118,7 @@ class JobGateway:
             self._let_go(new)
             raise
         if submitted.created:
-            self._announce(new.id, new.kind, new.model, new.lane)
+            self._announce(new.id, new.kind, queue_of(new.kind, new.model, new.lane, new.home))
         else:
             self._let_go(new)
         return submitted
@@ -140,14 +141,17 @@ class JobGateway:
     def _retry(self, job_id: str) -> Job:
         self._room.check()
         job = self._store.retry(job_id, max_queued=self._settings.max_queued)
-        self._announce(job.id, job.kind, job.model, job.lane)
+        self._announce(job.id, job.kind)
         return job
 
-    def _announce(self, job_id: str, kind: JobKind, model: str, lane: Lane) -> None:
+    def _announce(self, job_id: str, kind: JobKind, queue: str | None = None) -> None:
         if kind is JobKind.BATCH:  # no message is about it: an API process sees to it
             return
         try:
-            self._announcer.announce_as(job_id, Unannounced(queue=queue_of(kind, model, lane), announce=1))
+            if queue is None:
+                self._announcer.announce(job_id)
+            else:
+                self._announcer.announce_as(job_id, Unannounced(queue=queue, announce=1))
         except StoreUnavailable:
             log.warning("job.announcement_delayed", job=job_id)  # recorded, so accepted: the worker's reconciler announces it
 

@@ -17,6 +17,7 @@ __all__ = [
     "CONTROL",
     "COUNTS",
     "DOWNLOADS",
+    "LOADS",
     "MEMORY",
     "METRICS",
     "PREFIX",
@@ -26,7 +27,9 @@ __all__ = [
     "WISHES",
     "batch",
     "child",
+    "downloads_of",
     "idempotency",
+    "is_downloads",
     "job",
     "model_index",
     "models_of",
@@ -57,13 +60,14 @@ LINGERING = f"{PREFIX}lingering"
 ENDED_WAITED = f"{PREFIX}ended:waited"
 ENDED_SUBMITTED = f"{PREFIX}ended:submitted"
 WAKE = f"{PREFIX}wake"  # channel: a job's id, whenever its stream or state changed
-CONTROL = f"{PREFIX}control"  # channel: "cancel JOB", "queue NAME" and "wish MODEL", for workers
+CONTROL = f"{PREFIX}control"  # channel: "cancel JOB", "queue NAME", "wish MODEL" and "worker ID", for workers
 WISHES = f"{PREFIX}wishes"  # hash: model id to what users want of it, as JSON
+LOADS = f"{PREFIX}loads"  # hash: model id to the worker that loads it, and the token of that load
 METRICS = f"{PREFIX}metrics"  # hash: what has been counted since the store was made; series.py says what
 STANDING = f"{PREFIX}standing"  # hash: KIND:STATE to how many jobs are there; it is counted anew where it is missing
 
 
-_OF_KIND = {JobKind.DOWNLOAD: DOWNLOADS, JobKind.COUNT: COUNTS, JobKind.TRANSCRIPT: CHAINS, JobKind.BATCH: BATCH}
+_OF_KIND = {JobKind.COUNT: COUNTS, JobKind.TRANSCRIPT: CHAINS, JobKind.BATCH: BATCH}
 
 
 def job(job_id: str) -> str:
@@ -131,6 +135,16 @@ def queue_name(model: str, lane: Lane) -> str:
     return f"{re.sub(r'[^a-zA-Z0-9_-]', '-', model).lower()}_{lane.value}"
 
 
-def queue_of(kind: JobKind, model: str, lane: Lane) -> str:
-    """Return the Dramatiq queue of a job."""
-    return _OF_KIND.get(kind) or queue_name(model, lane)
+def downloads_of(home: str | None) -> str:
+    """Return the queue of the downloads of one home; None: of whichever machine has the jobs."""
+    return DOWNLOADS if home is None else f"{DOWNLOADS}_{home}"
+
+
+def is_downloads(queue: str) -> bool:
+    """Whether a queue has downloads. No model's has such a name: those end with their lane."""
+    return queue == DOWNLOADS or re.fullmatch(rf"{DOWNLOADS}_[0-9a-f]+", queue) is not None
+
+
+def queue_of(kind: JobKind, model: str, lane: Lane, home: str | None = None) -> str:
+    """Return the Dramatiq queue of a job; *home* is where a download is wanted."""
+    return (downloads_of(home) if kind is JobKind.DOWNLOAD else _OF_KIND.get(kind)) or queue_name(model, lane)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, cast
 from app.jobs import keys
 from app.jobs.connection import store_errors
 from app.jobs.decoding import ModelState
-from app.jobs.reading import JobReader, QueueHead, WorkerInfo
+from app.jobs.reading import JobReader, QueueHead
 from app.jobs.record import TERMINAL, Job, JobKind, JobState
+from app.jobs.workers import WorkerInfo, furthest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,13 +56,14 @@ def look(reader: JobReader) -> Overview:
         StoreUnavailable: Redis does not answer.
     """
     heads = reader.backlogs()
-    running, waiting, fetching = _ids(reader)
+    running, waiting, fetching = _ids(reader, filter(keys.is_downloads, heads))
     kinds = _kinds(reader, running)
     downloads = [*(job_id for job_id in running if kinds[job_id] == JobKind.DOWNLOAD), *fetching]
     recordings = [job_id for job_id in running if kinds[job_id] in _RECORDINGS]
     first = [job_id for job_id in running if kinds[job_id] != JobKind.DOWNLOAD]
     waiting = list(dict.fromkeys([*(head.job_id for head in heads.values()), *waiting]))[: max(_SHOWN, len(heads))]
     shown = [first[:_SHOWN], waiting, downloads[:_SHOWN], recordings[:_SHOWN]]
+    said = reader.workers_with_models()
     wanted = dict.fromkeys(job_id for ids in shown for job_id in ids)
     jobs = reader.find_many(list(wanted))
     first_jobs, waiting_jobs, download_jobs, recording_jobs = (_open(jobs[job_id] for job_id in ids if job_id in jobs) for ids in shown)
@@ -69,8 +71,8 @@ def look(reader: JobReader) -> Overview:
         at=reader.now(),
         counts=reader.count_by_state(),
         parts=reader.count_by_state(children=True),
-        workers=reader.workers(),
-        models=reader.model_states(),
+        workers=[one.worker for one in said],
+        models=furthest(said),
         queues=_standing(heads, jobs),
         running=[job for job in first_jobs if job.state is JobState.RUNNING],
         waiting=sorted((job for job in waiting_jobs if job.state is JobState.QUEUED), key=lambda job: job.created_at),
@@ -79,15 +81,16 @@ def look(reader: JobReader) -> Overview:
     )
 
 
-def _ids(reader: JobReader) -> tuple[list[str], list[str], list[str]]:
+def _ids(reader: JobReader, downloads: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
     """Return the ids of those that run, of the first that wait, and of downloads that wait."""
     pipe = reader.client.pipeline(transaction=False)
     pipe.zrange(keys.state_index(JobState.RUNNING), 0, _LOOKED_AT - 1)
     pipe.zrange(keys.state_index(JobState.QUEUED), 0, _SHOWN - 1)
-    pipe.zrange(keys.queue(keys.DOWNLOADS), 0, _SHOWN - 1)
+    for queue in downloads:
+        pipe.zrange(keys.queue(queue), 0, _SHOWN - 1)
     with store_errors():
-        running, waiting, fetching = pipe.execute()
-    return running, waiting, fetching
+        running, waiting, *fetching = pipe.execute()
+    return running, waiting, [job_id for ids in fetching for job_id in ids]
 
 
 def _kinds(reader: JobReader, ids: Sequence[str]) -> dict[str, str | None]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import redis
-from pydantic import BaseModel
 
 from app.errors import JobNotFinished, JobNotFound
 from app.jobs import keys
@@ -17,26 +15,12 @@ from app.jobs.connection import store_errors
 from app.jobs.decoding import FIELDS, ModelState, Scene, decode, explain, explain_parent
 from app.jobs.record import JSON_TYPE, TERMINAL, Job, JobKind, JobState, Lane
 from app.jobs.streams import StreamEntry, read_streams
+from app.jobs.workers import WorkerInfo, WorkerModels, furthest, read_workers, read_workers_with_models
 
 if TYPE_CHECKING:
     from app.jobs.spool import Spool
 
-__all__ = ["JobReader", "Output", "QueueHead", "WorkerInfo"]
-
-
-class WorkerInfo(BaseModel, frozen=True):
-    """What a living worker says of itself."""
-
-    id: str
-    home: str
-    pid: int
-    started_at: datetime
-    version: str
-    budget_bytes: int | None = None  # what its models may use together
-    used_bytes: int | None = None  # what they use, and what a load has reserved
-    taken_bytes: int = 0  # of the rest, what no load may have now: other programs use it, or are to keep it
-    memory_short: bool = False  # other programs leave so little that nothing new begins
-    batch_waits: str = ""  # why no batch work begins, in a word; empty: it may
+__all__ = ["JobReader", "Output", "QueueHead"]
 
 
 class Output(NamedTuple):
@@ -185,21 +169,15 @@ class JobReader:
 
     def workers(self) -> list[WorkerInfo]:
         """Return the workers whose heartbeat has not lapsed."""
-        with store_errors():
-            ids = cast("set[str]", self.client.smembers(keys.WORKERS))
-            found = ((worker_id, cast("dict[str, str]", self.client.hgetall(keys.worker(worker_id)))) for worker_id in sorted(ids))
-            return [WorkerInfo.model_validate({**fields, "id": worker_id}) for worker_id, fields in found if fields]
+        return read_workers(self.client)
+
+    def workers_with_models(self) -> list[WorkerModels]:
+        """Return the same with their models."""
+        return read_workers_with_models(self.client)
 
     def model_states(self) -> dict[str, ModelState]:
         """Return what the living workers say of their models; the furthest state wins."""
-        rank = {"resident": 4, "loading": 3, "waiting": 2, "downloading": 1, "failed": 0}
-        states: dict[str, ModelState] = {}
-        for worker in self.workers():
-            for model, text in cast("dict[str, str]", self.client.hgetall(keys.models_of(worker.id))).items():
-                state = ModelState.model_validate_json(text)
-                if model not in states or rank[state.state] > rank[states[model].state]:
-                    states[model] = state
-        return states
+        return furthest(self.workers_with_models())
 
     def stream(self, cursors: Mapping[str, str], *, count: int = 1000, wait_s: float = 0.0) -> dict[str, list[StreamEntry]]:
         """Return the entries of each job's stream after its cursor, in one round trip; wait for the first one at most *wait_s*."""
@@ -266,9 +244,9 @@ class JobReader:
             pipe.zrank(keys.queue(str(fields["queue"])), str(fields["id"]))
             pipe.zcard(keys.queue(keys.queue_name(str(fields["model"]), Lane.INTERACTIVE)))
         answers = self._execute(pipe)
-        workers = self.workers()
-        held = min((worker.batch_waits for worker in workers), default="")  # empty where one of them takes batch work
-        scene = Scene(workers=len(workers), models=self.model_states(), now=time.time(), batch_waits=held)
+        said = self.workers_with_models()
+        held = min((one.worker.batch_waits for one in said), default="")  # empty where one of them takes batch work
+        scene = Scene(workers=len(said), models=furthest(said), now=time.time(), batch_waits=held)
         return self._with_heads([
             job if job is None or job.state in TERMINAL
             else job.model_copy(update={"position": rank, "waiting_for": explain(

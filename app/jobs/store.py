@@ -8,13 +8,10 @@ raised. Reading is in :mod:`app.jobs.reading`, the key names in
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
-
-import redis
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from app.errors import (
     DeadlineExceeded,
@@ -29,14 +26,10 @@ from app.errors import (
 from app.jobs import keys
 from app.jobs.claims import Claimed, Released, Unannounced, Unclaimed
 from app.jobs.connection import store_errors
-from app.jobs.moves import Moves
-from app.jobs.reading import JobReader
-from app.jobs.record import JSON_TYPE, TERMINAL, Job, JobState, Progress
-from app.jobs.streams import Piece, SoundPiece
+from app.jobs.publishing import Publisher
+from app.jobs.record import JSON_TYPE, TERMINAL, Job, JobState
 from app.jobs.submission import NewJob, Submitted
-
-if TYPE_CHECKING:
-    from app.jobs.spool import Spool
+from app.jobs.work import WORK_VERSION, needed_version
 
 __all__ = ["LEASE_S", "MAX_CHARGES", "SCHEMA_VERSION", "JobStore"]
 
@@ -51,12 +44,8 @@ _LATE = DeadlineExceeded().as_fact().model_dump_json()
 _INLINE_OUTPUT_BYTES = 64 * 1024
 
 
-class JobStore(JobReader):
+class JobStore(Publisher):
     """Moves of jobs. The state machine itself is in ``moves.lua`` and what follows it; chains are in :mod:`app.jobs.chains`."""
-
-    def __init__(self, client: redis.Redis, spool: Spool) -> None:
-        super().__init__(client, spool)
-        self.moves = Moves(client)
 
     def check_schema(self) -> None:
         """Make an empty Redis ours, or check that the records there can be read.
@@ -77,12 +66,13 @@ class JobStore(JobReader):
             QueueFull: *max_queued* jobs wait already.
             IdempotencyConflict: The key was used with another body.
         """
-        idem = new.flight
+        idem, needs = new.flight, needed_version(new.kind, new.request)
         answer = self.moves(
             "submit",
             {
-                **new.model_dump(include={"id", "kind", "model", "lane", "retry_of", "traceparent", "owner"}),
-                "queue": keys.queue_of(new.kind, new.model, new.lane),
+                **new.model_dump(include={"id", "kind", "model", "lane", "retry_of", "traceparent", "owner", "home"}),
+                "queue": keys.queue_of(new.kind, new.model, new.lane, new.home),
+                "needs": needs if needs > 1 else None,
                 "waited": "1" if new.waited else "0",
                 "stored": "1" if new.stored else None,
                 # Fixed here and not by the worker: a second attempt must draw the same tokens.
@@ -119,7 +109,7 @@ class JobStore(JobReader):
             IllegalTransition: It has not ended.
             QueueFull: *max_queued* jobs wait already.
         """
-        names = ("state", "kind", "model", "lane", "lasts_s", "request", "blobs", "owner")
+        names = ("state", "kind", "model", "lane", "lasts_s", "request", "blobs", "owner", "home")
         with store_errors():
             facts = dict(zip(names, cast("list[str | None]", self.client.hmget(keys.job(job_id), names)), strict=True))
         state = facts.pop("state")
@@ -145,46 +135,30 @@ class JobStore(JobReader):
         answer = self.moves("to_announce", {"id": job_id})
         return Unannounced(queue=answer[1], announce=int(answer[2])) if answer[0] == "wanted" else None
 
-    def claim(self, job_id: str, announce: int, *, worker: str, token: str) -> Claimed | Unclaimed:
-        """Take a queued job for *worker*; *token* fences every later write about it."""
-        answer = self.moves("claim", {"id": job_id, "announce": announce, "worker": worker, "token": token, "late": _LATE})
+    def claim(
+        self, job_id: str, announce: int, *, worker: str, token: str, leaves: Mapping[str, str] | None = None, speaks: int = WORK_VERSION
+    ) -> Claimed | Unclaimed:
+        """Take a queued job for *worker*; *token* fences every later write about it.
+
+        A job that this worker must leave to others stays where it is in its queue and has to be announced again, by the caller.
+
+        Args:
+            job_id: Which.
+            announce: The number that its message has.
+            worker: Whose it is to be.
+            token: Of this claim.
+            leaves: Models that this worker cannot run and others can: for lack of ``files``, or of ``room``.
+            speaks: The version of work that it knows.
+        """
+        facts = {"id": job_id, "announce": announce, "worker": worker, "token": token, "late": _LATE, "speaks": speaks}
+        answer = self.moves("claim", facts | {"leaves": dict(leaves) if leaves else None, "chains": keys.CHAINS})
+        if answer[0] in {"too_new", "elsewhere"}:
+            return Unclaimed(reason=answer[0], queue=answer[1], needs=int(answer[2]))
         if answer[0] != "claimed":
             return Unclaimed(reason=" ".join(str(part) for part in answer))
         flat = answer[1]
         record = dict(zip(flat[::2], flat[1::2], strict=True))
         return Claimed.of(record, token)
-
-    def publish_tokens(self, pieces: Iterable[Piece]) -> list[str]:
-        """Append tokens of running jobs in one round trip.
-
-        Returns:
-            Ids of the jobs that are no longer ours: cancelled, or rescued from us.
-        """
-        batch = list(pieces)
-        pipe = self.client.pipeline(transaction=False)
-        for piece in batch:
-            self.moves.queue(pipe, "publish", {"id": piece.job_id, "token": piece.token, **piece.fields()}, piece.text)
-        return self._stale(pipe, [piece.job_id for piece in batch])
-
-    def publish_sound(self, pieces: Iterable[tuple[str, str, SoundPiece]]) -> list[str]:
-        """Append sound to running jobs, given as job, claim token and piece; otherwise as :meth:`publish_tokens`."""
-        batch = list(pieces)
-        pipe = self.client.pipeline(transaction=False)
-        for job_id, token, piece in batch:
-            facts = {"id": job_id, "token": token, **piece.model_dump()}
-            self.moves.queue(pipe, "publish", facts, base64.b64encode(piece.pcm).decode())  # what reads streams reads text
-        return self._stale(pipe, [entry[0] for entry in batch])
-
-    def publish_progress(self, claims: Iterable[tuple[str, str, Progress]]) -> list[str]:
-        """Record how far running jobs are; otherwise as :meth:`publish_tokens`."""
-        batch = list(claims)
-        pipe = self.client.pipeline(transaction=False)
-        for job_id, token, progress in batch:
-            self.moves.queue(pipe, "publish", {"id": job_id, "token": token, "announce_progress": True, **progress.model_dump()})
-        return self._stale(pipe, [entry[0] for entry in batch])
-
-    def _stale(self, pipe: Any, ids: list[str]) -> list[str]:  # noqa: ANN401 - a redis pipeline
-        return [job_id for job_id, said in zip(ids, self.moves.execute(pipe), strict=True) if said[0] == "stale"]
 
     def commit(
         self,

@@ -38,11 +38,13 @@ class NewJob(BaseModel, frozen=True):
     owner: str | None = Field(None, description="Name of the API key that submits it.")
     lasts_s: float | None = Field(None, description="The same in seconds from its submission, and of its retries from theirs.")
 
+    home: str | None = Field(None, description="Of a download: the home that wants the files, where that is another machine's worker's.")
+
     @property
     def flight(self) -> Idempotency | None:
-        """What another submission joins this one by. Of downloads a model has one at a time, whoever asks."""
+        """What another submission joins this one by. Of downloads a model has one at a time on each machine, whoever asks."""
         if self.kind is JobKind.DOWNLOAD:
-            return Idempotency(scope="download", key=self.model.casefold(), digest="")
+            return Idempotency(scope="download", key=self.model.casefold() + (f"@{self.home}" if self.home else ""), digest="")
         return self.idempotency
 
 
@@ -53,7 +55,7 @@ class Submitted(BaseModel, frozen=True):
     created: bool = Field(description="False: an idempotent retry joined this earlier job.")
 
 
-def download_job(model: str, repo: str, *, lane: Lane = Lane.BATCH, deadline: datetime | None = None) -> NewJob:
-    """Return the job that fetches *repo* as the files of *model*."""
+def download_job(model: str, repo: str, *, lane: Lane = Lane.BATCH, deadline: datetime | None = None, home: str | None = None) -> NewJob:
+    """Return the job that fetches *repo* as the files of *model*, for *home* or else for the machine that has the jobs."""
     request = {"model": model, "repo": repo}
-    return NewJob(kind=JobKind.DOWNLOAD, model=model, lane=lane, request=request, waited=False, deadline=deadline)
+    return NewJob(kind=JobKind.DOWNLOAD, model=model, lane=lane, request=request, waited=False, deadline=deadline, home=home)

@@ -5,8 +5,8 @@ because the API hears it and the worker grants it, and so that a worker that
 dies is followed by one that knows it. The worker looks there each time it
 decides; a publication only makes it look sooner.
 
-Nothing here says whether a wish can be granted. Where several homes share a
-Redis, it is granted by whichever worker looks first.
+Nothing here says whether a wish can be granted. Where several workers share a
+Redis, a model is in memory once one of them has it, and away once none has.
 """
 
 from __future__ import annotations
@@ -102,13 +102,16 @@ class Wishes:
         """Return what uses *model*, or waits to."""
         pipe = self._store.client.pipeline(transaction=False)
         index = keys.model_index(model)
-        pipe.zintercard(2, [keys.queue(keys.DOWNLOADS), index])
+        queues = sorted(filter(keys.is_downloads, cast("set[str]", self._store.client.smembers(keys.QUEUES))))
+        for queue in queues:
+            pipe.zintercard(2, [keys.queue(queue), index])
         for children in (False, True):
             index = keys.model_index(model, children=children)
             pipe.zintercard(2, [keys.state_index(JobState.QUEUED, children=children), index])
             pipe.zinter([keys.state_index(JobState.RUNNING, children=children), index])
         with store_errors():
-            fetching, queued, running, queued_children, running_children = pipe.execute()
+            *fetched, queued, running, queued_children, running_children = pipe.execute()
+            fetching = sum(fetched)
             running += running_children
             for job_id in running:
                 pipe.hget(keys.job(job_id), "kind")

@@ -17,6 +17,23 @@ function commands.to_announce()
   return { 'wanted', read(a.id, 'queue', 'announce') }
 end
 
+-- Why this worker must not take a job: `speaks` is the version of work that it knows, `leaves` has the models that other
+-- workers can run and it cannot: for lack of 'files', or of 'room' for the weights, which a count of tokens does not need.
+local function unfit(id, queue)
+  local needs, kind, model = read(id, 'needs', 'kind', 'model')
+  if tonumber(needs or 1) > (a.speaks or 1) then return 'too_new', needs end
+  local lacks = a.leaves and a.leaves[model]
+  local needs_model = queue ~= a.chains and kind ~= 'download' and not (kind == 'count' and lacks == 'room')
+  if lacks and needs_model then return 'elsewhere', needs or '1' end
+end
+
+-- It stays where it is in its queue, under a new number: whoever was here announces it for others.
+local function hand_back(id, queue)
+  redis.call('HINCRBY', job_key(id), 'announce', 1)
+  redis.call('HDEL', job_key(id), 'message')
+  enqueue(id, queue, read(id, 'seq'))
+end
+
 function commands.claim()
   local state, announce, token, attempt, queue = read(a.id, 'state', 'announce', 'token', 'attempt', 'queue')
   if not state then return { 'gone' } end
@@ -24,6 +41,11 @@ function commands.claim()
     if not is_announceable(a.id) or announce ~= tostring(a.announce) then return { 'stale', state } end
     local deadline = read(a.id, 'deadline')
     if deadline and tonumber(deadline) <= now then return expire(a.id) end
+    local why, needs = unfit(a.id, queue)
+    if why then
+      hand_back(a.id, queue)
+      return { why, queue, needs }
+    end
     attempt = tonumber(attempt) + 1
     redis.call('HSET', job_key(a.id), 'attempt', attempt, 'token', a.token, 'worker', a.worker)
     redis.call('ZREM', queue_key(queue), a.id)
@@ -143,5 +165,34 @@ function commands.reannounce()
   redis.call('HINCRBY', job_key(a.id), 'announce', 1)
   redis.call('HDEL', job_key(a.id), 'message')
   enqueue(a.id, queue, seq)
+  return { 'ok' }
+end
+
+local function lives(worker) return redis.call('EXISTS', P .. 'worker:' .. worker) == 1 end
+
+-- A worker is about to load a model. Another that loads it comes first, and so does one that has it without the caller's
+-- knowing (`aware`): it became resident after he had looked. A claim holds as long as its worker lives.
+function commands.claim_load()
+  if not lives(a.worker) then return { 'refused', a.worker } end
+  local claims, known = redis.call('HGETALL', P .. 'loads'), { [a.worker] = true }
+  for i = 1, #claims, 2 do
+    local holder = string.match(claims[i + 1], '^%S+')
+    if not lives(holder) then redis.call('HDEL', P .. 'loads', claims[i])
+    elseif claims[i] == a.model and holder ~= a.worker then return { 'refused', holder } end
+  end
+  for _, worker in ipairs(a.aware) do known[worker] = true end
+  for _, worker in ipairs(redis.call('SMEMBERS', P .. 'workers')) do
+    local said = not known[worker] and lives(worker) and redis.call('HGET', P .. 'models:' .. worker, a.model)
+    local state = said and cjson.decode(said).state
+    if state == 'resident' or state == 'loading' then return { 'refused', worker } end
+  end
+  redis.call('HSET', P .. 'loads', a.model, a.worker .. ' ' .. a.token)
+  return { 'claimed' }
+end
+
+-- The load has ended, and its worker says in the same transaction what came of it.
+function commands.end_load()
+  local claim = a.worker .. ' ' .. a.token
+  if redis.call('HGET', P .. 'loads', a.model) == claim then redis.call('HDEL', P .. 'loads', a.model) end
   return { 'ok' }
 end

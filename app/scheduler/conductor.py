@@ -108,6 +108,7 @@ class Conductor:
         self._told_narrowing = ""
         self._opened: dict[tuple[str, Lane], int] = {}
         self._contended = False
+        self._claimed: set[str] = set()  # models whose load this worker may have claimed, and has not said to be over
         self._poked = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="conductor", daemon=True)
@@ -147,11 +148,13 @@ class Conductor:
 
     def _conduct(self) -> float:
         """Look, decide and act once; return for how long nothing changes by itself."""
+        over = self._claimed - {self._residency.loading}  # before the look, which then sees what came of these loads
         seen = self._lookout.look()
         made = plan(seen.world)
         self._residency.refuse(seen.refusals)
         self._carry_out(made, seen)
         self._tell(made, seen)
+        self._end_loads(over)
         self._tell_memory(seen.world)
         # While somebody waits for memory every end of a job may be what he waits for.
         self._contended = bool(made.leaving) or any(model not in seen.resident for model in made.reasons)
@@ -170,13 +173,31 @@ class Conductor:
                 continue  # fetched before its gate closed: their end is the next reason to look
             if self._residency.unload(model):
                 log.info("model.leaves", model=model)
-        if made.load is not None:
+        for model in seen.misplaced:
+            self._hand_back(model)
+        if made.load is not None and self._claim(made.load):
             spec = seen.specs[made.load]
             log.info("model.comes", model=spec.id, need_bytes=seen.needs[spec.id].load_bytes)
             self._residency.load(spec, seen.needs[spec.id])
             self._poked.set()  # a plan that loads unloads nobody: what else is due comes now
         for queue, limit in made.gates.items():
             self._set(queue, limit)
+
+    def _claim(self, model: str) -> bool:
+        """Take the load of *model*, unless another worker was quicker: then it is left to that one, and there is something to plan anew."""
+        self._claimed.add(model)  # before the call: after an error it may have been granted, and then it must end
+        granted = self._lookout.elsewhere.claim_load(model)
+        if not granted:
+            log.info("load.left_to_others", model=model)
+            self._claimed.discard(model)
+            self._poked.set()
+        return granted
+
+    def _end_loads(self, over: set[str]) -> None:
+        """Let others know of loads that have ended, now that what came of them has been reported."""
+        for model in over - {self._residency.loading}:  # it may have been begun again
+            self._claimed.discard(model)
+            self._lookout.elsewhere.end_load(model)
 
     def _close_and_narrow(self, made: Plan) -> None:
         for queue, limit in made.gates.items():

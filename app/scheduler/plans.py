@@ -23,6 +23,11 @@ class Why(StrEnum):
     ON_BATTERY = "on_battery"  # batch work alone, as the next two
     LOW_POWER = "low_power"
     LOW_CHARGE = "low_charge"
+    IN_MEMORY_ELSEWHERE = "in_memory_elsewhere"  # other workers see to it, as with all that end so
+    LOADING_ELSEWHERE = "loading_elsewhere"
+    SERVED_ELSEWHERE = "served_elsewhere"  # this worker lacks the files, or the memory
+    DOWNLOADING_ELSEWHERE = "downloading_elsewhere"
+    ASKED_ELSEWHERE = "asked_elsewhere"  # a worker that has just begun has not said what it has
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,23 @@ def _sentence(model: str, reason: Reason) -> str | None:
         case Why.MEMORY_PRESSURE:
             return "Other programs use nearly all of this machine's memory; nothing new begins until some is free."
         case _:
+            return _of_others(model, reason.word)
+
+
+def _of_others(model: str, word: str) -> str | None:
+    """Say what other machines do about a model, where that is why nothing is done here."""
+    match word:
+        case Why.IN_MEMORY_ELSEWHERE:
+            return f"{model} is in memory of another machine."
+        case Why.LOADING_ELSEWHERE:
+            return f"{model} is being loaded on another machine."
+        case Why.SERVED_ELSEWHERE:
+            return f"{model} waits for another machine, which has its files and the memory for it."
+        case Why.DOWNLOADING_ELSEWHERE:
+            return f"The files of {model} come to another machine, which has the memory for it."
+        case Why.ASKED_ELSEWHERE:
+            return f"Another machine has just joined; {model} waits until that has said what it has."
+        case _:
             return None
 
 

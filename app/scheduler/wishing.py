@@ -11,6 +11,7 @@ ends with the process, and is meant to.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -50,6 +51,11 @@ class Wishing:
         """The models that are to be in memory."""
         return frozenset(model for model, wish in self._wishes.items() if wish.want == "resident" and wish.ended_at is None)
 
+    @property
+    def open(self) -> bool:
+        """Whether something is wanted that has not been granted yet."""
+        return any(wish.want == "absent" or (wish.until is None and wish.ended_at is None) for wish in self._wishes.values())
+
     def ask(self, backlogs: dict[str, Backlog], left_at: Mapping[str, float]) -> None:
         """Add to *backlogs* one who waits for each model that is to be in memory, is not, and can come.
 
@@ -81,32 +87,40 @@ class Wishing:
         wish = self._wishes.get(model)
         return model in self._sent_away or (wish is not None and wish.want == "absent" and wish.at >= self._started_at)
 
-    def settle(self, resident: Collection[str], here: Collection[str], errors: Mapping[str, InferenceError]) -> None:
+    def settle(
+        self,
+        resident: Collection[str],
+        here: Collection[str],
+        elsewhere: Mapping[str, float],
+        errors: Mapping[str, InferenceError],
+    ) -> None:
         """Note what became of each wish.
 
         Args:
-            resident: Models in memory.
+            resident: Models in memory. Others say themselves what they have.
             here: These, and those on their way in or out.
-            errors: Why models cannot come now.
+            elsewhere: Likewise of other workers, with the epoch s at which the first worker began that has each.
+            errors: Why models cannot come now, to any worker.
 
         Raises:
             StoreUnavailable: Redis does not answer.
         """
         for model, wish in self._wishes.items():
             if wish.want == "absent":
-                new = self._after_absent(model, wish, here)
+                new = self._after_absent(model, wish, here, elsewhere.get(model, math.inf))
             else:
-                new = _after_resident(wish, resident=model in resident, error=None if model in here else errors.get(model))
+                comes = model in here or model in elsewhere
+                new = _after_resident(wish, resident=model in resident, error=None if comes else errors.get(model))
             if new != wish:
                 self.gates.settle(model, wish, new)
 
-    def _after_absent(self, model: str, wish: Wish, here: Collection[str]) -> Wish | None:
-        if wish.at < self._started_at:  # said to a worker that is gone, and so is what it had in memory
-            return None
-        if model in here:
+    def _after_absent(self, model: str, wish: Wish, here: Collection[str], other_began_at: float) -> Wish | None:
+        old = wish.at < self._started_at  # said to a worker that is gone, and so is what it had in memory
+        if model not in here and not old:
+            self._sent_away.add(model)
+        if other_began_at <= wish.at:  # it was said to that one too, who has not let go yet
             return wish
-        self._sent_away.add(model)
-        return None
+        return None if old or model not in here else wish
 
 
 def _after_resident(wish: Wish, *, resident: bool, error: InferenceError | None) -> Wish | None:

@@ -17,11 +17,12 @@ from app.jobs.chains import Chains, Child, Plan
 from app.jobs.claims import Claimed
 from app.jobs.decoding import ModelState
 from app.jobs.files import FileStore
+from app.jobs.loads import Loads
 from app.jobs.record import JobKind, JobState, Lane, Progress
 from app.jobs.series import RUNS
 from app.jobs.store import JobStore
 from app.jobs.streams import Piece, SoundPiece
-from app.jobs.submission import Idempotency, NewJob
+from app.jobs.submission import Idempotency, NewJob, download_job
 from app.jobs.tally import Tally
 from app.jobs.wishes import Wishes
 
@@ -40,6 +41,7 @@ _STANDS_FOR = {
     "key": "KEY",
     "owner": "OWNER",
 }
+_NO_KEYS = {"queue_name", "queue_of", "child", "batch", "downloads_of", "is_downloads"}  # they name other things, or are tried apart
 _CHANNELS = {keys.WAKE, keys.CONTROL}
 _ERROR = Failure(code=EngineFailed.code, message="It broke.")
 
@@ -50,7 +52,14 @@ def named_in_code() -> set[str]:
     made: set[str] = set()
     for name, function in inspect.getmembers(keys, inspect.isfunction):
         parameters = inspect.signature(function).parameters
-        if function.__module__ == keys.__name__ and name not in {"queue_name", "queue_of", "child", "batch"}:
+        if function.__module__ == keys.__name__ and name not in {
+            "queue_name",
+            "queue_of",
+            "child",
+            "batch",
+            "downloads_of",
+            "is_downloads",
+        }:
             varies = {each: _STANDS_FOR[each] for each in parameters if each != "children"}
             made |= {function(**varies, **flag) for flag in ({"children": True}, {"children": False})} if "children" in parameters else {
                 function(**varies)
@@ -114,12 +123,16 @@ def use_everything(store: JobStore) -> None:
     FileStore(store).create("a name", "batch", [b"x"])
     tally = Tally()
     tally.observe(RUNS, "chat", "m", value=1)
-    presence = Presence(store, "home-1", tally)
+    loads = Loads(store, "home-1")
+    presence = Presence(store, "home-1", tally, loads)
     presence.report("m", ModelState(state="resident"))
     presence.report_memory(1, 2, 0, short=False)
     presence.report_narrowing("")
     store.moves("spend", {"caller": "anna", "most": 1, "window_s": 60})
+    presence.report_stock({"m": 1}, {"n"})
     presence.beat()
+    assert loads.claim("n", ())
+    store.submit(download_job("n", "org/n", home="abc"), max_queued=9)
 
 
 def use_batch(store: JobStore) -> None:

@@ -38,7 +38,9 @@ def test_a_chore_that_fails_stops_neither_the_others_nor_the_listening(settings:
         heard.set()
         raise ValueError(job_id)
 
-    control = Control(connect(settings, retries=0), broker, cancel, lambda _: None, lambda: None, [(0.0, fail), (0.0, ran.set)])
+    control = Control(
+        connect(settings, retries=0), broker, cancel, lambda _: None, lambda: None, lambda _: None, [(0.0, fail), (0.0, ran.set)]
+    )
     control.start()
     assert ran.wait(10)
     store.client.publish(keys.CONTROL, "cancel job_1")
