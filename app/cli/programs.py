@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -107,4 +108,4 @@ def _worker_registered(settings: Settings, client: redis.Redis, pid: int) -> boo
         workers = JobReader(client, Spool(settings.spool_dir)).workers()
     except (InferenceError, RedisError):
         return False
-    return any(worker.pid == pid for worker in workers)
+    return any(worker.pid == pid and worker.host == socket.gethostname() for worker in workers)

@@ -61,7 +61,7 @@ def _facts(settings: Settings) -> dict[str, Any]:
                 "children": {state.value: count for state, count in store.count_by_state(children=True).items()},
                 "queues": {name: length for name, length in store.queues().items() if length},
                 "waiting": _waiting(store),
-                "workers": [worker.model_dump(mode="json") for worker in store.workers()],
+                "workers": _workers(store),
                 "models": {model: state.model_dump(mode="json") for model, state in store.model_states().items()},
             }
     except CommandError as error:
@@ -69,6 +69,13 @@ def _facts(settings: Settings) -> dict[str, Any]:
             raise
         facts["store_error"] = error.message
     return facts
+
+
+def _workers(store: JobStore) -> list[dict[str, Any]]:
+    from app.jobs.workers import troubles
+
+    workers = store.workers()
+    return [worker.model_dump(mode="json", exclude={"fetches"}) | {"troubles": troubles(worker, workers)} for worker in workers]
 
 
 def _services(settings: Settings) -> dict[str, Any] | None:
@@ -121,8 +128,21 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
         say("           of whose parts " + ", ".join(f"{count} {state}" for state, count in parts.items()))
     for queue in facts["store"]["waiting"]:
         say(f"  {_queued(queue)}")
-    for worker in facts["store"]["workers"]:
-        say(f"Worker     {worker['id']}, process {worker['pid']}, since {worker['started_at']}, version {worker['version']}")
+    _print_workers(facts["store"])
+
+
+def _print_workers(store: dict[str, Any]) -> None:
+    for worker in store["workers"]:
+        terminal.say(f"Worker     {_worker(worker)}")
+        for trouble in worker["troubles"]:
+            terminal.say(f"           {trouble}")
+
+
+def _worker(worker: dict[str, Any]) -> str:
+    where = f"{worker['host']} (another machine)" if worker["remote"] else worker["host"]
+    known = f"process {worker['pid']}, since {worker['started_at']}, version {worker['version']}"
+    memory = ", ".join(worker["in_memory"]) or "nothing"
+    return f"{where}: {worker['id']}, {known}, in memory: {memory}"
 
 
 def _queued(queue: dict[str, Any]) -> str:
@@ -147,9 +167,12 @@ def _print_power(settings: Settings, facts: dict[str, Any]) -> None:
 
 def _print_models(store: dict[str, Any]) -> None:
     say = terminal.say
+    several = len(store["workers"]) > 1
     for worker in store["workers"]:
         if worker["budget_bytes"] is not None:
-            say(f"Memory     {worker['used_bytes'] / _GB:.1f} of {worker['budget_bytes'] / _GB:.1f} GB are used or reserved by models")
+            where = f" on {worker['host']}" if several else ""
+            used = f"{worker['used_bytes'] / _GB:.1f} of {worker['budget_bytes'] / _GB:.1f} GB"
+            say(f"Memory     {used} are used or reserved by models{where}")
         if worker["taken_bytes"]:
             say(f"           {worker['taken_bytes'] / _GB:.1f} GB of the rest are with other programs; no model is loaded into them.")
         if worker["memory_short"]:

@@ -174,6 +174,13 @@ def snapshot(store: JobStore, recordings: Recordings) -> dict[str, Any]:
     }
 
 
+def _where(store: JobStore) -> str:
+    """Return a line for each worker with what it has in memory, where there are several."""
+    workers = store.workers()
+    lines = [f"\n{worker.host}: {', '.join(worker.in_memory) or 'no model in memory'}" for worker in workers]
+    return "".join(lines) if len(lines) > 1 else ""
+
+
 def _all_jobs(store: JobStore, counts: dict[str, TokenCount], recordings: Recordings) -> Table:
     from rich.markup import escape
     from rich.table import Table
@@ -186,9 +193,8 @@ def _all_jobs(store: JobStore, counts: dict[str, TokenCount], recordings: Record
     for job_id, entries in store.stream({job_id: count.cursor for job_id, count in counts.items()}).items():
         counts[job_id].add(entries)
     total = store.count_by_state()
-    table = Table(
-        box=None, pad_edge=False, caption=f"{total[JobState.RUNNING]} running, {total[JobState.QUEUED]} queued", caption_justify="left"
-    )
+    caption = f"{total[JobState.RUNNING]} running, {total[JobState.QUEUED]} queued{_where(store)}"
+    table = Table(box=None, pad_edge=False, caption=escape(caption), caption_justify="left")
     for heading in ("JOB", "KIND", "MODEL", "LANE", "STATE", "SO FAR"):
         table.add_column(heading, no_wrap=heading == "JOB", overflow="fold")
     names = recordings.by_job()

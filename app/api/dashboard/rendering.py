@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.api.dashboard.session import ROOT
+from app.jobs.workers import troubles
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -44,7 +45,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"size": _size, "duration": _duration, "count": _count, "iso": _iso, "clock": _clock, "fixed": _fixed}
-    environment.globals |= {"tone": _tone, "address": _address, "root": ROOT}
+    environment.globals |= {"tone": _tone, "address": _address, "root": ROOT, "troubles": troubles}
     return environment
 
 
