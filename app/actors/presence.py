@@ -171,6 +171,7 @@ class Presence:
             self._courier.delivered()
             self._memory_log.delivered()
         except redis.RedisError as error:
+            self._told = None  # whoever took this worker for dead has to look again
             log.warning("presence.unsaid", error=type(error).__name__)
 
     def _note_clock(self, offset_s: float) -> None:

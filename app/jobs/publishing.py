@@ -6,15 +6,12 @@ import base64
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import redis
-
-from app.jobs.moves import Moves
 from app.jobs.reading import JobReader
 from app.jobs.record import Progress
 from app.jobs.streams import Piece, SoundPiece
 
 if TYPE_CHECKING:
-    from app.jobs.spool import Spool
+    from app.jobs.moves import Moves
 
 __all__ = ["Publisher"]
 
@@ -22,9 +19,7 @@ __all__ = ["Publisher"]
 class Publisher(JobReader):
     """The publishing part of the job store."""
 
-    def __init__(self, client: redis.Redis, spool: Spool) -> None:
-        super().__init__(client, spool)
-        self.moves = Moves(client)
+    moves: Moves
 
     def publish_tokens(self, pieces: Iterable[Piece]) -> list[str]:
         """Append tokens of running jobs in one round trip.

@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+
+import redis
 
 from app.errors import (
     DeadlineExceeded,
@@ -26,10 +28,14 @@ from app.errors import (
 from app.jobs import keys
 from app.jobs.claims import Claimed, Released, Unannounced, Unclaimed
 from app.jobs.connection import store_errors
+from app.jobs.moves import Moves
 from app.jobs.publishing import Publisher
 from app.jobs.record import JSON_TYPE, TERMINAL, Job, JobState
 from app.jobs.submission import NewJob, Submitted
 from app.jobs.work import WORK_VERSION, needed_version
+
+if TYPE_CHECKING:
+    from app.jobs.spool import Spool
 
 __all__ = ["LEASE_S", "MAX_CHARGES", "SCHEMA_VERSION", "JobStore"]
 
@@ -46,6 +52,10 @@ _INLINE_OUTPUT_BYTES = 64 * 1024
 
 class JobStore(Publisher):
     """Moves of jobs. The state machine itself is in ``moves.lua`` and what follows it; chains are in :mod:`app.jobs.chains`."""
+
+    def __init__(self, client: redis.Redis, spool: Spool) -> None:
+        super().__init__(client, spool)
+        self.moves = Moves(client)
 
     def check_schema(self) -> None:
         """Make an empty Redis ours, or check that the records there can be read.
