@@ -31,6 +31,6 @@ def check_workers(settings: Settings) -> Iterator[Finding]:
         return
     for worker in workers:
         budget = "" if worker.budget_bytes is None else f", {gigabytes(worker.budget_bytes)} for models"
-        found = f"{worker.host}: {worker.id}, version {worker.version}{budget}"
+        name, found = f"worker {worker.id}", f"on {worker.host}, version {worker.version}{budget}"
         wrong = troubles(worker, workers)
-        yield Finding.warning("worker", found, " ".join(wrong)) if wrong else Finding.ok("worker", found)
+        yield Finding.warning(name, found, " ".join(wrong)) if wrong else Finding.ok(name, found)

@@ -75,3 +75,16 @@ threading.Event().wait()
     done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False, capture_output=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 70
     assert b"ZeroDivisionError" in done.stderr or b"ZeroDivisionError" in done.stdout
+
+
+def test_a_paused_queue_is_closed_whatever_its_gate_says_and_goes_on_where_that_stands(broker: WorkerBroker) -> None:
+    consumer = broker.consume("m_batch")
+    broker.pause("other_batch", 3600)
+    broker.pause("m_batch", 0)
+    broker.set_limit("m_batch", 3)
+    assert broker.limit_of("m_batch") == 0
+    broker.announce("m_batch", "job_1", 1)
+    assert broker.resume() == ["m_batch"]
+    assert (broker.limit_of("m_batch"), broker.limit_of("other_batch")) == (3, 0)
+    assert next(iter(consumer)) is not None
+    assert broker.fetched("m_batch") == 1
