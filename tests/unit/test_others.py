@@ -197,3 +197,26 @@ def test_a_job_that_may_come_to_anybody_is_not_handed_round_for_ever(sites: list
     assert not all(handing.values())
     for one in said:
         assert not (one.holds("m") and handing[one.id])
+
+
+@_many
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["look", "decide", "decide", "arrive", "take"])), max_size=30))
+def test_one_waiting_job_is_one_load_however_old_the_news_of_each_worker_is(steps: list[tuple[int, str]]) -> None:
+    """Claims are as in workers.lua: refused while another loads, and where one has the model that the claimant has not heard of."""
+    truth = [_with(Peer(str(number), budget_bytes=2), 1) for number in range(3)]
+    views: list[list[Peer]] = [[other for other in truth if other is not one] for one in truth]
+    waits, loads = True, 0
+    for number, verb in steps:
+        here, others = truth[number], [one for one in truth if one is not truth[number]]
+        if verb == "look":
+            views[number] = others
+        if verb == "decide" and waits and not here.loading and not here.resident and leave(_FITS, here, views[number]) is None:
+            aware = {one.id for one in views[number] if one.resident}
+            if not any(one.loading or (one.resident and one.id not in aware) for one in others):
+                loads += 1
+                truth[number] = replace(here, loading=frozenset({"m"}))
+        if verb == "arrive" and here.loading:
+            truth[number] = replace(_warm(here, _NOW), loading=frozenset())
+        if verb == "take" and here.resident:
+            waits = False
+    assert loads <= 1
