@@ -19,12 +19,11 @@ end
 
 -- Why this worker must not take a job: `speaks` is the version of work that it knows, `leaves` has the models that other
 -- workers can run and it cannot: for lack of 'files', or of 'room' for the weights, which a count of tokens does not need.
-local function unfit(id, queue)
-  local needs, kind, model = read(id, 'needs', 'kind', 'model')
-  if tonumber(needs or 1) > (a.speaks or 1) then return 'too_new', needs end
+local function unfit(queue, needs, kind, model)
+  if tonumber(needs or 1) > (a.speaks or 1) then return 'too_new' end
   local lacks = a.leaves and a.leaves[model]
   local needs_model = queue ~= a.chains and kind ~= 'download' and not (kind == 'count' and lacks == 'room')
-  if lacks and needs_model then return 'elsewhere', needs or '1' end
+  return lacks and needs_model and 'elsewhere' or nil
 end
 
 -- It stays where it is in its queue, under a new number: whoever was here announces it for others.
@@ -35,16 +34,17 @@ local function hand_back(id, queue)
 end
 
 function commands.claim()
-  local state, announce, token, attempt, queue = read(a.id, 'state', 'announce', 'token', 'attempt', 'queue')
+  local state, announce, token, attempt, queue, needs, kind, model =
+    read(a.id, 'state', 'announce', 'token', 'attempt', 'queue', 'needs', 'kind', 'model')
   if not state then return { 'gone' } end
   if not (state == 'running' and token == a.token) then
     if not is_announceable(a.id) or announce ~= tostring(a.announce) then return { 'stale', state } end
     local deadline = read(a.id, 'deadline')
     if deadline and tonumber(deadline) <= now then return expire(a.id) end
-    local why, needs = unfit(a.id, queue)
+    local why = unfit(queue, needs, kind, model)
     if why then
       hand_back(a.id, queue)
-      return { why, queue, needs }
+      return { why, queue, needs or '1' }
     end
     attempt = tonumber(attempt) + 1
     redis.call('HSET', job_key(a.id), 'attempt', attempt, 'token', a.token, 'worker', a.worker)

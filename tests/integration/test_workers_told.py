@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 from app.actors.presence import Presence
 from app.actors.sharing import SharedQueues
@@ -26,7 +27,8 @@ def appear(store: JobStore, name: str, *models: str, remote: bool = False, **fac
         presence.report(model, ModelState(state="resident", bytes=GB))
     presence.report_memory(len(models) * GB, 16 * GB, short=False)
     presence.beat()
-    store.client.hset(keys.worker(name), mapping=dict(facts))
+    said: dict[Any, Any] = dict(facts)
+    store.client.hset(keys.worker(name), mapping=said)
 
 
 def test_status_doctor_and_watch_tell_of_each_worker_and_of_what_is_wrong_with_it(settings: Settings, store: JobStore) -> None:
