@@ -96,6 +96,10 @@ def test_each_of_two_machines_serves_what_it_can_and_neither_fails_what_the_othe
         gateway = await submit(settings, one := job("small", "say 3"))
         assert await ends(gateway, one) == [JobState.SUCCEEDED]
         assert main.loads("small") + other.loads("small") == 1
+        # More of them than the one has slots, for a moment: it keeps up.
+        await submit_all(gateway, more := [job("small", "say 100") for _ in range(12)])
+        assert set(await ends(gateway, *more)) == {JobState.SUCCEEDED}
+        assert main.loads("small") + other.loads("small") == 1
         # Too large for the one, and not on its disk.
         await submit_all(gateway, elsewhere := [job(model, "say 3") for model in ("large", "far") for _ in range(3)])
         assert set(await ends(gateway, *elsewhere)) == {JobState.SUCCEEDED}
