@@ -127,13 +127,14 @@ class Lookout:
         too_large = {
             model: ModelTooLarge(model, need.load_bytes, self.budget_bytes)
             for model, need in needs.items()
-            if need.load_bytes > self.budget_bytes and model not in found.left
+            if need.load_bytes > self.budget_bytes
         }
+        refusals = {model: error for model, error in too_large.items() if model not in found.left}
         self._settle_wishes({one.model for one in residents}, here | leaving.keys(), hopeless | too_large)
         weights = {held.model: held.bytes for held in self.residency.held()}
         means = {model: mean for model in models if (mean := self.residency.past(model).job_s) is not None}
         misplaced = frozenset(found.left & self.residency.waiting().keys() & self.elsewhere.unfit.keys())
-        return Sight(world, specs, needs, weights, too_large, found.failed, means, self.residency.loading_since, misplaced)
+        return Sight(world, specs, needs, weights, refusals, found.failed, means, self.residency.loading_since, misplaced)
 
     def _add_wanted(
         self, backlogs: dict[str, Backlog], here: AbstractSet[str], specs: Mapping[str, ModelSpec]

@@ -6,7 +6,7 @@ several who know the same:
 * a model that one of them has in memory is loaded by no other while that one keeps up;
 * who lacks the files of a model, or the memory for it, leaves it to one who has both;
 * where nobody has both, one of them downloads, and the same one by everybody's reckoning;
-* what no living worker could ever hold is left to nobody, so that it fails with the numbers.
+* what no living worker could ever hold is left to the largest of them, where it fails with the numbers.
 
 They may know different things for a moment. So what is decided here is only
 whether to try: a load is claimed before it begins (:mod:`app.jobs.loads`).
@@ -73,9 +73,10 @@ def leave(asked: Asked, here: Peer, others: Sequence[Peer]) -> Block | None:
         return Block(Why.SERVED_ELSEWHERE)
     if any(one.has is None for one in others):
         return Block(Why.ASKED_ELSEWHERE)
-    if _fetcher(asked, here, others) in {None, here.id}:
-        return None
-    return Block(Why.DOWNLOADING_ELSEWHERE)
+    fetcher = _fetcher(asked, here, others)
+    if fetcher is not None:
+        return None if fetcher == here.id else Block(Why.DOWNLOADING_ELSEWHERE)
+    return None if asked.broken or asked.inside or _refuser(asked, here, others) in {None, here.id} else Block(Why.SERVED_ELSEWHERE)
 
 
 def unfit(here: Peer, others: Sequence[Peer]) -> dict[str, str]:
@@ -111,3 +112,9 @@ def _fetcher(asked: Asked, here: Peer, others: Sequence[Peer]) -> str | None:
     if here in able and not here.remote:
         return here.id
     return max(able, key=lambda one: (not one.remote, one.budget_bytes or 0, one.id)).id if able else None
+
+
+def _refuser(asked: Asked, here: Peer, others: Sequence[Peer]) -> str | None:
+    """Return who says with which numbers that a model fits nowhere: of those who know what it needs the one with most memory."""
+    able = [one for one in others if asked.model in (one.has or ())] + ([here] if asked.need_bytes is not None else [])
+    return max(able, key=lambda one: (one.budget_bytes or 0, not one.remote, one.id)).id if able else None

@@ -104,7 +104,7 @@ def test_each_of_two_machines_serves_what_it_can_and_neither_fails_what_the_othe
         await submit_all(gateway, elsewhere := [job(model, "say 3") for model in ("large", "far") for _ in range(3)])
         assert set(await ends(gateway, *elsewhere)) == {JobState.SUCCEEDED}
         assert [(one.loads("large"), one.loads("far")) for one in sites] == [(0, 0), (1, 1)]
-        # Too large for both: it is said with the numbers.
+        # Too large for both: it is said with the larger one's numbers.
         await submit_all(gateway, hopeless := [job("huge", "say 1")])
         assert await ends(gateway, *hopeless) == [JobState.FAILED]
         # Jobs of queues that both fetch from: tokens are counted where the files are, and a suspect runs where its model can.
@@ -123,6 +123,7 @@ def test_each_of_two_machines_serves_what_it_can_and_neither_fails_what_the_othe
     error = next(record.error for record in store.list_jobs(model="huge"))
     assert error is not None
     assert error.code == "model_too_large"
+    assert "9.0 GB" in error.message, "of the larger machine"
 
 
 async def submit_all(gateway: JobGateway, jobs: list[NewJob]) -> None:
@@ -149,6 +150,8 @@ async def unload(store: JobStore, sites: tuple[Site, Site]) -> None:
     wishes.say("far", "resident")
     await until(lambda: wishes.find("far") is None)
     assert [one.loads("far") for one in sites] == [0, 2]
+    wishes.say("huge", "resident")
+    await until(lambda: (wish := wishes.find("huge")) is not None and wish.error is not None)
 
 
 def test_work_that_a_worker_does_not_know_is_left_in_its_place_for_one_that_does(

@@ -59,8 +59,17 @@ def test_what_is_too_large_here_is_left_to_one_with_files_and_memory_else_to_one
     assert leave(large, _MAIN, [_with(_BIG, 6)]) == Block(Why.SERVED_ELSEWHERE)
     assert leave(large, _MAIN, [_without(_BIG)]) == Block(Why.DOWNLOADING_ELSEWHERE)
     assert leave(large, _MAIN, [_without(_SMALL)]) is None, "it fails with the numbers"
-    assert leave(large, _MAIN, [_with(_BIG, 10)]) is None, "it takes more there than here"
+    assert leave(large, _BIG, [_with(_MAIN, 10)]) is None
     assert leave(large, _MAIN, [replace(_BIG, has=None)]) == Block(Why.ASKED_ELSEWHERE)
+
+
+def test_what_fits_nowhere_fails_with_the_numbers_of_the_largest() -> None:
+    huge = Asked("m", need_bytes=20)
+    assert leave(huge, _BIG, [_with(_MAIN, 20), _SMALL]) is None
+    assert leave(huge, _MAIN, [_with(_BIG, 20)]) == Block(Why.SERVED_ELSEWHERE)
+    assert leave(replace(huge, inside=True), _MAIN, [_with(_BIG, 20)]) is None
+    assert leave(replace(_LACKS, fetchable=False), _MAIN, [_with(_BIG, 20)]) == Block(Why.SERVED_ELSEWHERE)
+    assert leave(replace(_LACKS, fetchable=False), _MAIN, [_SMALL]) is None
 
 
 def test_of_those_who_lack_the_files_the_machine_with_the_jobs_downloads_and_else_the_one_with_most_memory() -> None:
