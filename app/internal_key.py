@@ -7,12 +7,12 @@ home too, so it allows everything.
 
 from __future__ import annotations
 
-import os
 import secrets
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from app.secret_file import drawn_secret, read_secret
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -31,33 +31,12 @@ def internal_key(home: Path) -> str:
     Raises:
         OSError: The home cannot be read or written.
     """
-    found = read_internal_key(home)
-    if found:
-        return found
-    path = internal_key_path(home)
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, written = tempfile.mkstemp(dir=home, prefix=".internal.key-")  # mode 0600
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"mlx-internal-{secrets.token_urlsafe(32)}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        if found is None:
-            with suppress(FileExistsError):
-                path.hardlink_to(written)  # not a replacement: another process may be the first
-        else:
-            Path(written).replace(path)  # an empty file, of a disk that was full
-    finally:
-        Path(written).unlink(missing_ok=True)
-    return read_internal_key(home) or ""
+    return drawn_secret(internal_key_path(home), lambda: f"mlx-internal-{secrets.token_urlsafe(32)}")
 
 
 def read_internal_key(home: Path) -> str | None:
     """Return the key of *home*; None where there is none yet. :class:`OSError` where it cannot be read."""
-    try:
-        return internal_key_path(home).read_text("utf-8").strip()
-    except FileNotFoundError:
-        return None
+    return read_secret(internal_key_path(home))
 
 
 def authorization(settings: Settings) -> dict[str, str]:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from app.addresses.connecting import Resolve, look_up
 from app.errors import PictureNotFetched
-from app.pictures.fetching import Resolve, fetch, look_up
+from app.pictures.fetching import fetch
 
 __all__ = ["LONG_S", "MOST_BYTES", "get", "names", "picture", "refusal"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from app.addresses.judging import may_connect_to
 from app.errors import PictureNotFetched
-from app.pictures.addresses import may_fetch_from
 from app.pictures.fetching import fetch
 from tests.fetched import LONG_S, MOST_BYTES, names, picture, refusal
 from tests.picture_server import Answer, PictureServer, gives, leads_to
@@ -79,7 +79,7 @@ def test_an_address_with_a_login_is_not_connected_to(tmp_path: Path, login: str)
 def test_a_public_server_cannot_lead_inside(tmp_path: Path, host: str, status: int) -> None:
     def one_is_public(address: str, *, private: bool) -> bool:
         """Have 127.0.0.1 stand for a public address, and judge all others, whose packets would also end here, as they are."""
-        return address == "127.0.0.1" or may_fetch_from(address, private=private)
+        return address == "127.0.0.1" or may_connect_to(address, private=private)
 
     async def resolve(host: str, port: int) -> Sequence[str]:
         known = {"outside.example": ["127.0.0.1"], "inside.example": ["127.0.0.1", "127.0.0.2"], "127.0.0.1.": ["127.0.0.3"]}

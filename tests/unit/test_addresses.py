@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.pictures.addresses import may_fetch_from
+from app.addresses.judging import may_connect_to
 
 PUBLIC = ["8.8.8.8", "93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 PRIVATE = [
@@ -53,17 +53,17 @@ NEVER = [
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_a_public_address_may_be_asked(address: str) -> None:
-    assert may_fetch_from(address, private=False)
-    assert may_fetch_from(address, private=True)
+    assert may_connect_to(address, private=False)
+    assert may_connect_to(address, private=True)
 
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_loopback_and_private_networks_may_be_asked_where_the_setting_allows_it(address: str) -> None:
-    assert not may_fetch_from(address, private=False)
-    assert may_fetch_from(address, private=True)
+    assert not may_connect_to(address, private=False)
+    assert may_connect_to(address, private=True)
 
 
 @pytest.mark.parametrize("address", NEVER)
 def test_everything_else_is_never_asked(address: str) -> None:
-    assert not may_fetch_from(address, private=False)
-    assert not may_fetch_from(address, private=True)
+    assert not may_connect_to(address, private=False)
+    assert not may_connect_to(address, private=True)

@@ -1,4 +1,4 @@
-"""Which addresses of the internet pictures may be fetched from. Pure.
+"""Which addresses of the internet may be asked on behalf of a stranger. Pure.
 
 An address is judged by where a packet to it would end: IPv4 in the clothes of
 IPv6 (mapped, NAT64) is judged as the IPv4 that it is. What is not known to be
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 from ipaddress import IPv4Address, IPv6Address
 
-__all__ = ["may_fetch_from"]
+__all__ = ["may_connect_to"]
 
 _PRIVATE = tuple(ipaddress.IPv4Network(network) for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
 _SHARED = ipaddress.IPv4Network("100.64.0.0/10")  # carriers' NAT, and private networks laid over the internet
@@ -21,11 +21,11 @@ _TUNNELS = (ipaddress.IPv6Network("2002::/16"), ipaddress.IPv6Network("2001::/32
 _UNIQUE_LOCAL = ipaddress.IPv6Network("fc00::/7")
 
 
-def may_fetch_from(address: str, *, private: bool) -> bool:
+def may_connect_to(address: str, *, private: bool) -> bool:
     """Return whether *address*, as numbers, is public or, with *private*, of this machine or a private network.
 
     Link-local addresses are refused even then: clouds keep their machines'
-    credentials there, and nobody keeps pictures. So are multicast, 0.0.0.0,
+    credentials there, and nobody keeps anything else. So are multicast, 0.0.0.0,
     and the tunnels 6to4 and Teredo, whose other end cannot be judged.
 
     Raises:
