@@ -134,7 +134,7 @@ end
 -- The result files are there. `raw` is the output of the job, where it has not ended before its lines.
 function commands.batch_settle()
   if not attends(a.id) then return { 'lost' } end
-  local state, attempt, settled = read(a.id, 'state', 'attempt', 'settled_at')
+  local state, attempt, settled, hook = read(a.id, 'state', 'attempt', 'settled_at', 'webhook')
   if settled then return { 'ok' } end
   if redis.call('ZCARD', batch_key(a.id, 'lines')) > 0 then return { 'lost' } end -- they are to be collected first
   redis.call('HSET', job_key(a.id), 'settled_at', now_text, 'completed', a.completed, 'failed', a.failed)
@@ -147,6 +147,8 @@ function commands.batch_settle()
     redis.call('HSET', job_key(a.id), 'output', raw)
     redis.call('HINCRBY', job_key(a.id), 'commits', 1)
     finish(a.id, 'running', 'succeeded', attempt)
+  elseif hook then
+    tell(a.id, hook, state, attempt) -- it was cancelled, or too late: that is told once its results are there
   end
   return { 'ok' }
 end

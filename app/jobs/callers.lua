@@ -9,14 +9,18 @@ function commands.submit()
       if a.waiter then attach(id, a.waiter, a.lease)
       elseif a.waited == '0' then outlive_waiters(id) -- this caller gets a receipt, and a receipt is kept
       else redis.call('ZADD', P .. 'lingering', 'XX', now + a.linger, id) end
+      if a.webhook then redis.call('HSETNX', job_key(id), 'webhook', a.webhook) end -- of a download that others asked for
       return { 'joined', id }
     end
   end
-  if redis.call('ZCARD', P .. 'jobs:queued') >= a.max_queued then return { 'full' } end
+  -- Receivers that are away keep no job out, but those that would be told of to them.
+  local deliveries = tonumber(redis.call('HGET', P .. 'standing', 'webhook:queued') or 0)
+  if redis.call('ZCARD', P .. 'jobs:queued') - deliveries >= a.max_queued then return { 'full' } end
+  if a.webhook and deliveries >= a.max_queued then return { 'full' } end
   local seq = redis.call('INCR', P .. 'seq')
-  local is_batch = a.kind == 'batch' -- no message is ever about it: an API process sees to it
+  local has_message = a.kind ~= 'batch' and a.kind ~= 'webhook' -- no message is ever about these: API processes see to them
   redis.call('HSET', job_key(a.id), 'id', a.id, 'kind', a.kind, 'model', a.model, 'lane', a.lane, 'queue', a.queue,
-    'waited', a.waited, 'request', raw, 'seed', a.seed, 'seq', seq, 'attempt', 0, 'announce', is_batch and 0 or 1, 'charges', 0,
+    'waited', a.waited, 'request', raw, 'seed', a.seed, 'seq', seq, 'attempt', 0, 'announce', has_message and 1 or 0, 'charges', 0,
     'created_at', now_text)
   if a.lasts_s then
     a.deadline = now + a.lasts_s
@@ -28,6 +32,7 @@ function commands.submit()
   if a.needs then redis.call('HSET', job_key(a.id), 'needs', a.needs) end
   if a.retry_of then redis.call('HSET', job_key(a.id), 'retry_of', a.retry_of) end
   if a.traceparent then redis.call('HSET', job_key(a.id), 'traceparent', a.traceparent) end
+  if a.webhook then redis.call('HSET', job_key(a.id), 'webhook', a.webhook) end
   if a.owner then
     redis.call('HSET', job_key(a.id), 'owner', a.owner)
     redis.call('ZADD', P .. 'jobs:owner:' .. a.owner, seq, a.id)
@@ -43,7 +48,9 @@ function commands.submit()
   end
   redis.call('ZADD', P .. 'jobs:model:' .. a.model, seq, a.id)
   move(a.id, nil, 'queued', 0)
-  if is_batch then redis.call('ZADD', P .. 'batches', seq, a.id) else enqueue(a.id, a.queue, seq) end
+  if has_message then enqueue(a.id, a.queue, seq) end
+  if a.kind == 'batch' then redis.call('ZADD', P .. 'batches', seq, a.id) end
+  if a.kind == 'webhook' then line_up(a.id, cjson.decode(raw)) end -- told anew
   if a.waiter then attach(a.id, a.waiter, a.lease) end
   return { 'created', a.id }
 end

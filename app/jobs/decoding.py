@@ -12,13 +12,13 @@ from pydantic import BaseModel, Field
 from app.errors import Failure
 from app.jobs import keys
 from app.jobs.estimate import Outlook, seconds_to_start
-from app.jobs.record import Job, JobKind, JobState, Lane, Progress, WaitingFor
+from app.jobs.record import SEEN_TO_BY_API, Job, JobKind, JobState, Lane, Progress, WaitingFor
 
 __all__ = ["FIELDS", "ModelState", "Scene", "decode", "explain", "explain_parent", "why_batch_waits"]
 
 FIELDS = (
     "id", "kind", "model", "lane", "state", "attempt", "created_at", "started_at", "finished_at", "progress", "deadline",
-    "parent", "children", "open", "head", "retry_of", "owner", "error", "usage", "output", "queue",
+    "parent", "children", "open", "head", "retry_of", "owner", "about", "event", "next_try_at", "error", "usage", "output", "queue",
 )  # fmt: skip
 """The fields of a job's hash that :func:`decode` reads."""
 
@@ -70,6 +70,9 @@ def decode(fields: Mapping[str, str | None]) -> Job:
         child_count=int(fields["children"] or 0),
         retry_of=fields["retry_of"],
         owner=fields["owner"],
+        about=fields["about"],
+        event=fields["event"],
+        next_try_at=_moment(fields["next_try_at"]),
         error=Failure.model_validate_json(fields["error"]) if fields["error"] else None,
         usage=json.loads(fields["usage"]) if fields["usage"] else None,
         output=json.loads(text) if (text := fields.get("output")) else None,
@@ -92,7 +95,7 @@ def explain(job: Job, queue: str, position: int | None, scene: Scene, *, people:
         people: Jobs of people that wait for the same model, and go before it.
     """
     model = scene.models.get(job.model)
-    if job.kind is JobKind.BATCH or (job.state is JobState.RUNNING and position is None):
+    if job.kind in SEEN_TO_BY_API or (job.state is JobState.RUNNING and position is None):
         return _in_no_queue(job, model, scene)
     if not scene.workers:
         return WaitingFor(reason="no_worker", detail="No worker is running; the job starts when one does.")
@@ -121,11 +124,23 @@ def _of_model(job: Job, model: ModelState | None, scene: Scene, detail: str, ahe
 def _in_no_queue(job: Job, model: ModelState | None, scene: Scene) -> WaitingFor | None:
     if job.kind is JobKind.BATCH:
         return WaitingFor(reason="validating", detail="Its lines are being checked.") if job.state is JobState.QUEUED else None
+    if job.kind is JobKind.WEBHOOK:
+        return _to_be_tried(job, scene.now) if job.state is JobState.QUEUED else None
     if job.kind is JobKind.DOWNLOAD:
         return _downloading(model)
     coming = model is not None and model.state in {"waiting", "loading"}
     needs_it = not job.child_count and job.kind not in {JobKind.COUNT, JobKind.TRANSCRIPT}  # a parent's steps need no model
     return _wait("model_loading", f"{job.model} is being loaded.", model, scene, 0) if coming and needs_it else None
+
+
+def _to_be_tried(job: Job, now: float) -> WaitingFor:
+    """Say what a delivery waits for."""
+    if job.next_try_at is None:
+        return WaitingFor(reason="earlier_events", detail="Earlier events of the same job come first.")
+    wait_s = job.next_try_at.timestamp() - now
+    if wait_s <= 0:
+        return WaitingFor(reason="queue", detail="It is next.")
+    return WaitingFor(reason="next_try", detail=f"Attempt {job.attempt} did not get through; it is tried again.", estimate_s=wait_s)
 
 
 def explain_parent(job: Job, open_children: int, head: Job | None) -> WaitingFor:

@@ -23,6 +23,7 @@ from app.jobs.chains import Chains
 from app.jobs.claims import Unannounced
 from app.jobs.connection import connect, store_errors
 from app.jobs.decoding import ModelState
+from app.jobs.deliveries import Deliveries
 from app.jobs.feed import JobFeed, Subscription, Waiter
 from app.jobs.files import FileStore
 from app.jobs.glances import Glances
@@ -31,7 +32,7 @@ from app.jobs.leases import Leases
 from app.jobs.owners import Owners
 from app.jobs.past import PastJobs
 from app.jobs.reading import JobReader, Output
-from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
+from app.jobs.record import SEEN_TO_BY_API, TERMINAL, Job, JobKind, JobState, Lane
 from app.jobs.room import Room
 from app.jobs.spool import Spool
 from app.jobs.store import JobStore
@@ -145,7 +146,7 @@ class JobGateway:
         return job
 
     def _announce(self, job_id: str, kind: JobKind, queue: str | None = None) -> None:
-        if kind is JobKind.BATCH:  # no message is about it: an API process sees to it
+        if kind in SEEN_TO_BY_API:  # by no message
             return
         try:
             if queue is None:
@@ -253,6 +254,10 @@ class JobGateway:
     async def batches(self, work: Callable[[Batches], T]) -> T:
         """Return what *work* finds or does among batches."""
         return await self._call(lambda: work(Batches(self._store, self.caller)))
+
+    async def deliveries(self, work: Callable[[Deliveries], T]) -> T:
+        """Return what *work* finds or does among what is to be told to webhooks."""
+        return await self._call(lambda: work(Deliveries(self._store)))
 
     async def past(self, job_id: str, work: Callable[[PastJobs], T]) -> T:
         """Return what *work* finds or does about a job and what was asked of it; :class:`JobNotFound` when there is none."""

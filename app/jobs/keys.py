@@ -24,6 +24,7 @@ __all__ = [
     "QUARANTINE",
     "STANDING",
     "WAKE",
+    "WEBHOOK",
     "WISHES",
     "batch",
     "child",
@@ -48,6 +49,7 @@ DOWNLOADS = "download"  # the queue of downloads: they need no model, and their 
 CHAINS = "chain"  # the queue of steps that need no model, and so never wait for one: of parents whose children have ended, and transcripts
 COUNTS = "count"  # the queue of those who want to know how many tokens a chat has: a tokenizer tells, no weights
 BATCH = "batch"  # stands for the queue of batches, which have none: no message is about them, API processes see to them
+WEBHOOK = "webhook"  # likewise of deliveries
 SCHEMA = f"{PREFIX}schema"
 FILES = f"{PREFIX}files"  # sorted set: uploaded files by time
 BATCHES = f"{PREFIX}batches"  # sorted set: batches that are not settled, by order of submission
@@ -67,7 +69,7 @@ METRICS = f"{PREFIX}metrics"  # hash: what has been counted since the store was 
 STANDING = f"{PREFIX}standing"  # hash: KIND:STATE to how many jobs are there; it is counted anew where it is missing
 
 
-_OF_KIND = {JobKind.COUNT: COUNTS, JobKind.TRANSCRIPT: CHAINS, JobKind.BATCH: BATCH}
+_OF_KIND = {JobKind.COUNT: COUNTS, JobKind.TRANSCRIPT: CHAINS, JobKind.BATCH: BATCH, JobKind.WEBHOOK: WEBHOOK}
 
 
 def job(job_id: str) -> str:

@@ -1,7 +1,7 @@
 -- Every move of a job. One script call is one transaction: the state, the
 -- indexes, the job's stream and the event log change together or not at all.
--- This file has what all moves are made of; chains.lua, batches.lua, callers.lua
--- and workers.lua follow it in the same script and have the moves themselves.
+-- This file has what all moves are made of; chains.lua, batches.lua, webhooks.lua,
+-- callers.lua and workers.lua follow it in the same script and have the moves themselves.
 --
 --   KEYS[1]  key prefix ("mlx:")
 --   ARGV[1]  command, a name of the table `commands`
@@ -62,11 +62,12 @@ local commands = {}
 local admitted = {} -- what this move put into a queue beside the job that it is about
 local cancel_children, child_ended -- of chains.lua
 local cancel_lines, line_ended -- of batches.lua
+local tell, delivery_ended -- of webhooks.lua
 local erase -- of callers.lua
 
 -- The one place where a state changes.
 local function move(id, from, to, attempt)
-  local kind, model, lane, seq, parent = read(id, 'kind', 'model', 'lane', 'seq', 'parent')
+  local kind, model, lane, seq, parent, hook = read(id, 'kind', 'model', 'lane', 'seq', 'parent', 'webhook')
   stand(kind, from, to)
   count('job_moves_total', kind, not from and 'submitted' or to == 'queued' and 'requeued' or to == 'running' and 'started' or to)
   if from then redis.call('ZREM', index_key(parent, from), id) end
@@ -76,6 +77,7 @@ local function move(id, from, to, attempt)
     'job', id, 'state', to, 'kind', kind, 'model', model, 'lane', lane, 'attempt', attempt)
   if from then redis.call('XADD', tok_key(id), '*', 'type', 'state', 'state', to, 'attempt', attempt) end
   wake(id)
+  if hook then tell(id, hook, to, attempt) end
 end
 
 local function finish(id, from, to, attempt)
@@ -89,12 +91,14 @@ local function finish(id, from, to, attempt)
   redis.call('ZREM', P .. 'lingering', id)
   redis.call('ZREM', P .. 'deadlines', id)
   redis.call('EXPIRE', tok_key(id), a.keep_tok or 300)
-  -- A child is kept as long as its parent.
-  if not parent then redis.call('ZADD', P .. 'ended:' .. (waited == '1' and not stored and 'waited' or 'submitted'), now_text, id) end
+  -- A child is kept as long as its parent; an event that was delivered only briefly, so that jobs keep their room.
+  local is_brief = (waited == '1' and not stored) or (kind == 'webhook' and to == 'succeeded')
+  if not parent then redis.call('ZADD', P .. 'ended:' .. (is_brief and 'waited' or 'submitted'), now_text, id) end
   -- A failed or cancelled job frees its idempotency key: the retry is a new job. So does any download: its files may be removed.
   if idem and (to ~= 'succeeded' or kind == 'download') and redis.call('HGET', idem, 'job') == id then redis.call('DEL', idem) end
   if open and open ~= '0' then cancel_children(id) end
   if kind == 'batch' then cancel_lines(id) end
+  if kind == 'webhook' then delivery_ended(id) end
   if parent then child_ended(parent, id, to) end
 end
 

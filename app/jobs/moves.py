@@ -23,7 +23,7 @@ __all__ = ["Moves"]
 
 log = get_logger("store")
 
-_PARTS = ("moves", "chains", "batches", "callers", "workers")  # of one script, in this order
+_PARTS = ("moves", "chains", "batches", "webhooks", "callers", "workers")  # of one script, in this order
 _RUN = "return { commands[ARGV[1]](), admitted }\n"
 
 

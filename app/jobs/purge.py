@@ -37,7 +37,7 @@ class Purged(NamedTuple):
 def cancel_all(store: JobStore) -> int:
     """Cancel every job that has not ended; return how many."""
     count = 0
-    for state in (JobState.QUEUED, JobState.RUNNING):
+    for state in (JobState.QUEUED, JobState.RUNNING, JobState.QUEUED):  # last what is to be told of those that were cancelled
         with store_errors():
             ids = cast("list[str]", store.client.zrange(keys.state_index(state), 0, -1))
         for job_id in ids:

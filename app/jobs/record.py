@@ -18,6 +18,7 @@ from app.errors import Failure
 __all__ = [
     "JSON_TYPE",
     "LEGAL_MOVES",
+    "SEEN_TO_BY_API",
     "TERMINAL",
     "Job",
     "JobKind",
@@ -71,7 +72,12 @@ class JobKind(StrEnum):
     TRANSCRIPT = "transcript"
     DOWNLOAD = "download"
     BATCH = "batch"  # the lines of a file, each a child; submitted by `/v1/batches` alone
+    WEBHOOK = "webhook"  # an event of a job that is to be delivered; made by the moves of that job
     COUNT = "count"  # the tokens of a chat; the API asks for it on a caller's behalf, nobody submits it
+
+
+SEEN_TO_BY_API = frozenset({JobKind.BATCH, JobKind.WEBHOOK})
+"""Kinds that no worker runs and no message is about."""
 
 
 class Lane(StrEnum):
@@ -130,7 +136,10 @@ class Job(BaseModel):
     child_count: int = Field(0, description="How many children there are.")
     retry_of: str | None = None
     owner: str | None = Field(None, description="Name of the API key that it was submitted with; null where none was needed.")
-    error: Failure | None = None
+    about: str | None = Field(None, description="Of a delivery (kind `webhook`): the job whose event it tells.")
+    event: str | None = Field(None, description="Which event: `started`, `completed`, `failed` or `canceled`.")
+    next_try_at: datetime | None = Field(None, description="When a delivery is tried next; null: after earlier events of the same job.")
+    error: Failure | None = Field(None, description="Why it failed; of a delivery that goes on, why the last try did.")
     usage: dict[str, Any] | None = None
     output: Any = None
 

@@ -80,7 +80,7 @@ class JobStore(Publisher):
         answer = self.moves(
             "submit",
             {
-                **new.model_dump(include={"id", "kind", "model", "lane", "retry_of", "traceparent", "owner", "home"}),
+                **new.model_dump(include={"id", "kind", "model", "lane", "retry_of", "traceparent", "owner", "home", "webhook"}),
                 "queue": keys.queue_of(new.kind, new.model, new.lane, new.home),
                 "needs": needs if needs > 1 else None,
                 "waited": "1" if new.waited else "0",
@@ -110,7 +110,7 @@ class JobStore(Publisher):
                 return Submitted(job_id=answer[1], created=outcome == "created")
 
     def retry(self, job_id: str, *, max_queued: int) -> Job:
-        """Record a new job with the request, model, lane and owner of one that has ended. It still has to be announced.
+        """Record a new job with the request, model, lane, owner and webhook of one that has ended. It still has to be announced.
 
         It is a submitted one, whoever waited on the old one, and draws anew where the request fixes no seed.
 
@@ -119,7 +119,7 @@ class JobStore(Publisher):
             IllegalTransition: It has not ended.
             QueueFull: *max_queued* jobs wait already.
         """
-        names = ("state", "kind", "model", "lane", "lasts_s", "request", "blobs", "owner", "home")
+        names = ("state", "kind", "model", "lane", "lasts_s", "request", "blobs", "owner", "home", "webhook")
         with store_errors():
             facts = dict(zip(names, cast("list[str | None]", self.client.hmget(keys.job(job_id), names)), strict=True))
         state = facts.pop("state")

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from app.jobs.hooks import StoredWebhook
 from app.jobs.record import JobKind, Lane, new_job_id
 
 __all__ = ["Idempotency", "NewJob", "Submitted", "download_job"]
@@ -36,6 +37,7 @@ class NewJob(BaseModel, frozen=True):
     deadline: datetime | None = Field(None, description="Cancelled if it has not ended by then.")
     traceparent: str | None = Field(None, description="The span that it belongs to, as W3C's trace context writes it.")
     owner: str | None = Field(None, description="Name of the API key that submits it.")
+    webhook: StoredWebhook | None = Field(None, description="Who is told what becomes of it.")
     lasts_s: float | None = Field(None, description="The same in seconds from its submission, and of its retries from theirs.")
 
     home: str | None = Field(None, description="Of a download: the home that wants the files, where that is another machine's worker's.")

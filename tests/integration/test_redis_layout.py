@@ -16,7 +16,9 @@ from app.jobs.calls import CallDelta
 from app.jobs.chains import Chains, Child, Plan
 from app.jobs.claims import Claimed
 from app.jobs.decoding import ModelState
+from app.jobs.deliveries import Deliveries
 from app.jobs.files import FileStore
+from app.jobs.hooks import Webhook
 from app.jobs.loads import Loads
 from app.jobs.record import JobKind, JobState, Lane, Progress
 from app.jobs.series import RUNS
@@ -119,6 +121,7 @@ def use_everything(store: JobStore) -> None:
     store.commit(child.id, "t", JobState.SUCCEEDED, output=b"1")
     store.retry(store.list_jobs(state=JobState.FAILED)[0].id, max_queued=9)
     use_batch(store)
+    use_webhooks(store)
     Wishes(store).say("m", "resident")
     FileStore(store).create("a name", "batch", [b"x"])
     tally = Tally()
@@ -152,8 +155,19 @@ def use_batch(store: JobStore) -> None:
     batches.finalize(clerk)
 
 
+def use_webhooks(store: JobStore) -> None:
+    """Leave a delivery that has failed once, and one that waits for it."""
+    hook = Webhook(url="http://one/hook", receiver="http://one:80")
+    new = NewJob(kind=JobKind.CHAT, model="m", lane=Lane.BATCH, request={}, waited=False, owner="anna", webhook=hook)
+    store.submit(new, max_queued=9)
+    assert isinstance(store.claim(new.id, 1, worker="home-1", token="t"), Claimed)
+    store.commit(new.id, "t", JobState.FAILED, error=_ERROR)
+    (delivery,) = Deliveries(store).take(most=9, most_each=9, busy={}, lease_s=15)
+    Deliveries(store).put_back(delivery, 5, _ERROR)
+
+
 def test_every_name_in_the_code_is_on_the_page_and_no_other() -> None:
-    lua_only = {"mlx:seq", "mlx:waiters:JOB", "mlx:rate:OWNER"}
+    lua_only = {"mlx:seq", "mlx:waiters:JOB", "mlx:rate:OWNER", "mlx:webhooks:due:RECEIVER", "mlx:webhooks:of:JOB"}
     assert {documented_as(key) for key in named_in_code() | lua_only} == set(DOCUMENTED)
 
 
