@@ -99,6 +99,10 @@ class Settings(BaseSettings):
         default=False,
         description="Fetch pictures and videos also from addresses of this machine and its networks. Callers can then look into them.",
     )
+    private_webhooks: bool = Field(
+        default=False,
+        description="Send webhooks also to addresses of this machine and its networks. Callers can then have this server ask there.",
+    )
     max_queued: Annotated[int, Field(ge=1)] = Field(100_000, description="Jobs that may be queued before a submission is refused.")
     max_redis_bytes: ByteSize = Field(ByteSize(2 * 1024**3), description="Redis memory above which a submission is refused.")
     min_free_disk: ByteSize = Field(ByteSize(1024**3), description="Free disk under which a submission is refused.")

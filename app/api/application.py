@@ -27,6 +27,7 @@ from app.api.request_log import RequestLogMiddleware
 from app.api.responses import routes as responses
 from app.api.services import Pace, Services
 from app.api.trace_middleware import TraceMiddleware
+from app.api.webhooks.office import WebhookOffice
 from app.jobs.gateway import JobGateway
 from app.jobs.tally import Tally
 from app.models.live_catalog import LiveCatalog
@@ -43,7 +44,7 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
 
     Args:
         settings: Of this process.
-        pace: How long streams may be silent.
+        pace: How long streams may be silent, and when webhooks are tried.
 
     Raises:
         InvalidSetting: From the lifespan, when the catalog cannot be used.
@@ -56,7 +57,7 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
         try:
             services = app.state.services = Services(settings, LiveCatalog(settings), gateway, pace or Pace(), tally)
             board = app.state.board = Board(settings, gateway)
-            async with BatchOffice(services):
+            async with BatchOffice(services), WebhookOffice(services):
                 yield
             board.close()
         finally:

@@ -28,6 +28,7 @@ from app.api.recordings import held_recording
 from app.api.services import Services
 from app.api.structure import check_structure
 from app.api.validation import validated
+from app.api.webhooks.asking import refuse_webhook, webhook_of_call
 from app.audio.decoding import UnreadableAudio
 from app.errors import FileNotHere, InferenceError, InvalidRequest, JobCanceled, JobFailed, JobNotFinished
 from app.jobs.audio_requests import SpeechRequest, TranscriptionRequest, TranslationRequest
@@ -114,9 +115,10 @@ async def new_job(
     """Check an OpenAI body and return the job it asks for.
 
     Raises:
-        InvalidRequest: The body is not what *kind* takes, or no answer can be held to a schema in it.
+        InvalidRequest: The body is not what *kind* takes, no answer can be held to a schema in it, or it has a webhook.
         UnknownModel: Likewise NoModelForRole, UnsupportedTask, ModelNotDownloaded.
     """
+    refuse_webhook(body, prefix)
     model, task = {**KINDS, **_UNSEEN}[kind]
     checked = validated(model, body, prefix=prefix)
     await check_structure(checked, prefix)
@@ -170,10 +172,12 @@ async def read_call(
     streams, tier = (body.get("stream"), body.get("service_tier")) if isinstance(body, dict) else (None, None)
     if streams and preference.respond_async:
         preference = Preference(respond_async=True)  # the whole answer within n seconds is not what a stream's reader expects
+    webhook = webhook_of_call(body if sent is None else sent, preference, services.settings)
+    asked = {name: value for name, value in body.items() if name != "webhook"} if isinstance(body, dict) else body
     lane = Lane.INTERACTIVE if preference.waits and tier != "flex" else Lane.BATCH
     key = idempotency(request, body if sent is None else sent)
-    job = await new_job(services, kind, body, lane=lane, waited=preference.waits, key=key, deadline=deadline_of(request))
-    return Call(job=job, preference=preference)
+    job = await new_job(services, kind, asked, lane=lane, waited=preference.waits, key=key, deadline=deadline_of(request))
+    return Call(job=job.model_copy(update={"webhook": webhook}), preference=preference)
 
 
 def idempotency(request: Request, body: object) -> Idempotency | None:

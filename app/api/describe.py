@@ -15,6 +15,7 @@ from app.jobs.record import Job
 
 __all__ = [
     "CALL_HEADERS",
+    "DELIVERY_ERRORS",
     "JOB_ERRORS",
     "RECEIPT",
     "STORE_ERRORS",
@@ -40,6 +41,9 @@ JOB_ERRORS = (
     *("engine_error", "model_load_failed", "worker_crashed", "download_failed"),
 )
 """How a job may end."""
+
+DELIVERY_ERRORS = ("webhook_failed", "address_not_allowed")
+"""How a delivery may end."""
 
 SUBMISSION_ERRORS = (
     *("invalid_request", "body_too_large", "unsupported_media_type"),

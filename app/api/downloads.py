@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.api.services import Services
 from app.api.validation import validated
+from app.api.webhooks.asking import refuse_webhook
 from app.errors import InferenceError, InvalidRequest, ModelNotDownloaded
 from app.jobs.record import Lane
 from app.jobs.requests import DownloadRequest
@@ -28,6 +29,7 @@ def new_download(services: Services, body: object, *, lane: Lane, deadline: date
         UnknownModel: The name is neither of the catalog nor of the form ``organisation/name``.
         HubOffline: The user wants no downloads.
     """
+    refuse_webhook(body, prefix)
     asked = validated(DownloadRequest, body, prefix=prefix)
     param = ".".join((*prefix, "model"))
     try:

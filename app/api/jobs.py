@@ -17,7 +17,7 @@ from app.api.answers import DownloadReport, EmbeddingList, TokenCount, Transcrip
 from app.api.body import json_body, parse_json
 from app.api.calls import KINDS, accepted, idempotency, new_job, output_of, submit
 from app.api.deadline import deadline_of
-from app.api.describe import JOB_ERRORS, RECEIPT, STORE_ERRORS, SUBMISSION_ERRORS, as_json, errors, event_stream, takes
+from app.api.describe import DELIVERY_ERRORS, JOB_ERRORS, RECEIPT, STORE_ERRORS, SUBMISSION_ERRORS, as_json, errors, event_stream, takes
 from app.api.dialects import PROBLEM
 from app.api.documents import check_document, with_document
 from app.api.downloads import new_download
@@ -32,6 +32,7 @@ from app.api.standing import with_comments
 from app.api.text_answers import ChatCompletion, TextCompletion
 from app.api.transcripts import TranscriptAnswer, for_recording, with_recording
 from app.api.validation import validated
+from app.api.webhooks.asking import AskedWebhook, webhook_of
 from app.errors import InferenceError, InvalidRequest, NoModelForRole, UnknownModel
 from app.jobs.batch_record import Outcome
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
@@ -70,6 +71,7 @@ class JobSubmission(BaseModel):
     kind: Annotated[str, Field(strict=True)]
     lane: Lane = Lane.BATCH
     deadline: datetime | None = None
+    webhook: AskedWebhook | None = None
     request: dict[str, object]
 
 
@@ -113,7 +115,7 @@ async def create_job(request: Request, services: ServicesDep) -> Response:
         message = f"A {kind} needs its recording: send a form with `file`, `kind` and `request` (JSON), or use POST /v1/audio/{kind}s."
         raise InvalidRequest(message, param="file")
     key = idempotency(request, body)
-    late = deadline_of(request, asked.deadline)
+    late, webhook = deadline_of(request, asked.deadline), webhook_of(asked.webhook, services.settings)
     wanted, where = body["request"], ("request",)
     if kind is JobKind.DOWNLOAD:
         check_admin(request, "downloads")
@@ -124,6 +126,7 @@ async def create_job(request: Request, services: ServicesDep) -> Response:
         job = await with_document(services, job, where)
     if kind is JobKind.TRANSCRIPT:
         job = await with_recording(services, job, where)
+    job = job.model_copy(update={"webhook": webhook})
     return await accepted(services.gateway, await submit(request, job, services.gateway))
 
 
@@ -137,7 +140,7 @@ async def _create_of_file(request: Request, services: Services) -> Response:
             message = f"Jobs of kind {kind!r} take no file; send them as JSON."
             raise InvalidRequest(message, param="file")
         key = idempotency(request, fields | {"file": kept.facts})
-        late = deadline_of(request, asked.deadline)
+        late, webhook = deadline_of(request, asked.deadline), webhook_of(asked.webhook, services.settings)
         wanted, where = {**asked.request, "file": kept.facts}, ("request",)
         job = await new_job(services, kind, wanted, lane=asked.lane, waited=False, key=key, deadline=late, prefix=where)
         if kind is JobKind.OCR:
@@ -146,7 +149,8 @@ async def _create_of_file(request: Request, services: Services) -> Response:
             job = await for_recording(services, kept.blob, job, where)
         else:
             await check_recording(services, kept.blob)
-        return await accepted(services.gateway, await submit(request, kept.of(job), services.gateway))
+        job = kept.of(job).model_copy(update={"webhook": webhook})
+        return await accepted(services.gateway, await submit(request, job, services.gateway))
 
 
 def _kind(name: str) -> JobKind:
@@ -198,7 +202,7 @@ async def show_job(job_id: str, services: ServicesDep) -> Job:
 
 @router.get(
     "/{job_id}/output",
-    responses=errors("job_not_found", "job_not_finished", *JOB_ERRORS, *STORE_ERRORS) | {200: {"model": _Output}},
+    responses=errors("job_not_found", "job_not_finished", *JOB_ERRORS, *DELIVERY_ERRORS, *STORE_ERRORS) | {200: {"model": _Output}},
 )
 async def show_output(job_id: str, services: ServicesDep) -> Response:
     """Return a job's output: the body that the OpenAI route would have answered with, or what was downloaded."""

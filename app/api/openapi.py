@@ -105,6 +105,7 @@ class FileSubmission(BaseModel):
     kind: Literal["transcription", "translation", "transcript", "ocr"]
     lane: Lane = Lane.BATCH
     deadline: datetime | None = None
+    webhook: Annotated[str, Field(description="An address, or JSON: `WebhookTarget`.")] | None = None
     request: Annotated[
         str,
         Field(

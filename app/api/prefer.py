@@ -27,6 +27,11 @@ class Preference:
         return self.wait_s != 0 if self.wait_s is not None else not self.respond_async
 
     @property
+    def may_end_in_receipt(self) -> bool:
+        """Whether its caller may get a receipt instead of an answer."""
+        return self.respond_async or self.wait_s is not None
+
+    @property
     def applied(self) -> dict[str, str]:
         """The response header that says what was honoured."""
         honoured = ["respond-async"] if self.respond_async else []

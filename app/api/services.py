@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.api.callers import caller_of
+from app.api.webhooks.tries import Tries
 from app.jobs.gateway import JobGateway
 from app.jobs.tally import Tally
 from app.models.catalog import Catalog
@@ -20,11 +21,12 @@ __all__ = ["Pace", "Services", "ServicesDep"]
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long a stream may be silent."""
+    """How long a stream may be silent, and when webhooks are tried."""
 
     first_byte_s: float = 10.0  # until then an error still gets its own status; after it, the stream begins
     keep_alive_s: float = 15.0  # a comment at least this often: proxies and clients drop silent connections
     look_s: float = 1.0  # the stream of a job that waits says where it stands, when that has changed, at most so often
+    webhooks: Tries = field(default_factory=Tries)
 
     @property
     def tick_s(self) -> float:

@@ -190,6 +190,8 @@ def _facts(job: Job) -> list[tuple[str, str]]:
         ("position", job.position),
         ("progress", job.progress),
         ("attempt", job.attempt),
+        ("event", f"{job.event} of {job.about}" if job.about else None),
+        ("next try", _local(job.next_try_at) if job.state is JobState.QUEUED else None),
         ("created", _local(job.created_at)),
         ("started", _local(job.started_at)),
         ("finished", _local(job.finished_at)),

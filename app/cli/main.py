@@ -34,6 +34,7 @@ from app.cli import (
     terminal,
     transcribing,
     up,
+    webhooks,
 )
 from app.cli.terminal import FAILED, NOT_RUNNING, USAGE, CommandError
 from app.errors import InferenceError, InvalidSetting, StoreUnavailable
@@ -84,6 +85,7 @@ app.command(rich_help_panel=_RUN)(purging.purge)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=_RUN)
 app.add_typer(models.app, name="models", rich_help_panel=_RUN)
 app.add_typer(api_keys.app, name="keys", rich_help_panel=_RUN)
+app.add_typer(webhooks.app, name="webhooks", rich_help_panel=_RUN)
 app.command(rich_help_panel=_ASK)(inference.chat)
 app.command(rich_help_panel=_ASK)(inference.embed)
 app.command(rich_help_panel=_ASK)(captioning.caption)

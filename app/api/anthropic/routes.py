@@ -52,7 +52,7 @@ async def create_message(request: Request, body: JsonBody, services: ServicesDep
     asked = validated(MessagesRequest, body)
     chat = chat_of(asked)
     with chat.told_as_sent():
-        call = await read_call(request, chat.body, JobKind.CHAT, services)
+        call = await read_call(request, chat.body, JobKind.CHAT, services, sent=body)
         if not call.streams:
             return await answer(request, call, services, partial(_whole, asked=asked))
         job_id = await submit(request, call.job, services.gateway)

@@ -20,6 +20,7 @@ from app.api.responses.requests import ResponseRequest
 from app.api.responses.stored import shown as shown_response
 from app.api.services import Services
 from app.api.validation import validated
+from app.api.webhooks.asking import refuse_webhook
 from app.errors import InferenceError, InvalidRequest
 from app.jobs.record import JobKind, Lane
 from app.jobs.submission import NewJob
@@ -50,6 +51,7 @@ async def job_of_line(services: Services, endpoint: str, body: Mapping[str, Any]
         if body.get(name):
             message = f"`{name}` is not possible in a batch: the answer comes whole, in the batch's output file."
             raise InvalidRequest(message, param=name)
+    refuse_webhook(body)
     return await _WAYS[endpoint].job_of(services, body)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from app.api.webhooks.asking import AskedWebhook
 from app.jobs.bodies import Body, Metadata, refuse_unsupported
 from app.setting_values import parse_duration
 
@@ -39,6 +40,7 @@ class BatchRequest(Body):
         description="When the batch expires, from now: `24h`, or any other time up to 30 days.", examples=["24h"]
     )
     metadata: Metadata | None = None
+    webhook: AskedWebhook | None = None
 
     @model_validator(mode="before")
     @classmethod

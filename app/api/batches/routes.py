@@ -13,6 +13,7 @@ from app.api.calls import idempotency, submit
 from app.api.describe import STORE_ERRORS, errors, takes
 from app.api.services import Services, ServicesDep
 from app.api.validation import validated
+from app.api.webhooks.asking import webhook_of
 from app.errors import BatchNotFound, FileNotHere, InvalidRequest
 from app.jobs.batch_record import ALL_MODELS
 from app.jobs.record import JobKind, Lane
@@ -33,10 +34,11 @@ async def create_batch(request: Request, body: JsonBody, services: ServicesDep) 
         kind=JobKind.BATCH,
         model=ALL_MODELS,
         lane=Lane.BATCH,
-        request=asked.model_dump(mode="json", exclude_unset=True),
+        request=asked.model_dump(mode="json", exclude_unset=True, exclude={"webhook"}),
         waited=False,
         idempotency=idempotency(request, body),
         lasts_s=asked.lasts_s,
+        webhook=webhook_of(asked.webhook, services.settings),
     )
     job_id = await submit(request, await _holding_its_file(services, job), services.gateway)
     services.batches_changed.set()
