@@ -100,9 +100,11 @@ class HookReceiver:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                status = receiver._take(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
                 self.close_connection = True
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if len(body) < int(self.headers["Content-Length"]):
+                    return  # its sender stopped in the middle
+                status = receiver._take(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
                 if status == HANG:
                     receiver.go_on.wait()
                     return

@@ -35,6 +35,7 @@ from app.api.validation import validated
 from app.api.webhooks.asking import AskedWebhook, webhook_of
 from app.errors import InferenceError, InvalidRequest, NoModelForRole, UnknownModel
 from app.jobs.batch_record import Outcome
+from app.jobs.hooks import DeliveryReport
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
 from app.jobs.streams import StreamEntry
 from app.models.catalog import Catalog
@@ -55,6 +56,7 @@ _Output = (
     | DownloadReport
     | TokenCount
     | Outcome
+    | DeliveryReport
 )
 _STREAM_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 
@@ -174,7 +176,7 @@ async def list_jobs(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: Annotated[str | None, Query(max_length=64)] = None,
 ) -> JobPage:
-    """Return a page of jobs, newest first. Jobs that are done for another one are listed by their parent alone."""
+    """Return a page of jobs, newest first. Parts of a job are listed by `parent` alone, deliveries of webhooks by their kind."""
     model_id = _model_id(model, services.catalog) if model else None
     jobs = await services.gateway.list_jobs(state=state, kind=kind, model=model_id, lane=lane, parent=parent, limit=limit + 1, after=after)
     page = jobs[:limit]

@@ -19,6 +19,7 @@ def check_keys(settings: Settings) -> Iterator[Finding]:
     """Check the API keys of the home."""
     from app.internal_key import internal_key_path
     from app.named_keys import NamedKeys, check_exposure, keys_path
+    from app.webhook_secret import webhook_secret_path
 
     try:
         check_exposure(settings)
@@ -26,7 +27,7 @@ def check_keys(settings: Settings) -> Iterator[Finding]:
     except InvalidSetting as error:
         yield Finding.failed("keys", error.message, "Do what it says; until then the server does not start, or lets nobody in.")
         return
-    for path in (keys_path(settings.home), internal_key_path(settings.home)):
+    for path in (keys_path(settings.home), internal_key_path(settings.home), webhook_secret_path(settings.home)):
         if path.is_file() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
             yield Finding.warning("keys", f"{path.name} can be read or changed by others (mode {mode:04o})", f"chmod 600 '{path}'")
             return

@@ -52,7 +52,7 @@ def list_jobs(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, newest first. Jobs that are done for another one are listed by --parent alone."""
+    """List jobs, newest first. Parts of a job are listed by --parent alone, deliveries of webhooks by --kind webhook."""
     from app.jobs.chains import Chains
 
     settings = terminal.settings()

@@ -13,10 +13,11 @@ function commands.submit()
       return { 'joined', id }
     end
   end
-  -- Receivers that are away keep no job out, but those that would be told of to them.
-  local deliveries = tonumber(redis.call('HGET', P .. 'standing', 'webhook:queued') or 0)
-  if redis.call('ZCARD', P .. 'jobs:queued') - deliveries >= a.max_queued then return { 'full' } end
-  if a.webhook and deliveries >= a.max_queued then return { 'full' } end
+  -- Receivers that are away keep no job out but those that somebody wants to be told of.
+  local of = (a.webhook or a.kind == 'webhook') and { 'jobs:queued', 'deliveries:queued' } or { 'jobs:queued' }
+  for _, each in ipairs(of) do
+    if redis.call('ZCARD', P .. each) >= a.max_queued then return { 'full' } end
+  end
   local seq = redis.call('INCR', P .. 'seq')
   local has_message = a.kind ~= 'batch' and a.kind ~= 'webhook' -- no message is ever about these: API processes see to them
   redis.call('HSET', job_key(a.id), 'id', a.id, 'kind', a.kind, 'model', a.model, 'lane', a.lane, 'queue', a.queue,
@@ -46,7 +47,7 @@ function commands.submit()
     redis.call('HSET', job_key(a.id), 'deadline', a.deadline)
     redis.call('ZADD', P .. 'deadlines', a.deadline, a.id)
   end
-  redis.call('ZADD', P .. 'jobs:model:' .. a.model, seq, a.id)
+  if a.kind ~= 'webhook' then redis.call('ZADD', P .. 'jobs:model:' .. a.model, seq, a.id) end
   move(a.id, nil, 'queued', 0)
   if has_message then enqueue(a.id, a.queue, seq) end
   if a.kind == 'batch' then redis.call('ZADD', P .. 'batches', seq, a.id) end
@@ -136,7 +137,7 @@ function erase(id, left, held)
   end
   if left <= 0 then return nil end
   stand(kind, of)
-  redis.call('ZREM', index_key(up, of), id)
+  redis.call('ZREM', index_key(up, of, kind), id)
   redis.call('ZREM', index_key(up, 'model:' .. model), id)
   if owner then redis.call('ZREM', P .. 'jobs:owner:' .. owner, id) end
   redis.call('ZREM', P .. 'ended:waited', id)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.errors import Failure
-from app.jobs.hooks import Told
+from app.jobs.hooks import DeliveryReport, Told
 from app.jobs.record import JobState
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ class Deliveries:
         rows = (said[start : start + _FACTS] for start in range(0, len(said), _FACTS))
         return [Delivery(row[0], int(row[1]), float(row[2]), Told.model_validate_json(row[3])) for row in rows]
 
-    def delivered(self, delivery: Delivery) -> bool:
-        """Note that the receiver has it; return whether the delivery was the caller's still."""
-        return self._tried(delivery, {"ended": JobState.SUCCEEDED})
+    def delivered(self, delivery: Delivery, status: int) -> bool:
+        """Note that the receiver has it, and answered so; return whether the delivery was the caller's still."""
+        return self._tried(delivery, {"ended": JobState.SUCCEEDED}, DeliveryReport(status=status).model_dump_json())
 
     def given_up(self, delivery: Delivery, failure: Failure) -> bool:
         """Note that it is tried no more; otherwise as :meth:`delivered`."""
@@ -68,6 +68,6 @@ class Deliveries:
         """
         return self._tried(delivery, {"wait": wait_s, "error": failure.model_dump_json() if failure else None})
 
-    def _tried(self, delivery: Delivery, facts: Mapping[str, Any]) -> bool:
+    def _tried(self, delivery: Delivery, facts: Mapping[str, Any], output: str = "") -> bool:
         about = {"id": delivery.id, "attempt": delivery.attempt, "keep_tok": _KEEP_TOKENS_S}
-        return bool(self._store.moves("webhook_tried", {**about, **facts})[0] == "ok")
+        return bool(self._store.moves("webhook_tried", {**about, **facts}, output)[0] == "ok")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer
 from app.errors import Failure
 from app.jobs.record import JobKind, JobState
 
-__all__ = ["EVENTS", "Event", "StoredWebhook", "Told", "Webhook"]
+__all__ = ["EVENTS", "DeliveryReport", "Event", "StoredWebhook", "Told", "Webhook"]
 
 Event = Literal["started", "completed", "failed", "canceled"]
 EVENTS: tuple[Event, ...] = get_args(Event)
@@ -48,3 +48,9 @@ class Told(BaseModel, frozen=True):
     retry_of: str | None = None
     url: str
     receiver: str
+
+
+class DeliveryReport(BaseModel, frozen=True):
+    """The output of a delivery."""
+
+    status: int = Field(description="What the receiver answered with.")

@@ -28,6 +28,7 @@ __all__ = [
     "WISHES",
     "batch",
     "child",
+    "delivery_index",
     "downloads_of",
     "idempotency",
     "is_downloads",
@@ -95,6 +96,11 @@ def tokens(job_id: str) -> str:
 def state_index(state: str, *, children: bool = False) -> str:
     """Sorted set of job ids by order of submission; children have one of their own, by the order in which they were let in."""
     return f"{PREFIX}{'children' if children else 'jobs'}:{state}"
+
+
+def delivery_index(state: str) -> str:
+    """Sorted set of the deliveries of webhooks, by the order of what they tell; they are in no other list of jobs but their owner's."""
+    return f"{PREFIX}deliveries:{state}"
 
 
 def model_index(model: str, *, children: bool = False) -> str:

@@ -28,7 +28,9 @@ local function job_key(id) return P .. 'job:' .. id end
 local function tok_key(id) return P .. 'tok:' .. id end
 local function queue_key(queue) return P .. 'queue:' .. queue end
 local function waiters_key(id) return P .. 'waiters:' .. id end
-local function index_key(parent, of) return P .. (parent and 'children:' or 'jobs:') .. of end -- children are listed apart
+local function index_key(parent, of, kind) -- children are listed apart, and so are deliveries of webhooks
+  return P .. (parent and 'children:' or kind == 'webhook' and 'deliveries:' or 'jobs:') .. of
+end
 local function wake(id) redis.call('PUBLISH', P .. 'wake', id) end
 
 local function read(id, ...)
@@ -42,7 +44,7 @@ end
 local function stand(kind, from, to)
   if redis.call('EXISTS', P .. 'standing') == 0 then
     for _, each in ipairs({ 'queued', 'running', 'succeeded', 'failed', 'canceled' }) do
-      for _, of in ipairs({ 'jobs:', 'children:' }) do
+      for _, of in ipairs({ 'jobs:', 'children:', 'deliveries:' }) do
         for _, id in ipairs(redis.call('ZRANGE', P .. of .. each, 0, -1)) do
           redis.call('HINCRBY', P .. 'standing', (read(id, 'kind') or '?') .. ':' .. each, 1)
         end
@@ -70,8 +72,8 @@ local function move(id, from, to, attempt)
   local kind, model, lane, seq, parent, hook = read(id, 'kind', 'model', 'lane', 'seq', 'parent', 'webhook')
   stand(kind, from, to)
   count('job_moves_total', kind, not from and 'submitted' or to == 'queued' and 'requeued' or to == 'running' and 'started' or to)
-  if from then redis.call('ZREM', index_key(parent, from), id) end
-  redis.call('ZADD', index_key(parent, to), seq, id)
+  if from then redis.call('ZREM', index_key(parent, from, kind), id) end
+  redis.call('ZADD', index_key(parent, to, kind), seq, id)
   redis.call('HSET', job_key(id), 'state', to)
   redis.call('XADD', P .. 'events', 'MAXLEN', '~', '10000', '*',
     'job', id, 'state', to, 'kind', kind, 'model', model, 'lane', lane, 'attempt', attempt)

@@ -64,6 +64,8 @@ def latest_move(client: redis.Redis) -> str:
 def read_ended(reader: JobReader, after: str | None) -> EndedSince:
     """Return the jobs that ended after a cursor, oldest first; None: the last ones of all, as far as they are kept.
 
+    Deliveries of webhooks are not among them: they are no work.
+
     Raises:
         StoreUnavailable: Redis does not answer.
     """
@@ -72,7 +74,7 @@ def read_ended(reader: JobReader, after: str | None) -> EndedSince:
             rows = cast("list[tuple[str, dict[str, str]]]", reader.client.xrevrange(keys.EVENTS, count=_AT_MOST))[::-1]
         else:
             rows = cast("list[tuple[str, dict[str, str]]]", reader.client.xrange(keys.EVENTS, min=f"({after}", count=_AT_MOST))
-    ended = [move for _, move in rows if JobState(move["state"]) in TERMINAL]
+    ended = [move for _, move in rows if JobState(move["state"]) in TERMINAL and move["kind"] != JobKind.WEBHOOK]
     found = zip(ended, _facts(reader, [move["job"] for move in ended]), strict=True)
     jobs = [job for move, facts in found if (job := _ended(move, facts)) is not None]
     return EndedSince(jobs, rows[-1][0] if rows else after or "0-0")

@@ -35,11 +35,12 @@ class Purged(NamedTuple):
 
 
 def cancel_all(store: JobStore) -> int:
-    """Cancel every job that has not ended; return how many."""
+    """Cancel every job that has not ended, and what is still to be told of jobs; return how many."""
     count = 0
-    for state in (JobState.QUEUED, JobState.RUNNING, JobState.QUEUED):  # last what is to be told of those that were cancelled
+    of = (keys.state_index, keys.delivery_index)  # these last: some come of what is cancelled
+    for index in (index(state) for index in of for state in (JobState.QUEUED, JobState.RUNNING)):
         with store_errors():
-            ids = cast("list[str]", store.client.zrange(keys.state_index(state), 0, -1))
+            ids = cast("list[str]", store.client.zrange(index, 0, -1))
         for job_id in ids:
             with contextlib.suppress(JobNotFound):  # it has ended meanwhile, and been forgotten
                 store.cancel(job_id)

@@ -91,14 +91,15 @@ class JobReader:
 
         Args:
             state: Only these; likewise *kind*, *model*, *lane* and *owner*.
-            kind: See above.
+            kind: See above. Deliveries of webhooks are there only where they are asked for.
             model: See above.
             lane: See above.
             owner: See above.
             limit: At most so many.
             after: Only jobs submitted before this one: the last id of the page before.
         """
-        indexes = [keys.state_index(s) for s in ([state] if state else JobState)]
+        index_of = keys.delivery_index if kind is JobKind.WEBHOOK else keys.state_index
+        indexes = [index_of(s) for s in ([state] if state else JobState)]
         if model is not None:
             indexes = [keys.model_index(model)]
         if owner is not None:
@@ -112,7 +113,7 @@ class JobReader:
             below = page[-1][0]
             jobs = (job for job in self._decode_many([job_id for _, job_id in page]) if job is not None)
             wanted = (job for job in jobs if state in {None, job.state} and kind in {None, job.kind} and lane in {None, job.lane})
-            found += [job for job in wanted if model in {None, job.model}]
+            found += [job for job in wanted if model in {None, job.model} and (kind or job.kind is not JobKind.WEBHOOK)]
         return found[:limit]
 
     def oldest(self, state: JobState, limit: int) -> list[Job]:

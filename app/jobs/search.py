@@ -59,7 +59,7 @@ class Found(NamedTuple):
 
 
 def search(reader: JobReader, wanted: JobFilter, *, after: str | None = None, limit: int = 50, look_at: int = 2000) -> Found:
-    """Return jobs that nobody's parent made, newest first.
+    """Return jobs that nobody's parent made, newest first; deliveries of webhooks only where their kind is wanted.
 
     Args:
         reader: Of the store.
@@ -93,7 +93,8 @@ def _pages(reader: JobReader, wanted: JobFilter, after: str | None, size: int) -
     if wanted.model is not None:
         indexes = [keys.model_index(wanted.model)]
     else:
-        indexes = [keys.state_index(state) for state in ([wanted.state] if wanted.state else JobState)]
+        index_of = keys.delivery_index if wanted.kind is JobKind.WEBHOOK else keys.state_index
+        indexes = [index_of(state) for state in ([wanted.state] if wanted.state else JobState)]
     below = _sequence(reader, after) if after else None
     while True:
         pipe = reader.client.pipeline(transaction=False)

@@ -63,7 +63,6 @@ function tell(id, hook, to, attempt)
   redis.call('HSET', job_key(delivery), 'id', delivery, 'kind', 'webhook', 'model', 'none', 'lane', 'batch', 'queue', 'webhook',
     'waited', '0', 'request', cjson.encode(told), 'seed', '0', 'seq', seq, 'attempt', 0, 'announce', 0, 'charges', 0,
     'created_at', now_text)
-  redis.call('ZADD', P .. 'jobs:model:none', seq, delivery)
   if owner then
     redis.call('HSET', job_key(delivery), 'owner', owner)
     redis.call('ZADD', P .. 'jobs:owner:' .. owner, seq, delivery)
@@ -93,11 +92,15 @@ function commands.webhook_take()
 end
 
 -- What came of a try: the state in which the delivery ends, or a wait after which it is tried again.
+-- `raw` is the output of one that succeeded.
 function commands.webhook_tried()
   local state, attempt, receiver = read(a.id, 'state', 'attempt', 'receiver')
   if state ~= 'running' or attempt ~= tostring(a.attempt) then return { 'stale' } end
   if a.error then redis.call('HSET', job_key(a.id), 'error', a.error) end
-  if a.ended == 'succeeded' then redis.call('HDEL', job_key(a.id), 'error') end
+  if a.ended == 'succeeded' then
+    redis.call('HDEL', job_key(a.id), 'error')
+    redis.call('HSET', job_key(a.id), 'output', raw)
+  end
   if a.ended then
     finish(a.id, 'running', a.ended, attempt)
   else

@@ -64,6 +64,7 @@ def test_each_event_arrives_signed_and_in_order_whatever_the_receiver_does(
     hook_settings: Settings, start_api: Callable[..., Api], worker: FakeWorker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api = start_api(hook_settings, HASTY)
+    start_api(hook_settings, HASTY)  # a second process delivers beside it
     with HookReceiver(500, HANG, 503, 302, HANG, 500) as receiver:
         jobs = [submit(api, receiver.url) for _ in range(4)]
         claims = [worker.claim() for _ in jobs]

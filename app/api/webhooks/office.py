@@ -29,7 +29,7 @@ log = get_logger("webhooks")
 
 _AT_ONCE = 32
 _OF_ONE_RECEIVER = 4
-_BROKEN = Sent(Failure(code="internal_error", message="The server failed on this delivery; its log has the cause."))
+_BROKEN = Sent(failure=Failure(code="internal_error", message="The server failed on this delivery; its log has the cause."))
 
 
 class WebhookOffice:
@@ -103,7 +103,7 @@ class WebhookOffice:
         deliveries, told, failure = self._services.gateway.deliveries, delivery.told, sent.failure
         facts = {"delivery": delivery.id, "job": told.job, "type": type_of(told), "attempt": delivery.attempt}
         if failure is None:
-            if await deliveries(lambda store: store.delivered(delivery)):
+            if await deliveries(lambda store: store.delivered(delivery, sent.status)):
                 log.info("webhook.delivered", **facts)
             return
         wait_s = self._tries.wait_s(delivery.attempt, delivery.age_s, sent.retry_after_s, self._luck.random())

@@ -42,6 +42,7 @@ _OF_BATCH = {"started": "in_progress", "completed": "completed", "failed": "fail
 class Sent(NamedTuple):
     """What came of a try."""
 
+    status: int = 0  # of the answer; 0: none came
     failure: Failure | None = None  # none: the receiver has the event
     is_final: bool = False  # no further try can mend the failure
     retry_after_s: float = 0.0  # the receiver wants to be left alone for so long
@@ -102,27 +103,27 @@ async def send(told: Told, secrets: Sequence[str], rules: Rules, longest_s: floa
     except UnknownHost as unknown:
         return _failed(str(unknown))
     except (UnusableAddress, InvalidURL) as refused:
-        return Sent(Failure(code="address_not_allowed", message=str(refused)), is_final=True)
+        return Sent(failure=Failure(code="address_not_allowed", message=str(refused)), is_final=True)
     except HTTPError as error:
         reason = why_broken(error, "the receiver")
         return _failed(f"{reason[0].upper()}{reason[1:]}.")
     return sent
 
 
-def _failed(message: str) -> Sent:
-    return Sent(Failure(code="webhook_failed", message=message))
+def _failed(message: str, status: int = 0) -> Sent:
+    return Sent(status, Failure(code="webhook_failed", message=message))
 
 
 def _meant(response: Response) -> Sent:
     status = response.status_code
     if response.is_success:
-        return Sent()
+        return Sent(status)
     message = f"The receiver answered with status {status}"
     if status == HTTPStatus.GONE:
-        return Sent(Failure(code="webhook_failed", message=f"{message}: it wants no more of this."), is_final=True)
+        return _failed(f"{message}: it wants no more of this.", status)._replace(is_final=True)
     if response.has_redirect_location:
         message += "; redirects are not followed"
-    return _failed(f"{message}.")._replace(retry_after_s=_retry_after_s(response.headers.get("retry-after", "")))
+    return _failed(f"{message}.", status)._replace(retry_after_s=_retry_after_s(response.headers.get("retry-after", "")))
 
 
 def _retry_after_s(said: str) -> float:
