@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-__all__ = ["Rate", "check_host", "check_origin", "check_rate", "is_loopback", "is_named", "parse_rate"]
+__all__ = ["Rate", "check_api_url", "check_host", "check_origin", "check_rate", "is_loopback", "is_named", "parse_rate"]
 
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _RATE = re.compile(r"(?P<most>[1-9]\d{0,8})/(?P<unit>second|minute|hour|day)", re.ASCII)
@@ -63,6 +63,25 @@ def check_origin(origin: str) -> str:
         whole = False
     if not whole or "*" in plain:
         msg = "must be origins of web pages with commas between, such as https://chat.example.net or http://192.168.1.5:3000"
+        raise ValueError(msg)
+    return plain
+
+
+def check_api_url(url: str) -> str:
+    """Return the address of an API as its routes are put behind it.
+
+    Raises:
+        ValueError: It is none. A key has a setting of its own, so that it is never shown with an address.
+    """
+    plain = url.strip().rstrip("/").removesuffix("/v1")
+    try:
+        parts = urlsplit(plain)
+        whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and not (parts.query or parts.fragment or "@" in parts.netloc)
+        _ = parts.port
+    except ValueError:  # an unclosed bracket, or a port that is no number
+        whole = False
+    if not whole:
+        msg = "must be the address of an API, such as http://192.168.1.5:8787 or https://mini.example.net"
         raise ValueError(msg)
     return plain
 

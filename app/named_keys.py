@@ -51,6 +51,7 @@ class Scope(StrEnum):
 
     INFERENCE = "inference"  # asking models, and what came of it
     ADMIN = "admin"  # that, and the machine: models in and out, everybody's jobs
+    WORKER = "worker"  # what a worker of another machine needs, and nothing else
 
 
 class Caller(NamedTuple):
@@ -62,7 +63,7 @@ class Caller(NamedTuple):
     @property
     def owner(self) -> str | None:
         """Whose jobs and files are all that this caller sees; None: it sees everybody's."""
-        return self.name if self.scope is Scope.INFERENCE else None
+        return None if self.scope is Scope.ADMIN else self.name
 
 
 ANYONE = Caller(None, Scope.ADMIN)

@@ -13,23 +13,24 @@ import os
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import AfterValidator, ByteSize, Field, ValidationError
+from pydantic import AfterValidator, ByteSize, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from app.errors import InvalidSetting
-from app.exposure import check_rate
+from app.exposure import check_api_url, check_rate
 from app.setting_values import Duration, Extensions, Hosts, Key, Level, Narrowing, Origins, Port, UserPath, UserPaths
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["Settings", "default_home", "load_settings"]
+__all__ = ["Settings", "default_home", "forget_secrets", "load_settings"]
 
 _PREFIX = "MLX_LOCAL_"
 _FOR_TESTS = "MLX_LOCAL_TEST_"
 _READ_ELSEWHERE = ["MLX_LOCAL_REDIS_PORT"]  # by docker-compose.redis.yml
+_SECRET = {"api_key", "worker_key", "redis_url", "api_url"}  # a wrong value of these may have a password in it
 _PATHS = ("catalog", "transcribe_dir", "transcribe_dirs")
 _RECORDINGS = ("wav", "mp3", "m4a", "flac", "ogg", "webm", "opus", "oga", "aac", "mp4", "m4b", "mov", "mkv", "aif", "aiff", "caf", "amr")
 _SENTENCES = {
@@ -56,6 +57,8 @@ class Settings(BaseSettings):
     audio_port: Port = Field(8788, description="Port of the audio API. Both ports serve every route.")
     redis_url: str | None = Field(None, description="A Redis or Valkey >= 7 of yours; unset: the bundled server.")
     api_url: str | None = Field(None, description="Address of the API of the machine that has the jobs, for a worker of another machine.")
+    worker_key: Key | None = Field(None, description="Key of the scope worker that such a worker shows to that API. See docs/cluster.md.")
+    worker_cache: ByteSize = Field(ByteSize(10 * 1024**3), description="Media that such a worker keeps on disk; what its jobs use stays.")
     profile: str = Field("auto", description="auto, starter, 16gb or 32gb: which model has which role.")
     catalog: UserPath | None = Field(None, description="A TOML file whose models replace or join the built-in ones.")
     memory_budget: ByteSize | None = Field(None, description="Bytes (or '20GB') that models may use; unset: from the device.")
@@ -116,6 +119,21 @@ class Settings(BaseSettings):
     )
     log_level: Level = Field("info", description="debug, info, warning or error.")
 
+    @field_validator("api_url")
+    @classmethod
+    def _plain_api_url(cls, url: str | None) -> str | None:
+        return check_api_url(url) if url else None
+
+    @model_validator(mode="after")
+    def _jobs_are_there_too(self) -> Self:
+        if self.api_url and not self.redis_url:
+            msg = (
+                "MLX_LOCAL_API_URL (worker --api) makes this home that of a worker of another machine, so MLX_LOCAL_REDIS_URL"
+                " (worker --redis) must say where the jobs are."
+            )
+            raise ValueError(msg)
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -148,6 +166,11 @@ class Settings(BaseSettings):
     def spool_dir(self) -> Path:
         """Blobs too large for Redis, by content hash."""
         return self.home / "spool"
+
+    @property
+    def fetched_dir(self) -> Path:
+        """Where a worker of another machine keeps what it has fetched."""
+        return self.home / "fetched"
 
     @property
     def watched_dirs(self) -> tuple[Path, ...]:
@@ -210,6 +233,12 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - values are wh
         raise InvalidSetting(text) from None
 
 
+def forget_secrets() -> None:
+    """Take what may be secret out of this process's environment, once the settings are read: its children get none of it."""
+    for name in _SECRET:
+        os.environ.pop(_PREFIX + name.upper(), None)
+
+
 def _refuse_unknown(names: Iterable[str]) -> None:
     """Refuse a variable of ours that nobody reads: a key or a port that was meant to be set and is not."""
     known = [*(_PREFIX + field.upper() for field in Settings.model_fields), *_READ_ELSEWHERE]
@@ -233,5 +262,5 @@ def _invalid(error: ErrorDetails) -> InvalidSetting:
     where = _PREFIX + name.upper()
     if error["type"] == "extra_forbidden":
         return _no_such_setting(f"{name} (config.toml)", where, [_PREFIX + field.upper() for field in Settings.model_fields])
-    got = "" if name == "api_key" else f" (got {error['input']!r})"
+    got = "" if name in _SECRET else f" (got {error['input']!r})"
     return InvalidSetting(f"{where}: {message}{got}", param=name)

@@ -16,8 +16,8 @@ from app.engines.protocols import CountsPrompts
 from app.errors import UnsupportedTask
 
 if TYPE_CHECKING:
+    from app.jobs.blobs import Blobs
     from app.jobs.chains import Children
-    from app.jobs.spool import Spool
     from app.models.catalog import Catalog
     from app.scheduler.breadcrumb import Preparing
     from app.scheduler.frontends import Frontends
@@ -37,7 +37,7 @@ class CountSteps:
         preparing: Told whose request a tokenizer or template works on.
     """
 
-    def __init__(self, spool: Spool, catalog: Callable[[], Catalog], frontends: Frontends, preparing: Preparing) -> None:
+    def __init__(self, spool: Blobs, catalog: Callable[[], Catalog], frontends: Frontends, preparing: Preparing) -> None:
         self._spool = spool
         self._catalog = catalog
         self._frontends = frontends
@@ -56,8 +56,9 @@ class CountSteps:
         frontend = self._frontends.of(spec, run.work_id)
         if not isinstance(frontend, CountsPrompts):
             raise UnsupportedTask(spec.id, "count", spec.tasks)
+        request = with_paths(run.claim.request, self._spool)
         with self._preparing.naming(run.work_id):
-            return counted(frontend.count(with_paths(run.claim.request, self._spool)))
+            return counted(frontend.count(request))
 
     def join(self, run: Run, children: Children) -> Joined:
         """Never asked: nothing is planned."""

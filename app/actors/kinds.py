@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from app.actors.chains import Steps
-    from app.jobs.spool import Spool
+    from app.jobs.blobs import Blobs
     from app.models.catalog import Catalog
     from app.scheduler.breadcrumb import Preparing
     from app.scheduler.gpu import GpuThread
@@ -29,7 +29,7 @@ __all__ = ["known_steps"]
 
 
 def known_steps(
-    settings: Settings, spool: Spool, catalog: Callable[[], Catalog], residency: Residency, gpu: GpuThread, preparing: Preparing
+    settings: Settings, spool: Blobs, catalog: Callable[[], Catalog], residency: Residency, gpu: GpuThread, preparing: Preparing
 ) -> dict[JobKind, Steps]:
     """Return who knows the steps of each kind that has any; *catalog* returns the present one."""
     hearing = TranscriptionSteps(spool, catalog, residency, gpu, preparing, settings.max_recording.total_seconds())

@@ -17,7 +17,7 @@ from app.actors.following import Following
 from app.actors.stop_signals import StopSignals
 from app.errors import InferenceError, InvalidSetting, NewerSchema
 from app.serving import is_service
-from app.settings import Settings, load_settings
+from app.settings import Settings, forget_secrets, load_settings
 
 if TYPE_CHECKING:
     from app.actors.chains import Steps
@@ -41,6 +41,7 @@ def main(settings: Settings | None = None, steps: Mapping[JobKind, Steps] | None
     """
     try:
         settings = settings or load_settings()
+        forget_secrets()
         log.configure(settings.log_level, settings.logs_dir / "worker.log")
         from app.actors.worker import InferenceWorker
 

@@ -26,8 +26,8 @@ from app.pictures.reading import Limits, moves, open_picture
 
 if TYPE_CHECKING:
     from app.engines.protocols import Finished
+    from app.jobs.blobs import Blobs
     from app.jobs.claims import Claimed
-    from app.jobs.spool import Spool
     from app.scheduler.breadcrumb import Preparing
 
 __all__ = ["OcrSteps", "read_output"]
@@ -46,7 +46,7 @@ class OcrSteps:
         preparing: Told whose picture is being decoded.
     """
 
-    def __init__(self, spool: Spool, limits: Limits, most_pages: int, preparing: Preparing) -> None:
+    def __init__(self, spool: Blobs, limits: Limits, most_pages: int, preparing: Preparing) -> None:
         self._preparing = preparing
         self._spool = spool
         self._limits = limits
@@ -129,7 +129,7 @@ class OcrSteps:
         return None
 
 
-def read_output(spool: Spool, run: Run, finished: Finished) -> Joined:
+def read_output(spool: Blobs, run: Run, finished: Finished) -> Joined:
     """Return the output of a job whose page was read: a whole answer, or of a parent's page what the parent needs."""
     picture = str(run.request["image"]["blob"])
     if picture not in run.claim.blobs:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from app.actors.runs import Joined, Run
 
 if TYPE_CHECKING:
+    from app.jobs.blobs import Blobs
     from app.jobs.chains import Children
-    from app.jobs.spool import Spool
 
 __all__ = ["PictureSteps", "with_paths"]
 
@@ -21,7 +21,7 @@ class PictureSteps:
         spool: Where the pictures are.
     """
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: Blobs) -> None:
         self._spool = spool
 
     def plan(self, run: Run) -> None:
@@ -35,12 +35,12 @@ class PictureSteps:
         raise TypeError(msg)
 
 
-def with_paths(request: Mapping[str, Any], spool: Spool) -> dict[str, Any]:
+def with_paths(request: Mapping[str, Any], spool: Blobs) -> dict[str, Any]:
     """Return a chat whose pictures say where they are in *spool*."""
     return {**request, "messages": [_found(message, spool) for message in request["messages"]]}
 
 
-def _found(message: Mapping[str, Any], spool: Spool) -> dict[str, Any]:
+def _found(message: Mapping[str, Any], spool: Blobs) -> dict[str, Any]:
     if not isinstance(message.get("content"), list):
         return dict(message)
     # A path is what the engine takes, and never what a caller says.

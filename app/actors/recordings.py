@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.actors.runs import Run
-    from app.jobs.spool import Spool
+    from app.jobs.blobs import Blobs
 
 __all__ = ["decoded"]
 
 
-def decoded(spool: Spool, run: Run, recording: str, *, longest_s: float) -> str:
+def decoded(spool: Blobs, run: Run, recording: str, *, longest_s: float) -> str:
     """Return the spool's name of a recording's sound: raw int16, mono, 16 kHz, held for the run's job.
 
     Raises:

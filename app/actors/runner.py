@@ -94,9 +94,10 @@ class Runner:
         self._runs.add(run)
         self.observer.claimed(run)
         try:
-            errand = self.errands.get(claim.kind)
-            ending = errand.run(run) if errand and not self.draining else self._work(run)
-            self._settle(run, ending)
+            with self._store.spool.used_by(run.withdrawn):
+                errand = self.errands.get(claim.kind)
+                ending = errand.run(run) if errand and not self.draining else self._work(run)
+                self._settle(run, ending)
             if errand:
                 self._insist(lambda: errand.settled(run, ending))
         except BaseException as error:  # the actor's boundary: whatever is wrong, the job must end. A panic in Rust is no Exception.
@@ -144,7 +145,7 @@ class Runner:
 
     def withdraw(self, run: Run, why: Withdrawn) -> None:
         """Stop working on a run: it was cancelled, it is not ours any more, or this worker stops."""
-        run.end(why)
+        run.withdraw(why)
         self._stop_work(run)
 
     def _stop_work(self, run: Run) -> None:
@@ -153,23 +154,30 @@ class Runner:
                 self._gpu.cancel(run.claim.model, choice.work.id)
 
     def _settle(self, run: Run, ending: Ending) -> None:
-        claim = run.claim
-        if ending is Withdrawn.LOST:
-            log.info("job.withdrawn", job=claim.id)
-            return
-        if ending is Withdrawn.DRAINED:
+        try:
+            if isinstance(ending, Withdrawn):
+                self._leave(run, ending)
+            else:
+                self._record(run, ending)
+        except CancelledError:  # withdrawn while what came of it could not be handed over
+            self._leave(run, run.withdrawn_as)
+        except InferenceError as error:
+            self._commit_failure(run, error.as_fact())
+
+    def _leave(self, run: Run, why: Withdrawn) -> None:
+        if why is Withdrawn.LOST:
+            log.info("job.withdrawn", job=run.claim.id)
+        else:
             self._give_back(run)
-            return
+
+    def _record(self, run: Run, ending: Ending) -> None:
+        claim = run.claim
         if isinstance(ending, Planned):
             stands = self._insist(lambda: self.steps.record(run, ending))
             run.outcome = "planned"
             log.info("job.planned", job=claim.id, kind=claim.kind, model=claim.model, children=len(ending.plan.children), stands=stands)
             return
-        try:
-            made = self._insist(lambda: made_of(self._store, run, ending))
-        except InferenceError as error:
-            self._commit_failure(run, error.as_fact())
-            return
+        made = self._insist(lambda: made_of(self._store, run, ending))
         stands = self._insist(
             lambda: self._store.commit(
                 claim.id, claim.token, JobState.SUCCEEDED, output=made.output, usage=made.usage, media_type=made.media_type

@@ -98,6 +98,8 @@ class Run:
     said: dict[int, int] = field(default_factory=dict)  # sentence -> bytes of it that this attempt has published
     moments: Moments = field(default_factory=Moments)
     spans: Future[Spans] = field(default_factory=Future)  # where somebody speaks, of a recording
+    withdrawn: threading.Event = field(default_factory=threading.Event)  # whatever it waits for is to be given up
+    withdrawn_as: Withdrawn = Withdrawn.LOST  # why it was, if it was
     outcome: Literal["succeeded", "failed", "planned", "drained", "lost"] = "lost"
     error_code: str | None = None  # of one that failed
 
@@ -114,6 +116,13 @@ class Run:
         """Say how it ended; only the first word counts, whoever speaks at the same time."""
         with contextlib.suppress(InvalidStateError):
             self.ended.set_result(ending)
+
+    def withdraw(self, why: Withdrawn) -> None:
+        """End it without a result of its own, also where one is there already and is being handed over."""
+        if not self.withdrawn.is_set():
+            self.withdrawn_as = why
+        self.withdrawn.set()
+        self.end(why)
 
     def settle(self, number: int, ending: Finished | Embedded | Ranked | Heard | Spoken | Failed) -> None:
         """Say how choice *number* ended: the last one's end is the run's, and so is any failure."""

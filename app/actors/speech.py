@@ -13,8 +13,8 @@ from app.engines.speaking import SpeechWork, Spoken
 from app.jobs.published import published_sound
 
 if TYPE_CHECKING:
+    from app.jobs.blobs import Blobs
     from app.jobs.chains import Children
-    from app.jobs.spool import Spool
     from app.jobs.store import JobStore
 
 __all__ = ["SpeechSteps", "spoken_output"]
@@ -29,7 +29,7 @@ class SpeechSteps:
         spool: Where the recordings are.
     """
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: Blobs) -> None:
         self._spool = spool
 
     def plan(self, run: Run) -> None:

@@ -28,8 +28,8 @@ from app.jobs.record import JobKind
 
 if TYPE_CHECKING:
     from app.engines.protocols import Frontend
+    from app.jobs.blobs import Blobs
     from app.jobs.claims import Claimed
-    from app.jobs.spool import Spool
     from app.models.catalog import Catalog
     from app.scheduler.breadcrumb import Preparing
     from app.scheduler.gpu import GpuThread
@@ -63,7 +63,7 @@ class TranscriptionSteps:
     """
 
     def __init__(
-        self, spool: Spool, catalog: Callable[[], Catalog], residency: Residency, gpu: GpuThread, preparing: Preparing, longest_s: float
+        self, spool: Blobs, catalog: Callable[[], Catalog], residency: Residency, gpu: GpuThread, preparing: Preparing, longest_s: float
     ) -> None:
         self._spool = spool
         self._catalog = catalog

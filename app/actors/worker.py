@@ -39,7 +39,7 @@ from app.jobs.connection import connect
 from app.jobs.journal import sync_journal
 from app.jobs.loads import Loads
 from app.jobs.record import JobKind
-from app.jobs.spool import Spool
+from app.jobs.remote_spool import open_spool
 from app.jobs.store import JobStore
 from app.jobs.tally import Tally
 from app.log import get_logger
@@ -90,7 +90,7 @@ class InferenceWorker:
         self._home, self._remote = home_id(settings.run_dir), settings.api_url is not None
         self.id = f"{self._home}-{secrets.token_hex(4)}"
         self._catalog = load_catalog(settings)
-        self._store = JobStore(connect(settings), Spool(settings.spool_dir))
+        self._store = JobStore(connect(settings), open_spool(settings))
         self._store.check_schema()
         own = rescue.broker_of(self.id)
         self._shared = SharedQueues(self._home, remote=self._remote, catalog=self._current_catalog)

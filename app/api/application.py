@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api import audio, completions, embeddings, files, health, jobs, metrics, model_admin, models, ocr, reranking, speech
+from app.api import audio, completions, embeddings, files, health, jobs, metrics, model_admin, models, ocr, reranking, speech, worker_blobs
 from app.api.access import AccessMiddleware
 from app.api.anthropic import routes as anthropic
 from app.api.batches import routes as batches
@@ -26,6 +26,7 @@ from app.api.permits import permit
 from app.api.request_log import RequestLogMiddleware
 from app.api.responses import routes as responses
 from app.api.services import Pace, Services
+from app.api.sweeping import sweeping
 from app.api.trace_middleware import TraceMiddleware
 from app.api.webhooks.office import WebhookOffice
 from app.jobs.gateway import JobGateway
@@ -57,7 +58,7 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
         try:
             services = app.state.services = Services(settings, LiveCatalog(settings), gateway, pace or Pace(), tally)
             board = app.state.board = Board(settings, gateway)
-            async with BatchOffice(services), WebhookOffice(services):
+            async with BatchOffice(services), WebhookOffice(services), sweeping(gateway):
                 yield
             board.close()
         finally:
@@ -77,7 +78,7 @@ def create_app(settings: Settings, *, pace: Pace | None = None) -> FastAPI:
     )
     app.state.sessions = Sessions()
     chats = (completions, responses, anthropic)
-    parts = (*chats, embeddings, audio, speech, ocr, reranking, models, model_admin, files, batches, jobs, health, metrics)
+    parts = (*chats, embeddings, audio, speech, ocr, reranking, models, model_admin, files, batches, jobs, health, metrics, worker_blobs)
     for part in (*parts, dashboard, dashboard_actions):
         app.include_router(part.router)
     app.include_router(model_admin.aliases)

@@ -2,7 +2,7 @@
 
 OpenAI's routes answer in OpenAI's shape and Anthropic's in Anthropic's, so that
 their clients raise the exceptions they know; everything else, ``/v1/jobs``
-included, answers with problem details (RFC 9457). Codes and statuses are the
+and ``/v1/worker`` included, answers with problem details (RFC 9457). Codes and statuses are the
 same in all of them.
 """
 
@@ -78,6 +78,7 @@ PROBLEM = Dialect("Problem", "application/problem+json", _problem)
 _SPOKEN: tuple[tuple[str, Dialect], ...] = (
     ("/v1/messages", ANTHROPIC),
     ("/v1/jobs", PROBLEM),
+    ("/v1/worker", PROBLEM),
     ("/v1", OPENAI),
     ("/v2/rerank", OPENAI),
     ("/rerank", OPENAI),

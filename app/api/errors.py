@@ -64,6 +64,8 @@ STATUS: Mapping[str, int] = {
     "job_not_found": 404,
     "response_not_found": 404,
     "batch_not_found": 404,
+    "blob_not_found": 404,
+    "wrong_content": 400,
     "route_not_found": 404,
     "method_not_allowed": 405,
     "model_in_use": 409,

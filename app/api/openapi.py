@@ -173,10 +173,10 @@ def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
     if path in KEYLESS:
         operation["security"] = []
     else:
-        everywhere += ["invalid_api_key", "rate_limit_exceeded"]
-        if scope_of(method.upper(), path) is Scope.ADMIN:
-            everywhere += ["insufficient_scope"]
-            operation["description"] += " Needs a key of the scope `admin`, where keys are needed."
+        everywhere += ["invalid_api_key", "insufficient_scope", "rate_limit_exceeded"]
+        scope = scope_of(method.upper(), path)
+        if scope is not Scope.INFERENCE:
+            operation["description"] += f" Needs a key of the scope `{scope}`, where keys are needed."
     for status, response in errors(*everywhere).items():
         known = responses.setdefault(str(status), {"description": response["description"]})
         if response["description"] not in known["description"]:

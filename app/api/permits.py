@@ -1,6 +1,7 @@
 """What a key allows: the scope of the route, and how many requests. The first dependency of every route.
 
-The internal key is counted by nobody: the daemon's work is the user's own.
+The internal key is counted by nobody: the daemon's work is the user's own. Nor
+are the keys of workers: what they do follows from requests that were counted.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ async def permit(request: Request, services: ServicesDep) -> None:
         RateLimitExceeded: The key has been used too often.
     """
     caller, path = caller_of(request), request.scope["route"].path_format
-    if scope_of(request.method, path) is Scope.ADMIN:
-        check_admin(request, f"{request.method} {path}")
+    needed = scope_of(request.method, path)
+    if needed is not None:
+        _check_scope(request, needed, f"{request.method} {path}")
     limit = services.settings.rate_limit
-    if limit is None or caller == INTERNAL or path in KEYLESS or path == "/ready":
+    if limit is None or caller == INTERNAL or caller.scope is Scope.WORKER or path in KEYLESS or path == "/ready":
         return
     wait_s = 0.0
     with suppress(StoreUnavailable):  # nobody counts then, and whatever needs the store fails by itself
@@ -46,6 +48,11 @@ def check_admin(request: Request, what: str) -> None:
     Raises:
         InsufficientScope: The caller may not.
     """
+    _check_scope(request, Scope.ADMIN, what)
+
+
+def _check_scope(request: Request, needed: Scope, what: str) -> None:
+    """Let a caller pass whose key has the scope that is needed, or the one that has everything."""
     caller = caller_of(request)
-    if caller.scope is not Scope.ADMIN:
-        raise InsufficientScope(str(caller.name), caller.scope, what)
+    if caller.scope not in {needed, Scope.ADMIN}:
+        raise InsufficientScope(str(caller.name), caller.scope, needed, what)

@@ -30,8 +30,10 @@ class InsufficientScope(InferenceError):
 
     code = "insufficient_scope"
 
-    def __init__(self, name: str, scope: str, what: str) -> None:
-        super().__init__(f"The key {name!r} has the scope '{scope}', which does not allow {what}: that needs a key of the scope 'admin'.")
+    def __init__(self, name: str, scope: str, needed: str, what: str) -> None:
+        super().__init__(
+            f"The key {name!r} has the scope '{scope}', which does not allow {what}: that needs a key of the scope '{needed}'."
+        )
 
 
 class RateLimitExceeded(InferenceError):

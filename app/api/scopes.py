@@ -79,11 +79,18 @@ POST   /dashboard/jobs/{job_id}/retry
 POST   /dashboard/leave
 """
 
+_WORKER = """
+GET    /v1/worker
+GET    /v1/worker/blobs/{blob}
+PUT    /v1/worker/blobs/{blob}
+PUT    /v1/worker/blobs/{blob}/holders/{holder}
+"""
+
 
 def _table() -> dict[tuple[str, str], Scope | None]:
     table: dict[tuple[str, str], Scope | None] = {("POST", "/dashboard/key"): None}
     table.update((("GET", path), None) for path in KEYLESS)
-    for scope, lines in ((Scope.INFERENCE, _INFERENCE), (Scope.ADMIN, _ADMIN)):
+    for scope, lines in ((Scope.INFERENCE, _INFERENCE), (Scope.ADMIN, _ADMIN), (Scope.WORKER, _WORKER)):
         for line in lines.strip().splitlines():
             method, path = line.split()
             table[method, path] = scope

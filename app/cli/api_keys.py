@@ -18,13 +18,14 @@ __all__ = ["app"]
 app = typer.Typer(help="Make, list and revoke API keys. Works while nothing runs.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name of the key, such as that of the program or machine it is for.", metavar="NAME")]
+_SCOPES = "inference: ask models; admin: move models too, and see all jobs; worker: for a worker of another machine, and nothing else."
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
 def create(
     name: Name,
-    scope: Annotated[Scope, typer.Option(help="inference: ask models; admin: move models too, and see all jobs.")] = Scope.INFERENCE,
+    scope: Annotated[Scope, typer.Option(help=_SCOPES)] = Scope.INFERENCE,
     *,
     as_json: AsJson = False,
 ) -> None:

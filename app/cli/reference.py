@@ -117,7 +117,7 @@ def _routes() -> Iterator[str]:
     told["GET", "/dashboard"] = "Show the dashboard, whose pages, forms and news are below this address."
     apart = {route for route in ROUTES if route[1].startswith("/dashboard/")}  # for browsers, and no part of the API
     for method, path in sorted((told.keys() | ROUTES.keys()) - apart, key=lambda route: (route[1], route[0])):
-        text = told[method, path].removesuffix(" Needs a key of the scope `admin`, where keys are needed.")
+        text = told[method, path].partition(" Needs a key of the scope `")[0]
         yield _row(f"`{method} {path}`", scope_of(method, path) or "none", text)
 
 

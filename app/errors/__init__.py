@@ -12,6 +12,7 @@ from app.errors.base import Failure, InferenceError, InvalidRequest, InvalidSett
 from app.errors.documents import UnreadableDocument
 from app.errors.jobs import (
     BatchNotFound,
+    BlobNotHere,
     DeadlineExceeded,
     DrainTimeout,
     EngineFailed,
@@ -25,9 +26,11 @@ from app.errors.jobs import (
     NewerSchema,
     QueueFull,
     ResponseNotFound,
+    SpoolUnavailable,
     StoreUnavailable,
     WishFailed,
     WorkerCrashed,
+    WrongContent,
 )
 from app.errors.models import (
     ContextTooLong,
@@ -51,6 +54,7 @@ from app.errors.pictures import (
 
 __all__ = [
     "BatchNotFound",
+    "BlobNotHere",
     "ContextTooLong",
     "DeadlineExceeded",
     "DownloadFailed",
@@ -77,6 +81,7 @@ __all__ = [
     "PictureTooLarge",
     "QueueFull",
     "ResponseNotFound",
+    "SpoolUnavailable",
     "StoreUnavailable",
     "UnknownModel",
     "UnreadableDocument",
@@ -87,4 +92,5 @@ __all__ = [
     "VideoTooLarge",
     "WishFailed",
     "WorkerCrashed",
+    "WrongContent",
 ]

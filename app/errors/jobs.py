@@ -6,6 +6,7 @@ from app.errors.base import Failure, InferenceError
 
 __all__ = [
     "BatchNotFound",
+    "BlobNotHere",
     "DeadlineExceeded",
     "DrainTimeout",
     "EngineFailed",
@@ -19,9 +20,11 @@ __all__ = [
     "NewerSchema",
     "QueueFull",
     "ResponseNotFound",
+    "SpoolUnavailable",
     "StoreUnavailable",
     "WishFailed",
     "WorkerCrashed",
+    "WrongContent",
 ]
 
 
@@ -62,6 +65,24 @@ class FileNotHere(InferenceError):
 
     def __init__(self, file_id: str) -> None:
         super().__init__(f"There is no file {file_id[:80]!r}; it may have been deleted.")
+
+
+class BlobNotHere(InferenceError):
+    """What a job was to read, or to go on from, is not in the spool any more."""
+
+    code = "blob_not_found"
+
+    def __init__(self, blob: str) -> None:
+        super().__init__(f"The content {blob[:16]}… is not in the spool of the API; it may have been removed with its job.")
+
+
+class WrongContent(InferenceError):
+    """Content came under a name that is not its own: it was damaged on its way."""
+
+    code = "wrong_content"
+
+    def __init__(self, blob: str) -> None:
+        super().__init__(f"What came is not the content {blob[:16]}…: it was damaged on its way; send it again.")
 
 
 class BatchNotFound(InferenceError):
@@ -163,6 +184,20 @@ class StoreUnavailable(InferenceError):
 
     def __init__(self) -> None:
         super().__init__("The job store (Redis) does not answer. Nothing was accepted; try again in a moment.")
+
+
+class SpoolUnavailable(StoreUnavailable):
+    """The API of the machine that has the jobs does not answer, or refuses, so that media neither come nor go.
+
+    Attributes:
+        reason: What is the matter.
+        lasting: Whether somebody must change something before another try can succeed.
+    """
+
+    def __init__(self, reason: str, *, lasting: bool = False) -> None:
+        InferenceError.__init__(self, f"The API of the machine that has the jobs cannot be used: {reason}")
+        self.reason = reason
+        self.lasting = lasting
 
 
 class NewerSchema(InferenceError):

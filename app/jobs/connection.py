@@ -28,11 +28,11 @@ from app.errors import InvalidSetting, StoreUnavailable
 if TYPE_CHECKING:
     from app.settings import Settings
 
-__all__ = ["connect", "connect_broker", "redis_url", "socket_path", "store_errors"]
+__all__ = ["connect", "connect_broker", "redis_url", "server_id", "socket_path", "store_errors"]
 
 # sockaddr_un.sun_path holds 104 bytes on macOS and 108 on Linux, the final NUL included.
 _MAX_SOCKET_PATH_BYTES = 100
-_REMOTE_TIMEOUT_S = 60.0
+_REMOTE_TIMEOUT_S = 30.0  # as long as a heartbeat counts: after that others have this process's jobs
 
 
 def socket_path(settings: Settings) -> Path:
@@ -78,6 +78,12 @@ def connect_broker(settings: Settings) -> redis.Redis:
     return _client(settings, retry=Retry(NoBackoff(), 0), decode_responses=False)
 
 
+def server_id(client: redis.Redis) -> str:
+    """Return what a server calls itself until it ends, so that two clients can tell whether they have the same one."""
+    facts: dict[str, Any] = client.info("server")
+    return str(facts["run_id"])
+
+
 @contextlib.contextmanager
 def store_errors() -> Iterator[None]:
     """Turn Redis being away, full or unable to write into :class:`StoreUnavailable`.
@@ -99,12 +105,26 @@ def _client(settings: Settings, **options: Any) -> redis.Redis:  # noqa: ANN401 
     remote: dict[str, Any] = {}
     if not url.startswith("unix://"):
         remote = {"socket_timeout": _REMOTE_TIMEOUT_S, "socket_connect_timeout": 5.0, "socket_keepalive": True}
-        if hasattr(socket, "TCP_KEEPIDLE"):
-            remote["socket_keepalive_options"] = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
+        remote["socket_keepalive_options"] = _keepalive()
     else:
         remote = {"socket_timeout": None}
     try:
-        return redis.Redis.from_url(url, **{**remote, **options})
-    except ValueError as error:
-        msg = f"MLX_LOCAL_REDIS_URL: {error}"
+        client = redis.Redis.from_url(url, **{**remote, **options})
+        client.connection_pool.make_connection()  # sees whether every option is one; connects nowhere
+    except (ValueError, TypeError, redis.RedisError):
+        # What is wrong with it is not repeated: it may be a part of the password.
+        msg = (
+            "MLX_LOCAL_REDIS_URL: must be an address such as rediss://user:password@mini.lan:6380/0?ssl_ca_certs=/path/ca.pem (redis://"
+            " without TLS), and what is no letter or digit in a password must be percent-encoded"
+        )
         raise InvalidSetting(msg, param="redis_url") from None
+    return client
+
+
+def _keepalive() -> dict[int, int]:
+    """Return how a connection that nothing is sent over is found dead: after 15 s, and 15 s more of silence.
+
+    Without it a subscription would listen for ever to a machine that is gone.
+    """
+    seconds = {"TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}  # the second is what macOS calls the first
+    return {getattr(socket, name): value for name, value in seconds.items() if hasattr(socket, name)}

@@ -60,7 +60,8 @@ class JobGateway:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._store = JobStore(connect(settings), Spool(settings.spool_dir))
+        self._spool = Spool(settings.spool_dir)
+        self._store = JobStore(connect(settings), self._spool)
         self._wishes = Wishes(self._store)
         self._past = PastJobs(self._store)
         self._owners = Owners(self._store)
@@ -246,6 +247,10 @@ class JobGateway:
     async def drop(self, *, holder: str) -> None:
         """Let go of what was held for a job that is not submitted after all."""
         await self._call(lambda: self._store.spool.drop(holder))
+
+    async def spool(self, work: Callable[[Spool], T]) -> T:
+        """Return what *work* finds or does in the spool."""
+        return await self._call(lambda: work(self._spool))
 
     async def files(self, work: Callable[[FileStore], T]) -> T:
         """Return what *work* finds or does among the uploaded files."""

@@ -18,7 +18,7 @@ from app.jobs.streams import StreamEntry, read_streams
 from app.jobs.workers import WorkerInfo, WorkerModels, furthest, read_workers, read_workers_with_models
 
 if TYPE_CHECKING:
-    from app.jobs.spool import Spool
+    from app.jobs.blobs import Blobs
 
 __all__ = ["JobReader", "Output", "QueueHead"]
 
@@ -41,7 +41,7 @@ class QueueHead(NamedTuple):
 class JobReader:
     """The reading half of the job store."""
 
-    def __init__(self, client: redis.Redis, spool: Spool) -> None:
+    def __init__(self, client: redis.Redis, spool: Blobs) -> None:
         self.client = client
         self.spool = spool
 

@@ -15,6 +15,7 @@ from app.log import get_logger
 
 if TYPE_CHECKING:
     from app.jobs.broker import Announcer, InferenceBroker
+    from app.jobs.reading import JobReader
     from app.jobs.store import JobStore
     from app.settings import Settings
 
@@ -83,7 +84,7 @@ def expire(store: JobStore, settings: Settings) -> int:
     return count
 
 
-def sweep_spool(store: JobStore, *, older_than_s: float = 3600.0) -> None:
+def sweep_spool(store: JobReader, *, older_than_s: float = 3600.0) -> None:
     """Let go of blobs of jobs and files that are gone, then remove the blobs that nobody holds.
 
     Args:

@@ -12,9 +12,22 @@ if TYPE_CHECKING:
     from app.jobs.store import JobStore
     from app.settings import Settings
 
-__all__ = ["Room"]
+__all__ = ["Room", "check_disk"]
 
 _CHECK_EVERY_S = 2.0
+_LEFT_BYTES = 64 * 1024**2
+
+
+def check_disk(settings: Settings, need_bytes: int) -> None:
+    """Refuse content for which the home's disk has no room. What accepted jobs make may have the disk that submissions leave free.
+
+    Raises:
+        QueueFull: It would fill the disk.
+    """
+    free = shutil.disk_usage(settings.home).free
+    if free < need_bytes + _LEFT_BYTES:
+        msg = f"The disk of {settings.home} has {free / 1e9:.1f} GB left, and {need_bytes / 1e9:.1f} GB are to come; free some space."
+        raise QueueFull(msg, retry_after_s=30)
 
 
 class Room:

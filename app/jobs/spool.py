@@ -3,8 +3,8 @@
 Written to a temporary name, synced and renamed, and only then named in a
 record, so that a name in a record always leads to a whole file. Each job or
 file that needs a blob holds a hard link to it; blobs that have no other link
-are swept: by the worker, and by who purges. A lock of the folder lets nobody
-link to a blob while it is being removed.
+are swept: by the worker and the API of the home, and by who purges. A lock of
+the folder lets nobody link to a blob while it is being removed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ import fcntl
 import hashlib
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+
+from app.errors import WrongContent
 
 __all__ = ["Spool"]
 
@@ -28,6 +32,7 @@ class Spool:
         self._blobs = folder / "blobs"
         self._held = folder / "held"
         self._lock = folder / "lock"
+        self._swept = folder / "swept"
 
     def put(self, content: bytes, *, holder: str) -> str:
         """Store *content* durably, held by *holder*, and return its name."""
@@ -44,19 +49,38 @@ class Spool:
 
     def put_written(self, write: Callable[[Path], object], *, holder: str) -> str:
         """Store what *write* puts into the file that it is given; otherwise as :meth:`put`. What it raises is passed on."""
+        written = self.begin()
+        try:
+            write(written)
+            return self.keep(written, holder=holder)
+        finally:
+            written.unlink(missing_ok=True)
+
+    def begin(self) -> Path:
+        """Return a new file to write into and then to :meth:`keep`; whoever begins one removes what is left of it."""
         for folder in (self._blobs, self._held):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=self._blobs, prefix=".writing-")
         os.close(descriptor)
-        written = Path(name)
-        try:
-            write(written)
-            with written.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                os.fsync(file.fileno())
-            return self._keep(written, digest, holder)
-        finally:
-            written.unlink(missing_ok=True)
+        return Path(name)
+
+    def keep(self, written: Path, *, holder: str, name: str | None = None) -> str:
+        """Store a file that was begun here; otherwise as :meth:`put`.
+
+        Args:
+            written: The file.
+            holder: Who holds it.
+            name: What it should be called, by whoever sent it.
+
+        Raises:
+            WrongContent: That is not its name.
+        """
+        with written.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if name not in {None, digest}:
+                raise WrongContent(str(name))
+            os.fsync(file.fileno())
+        return self._keep(written, digest, holder)
 
     def _keep(self, written: Path, name: str, holder: str) -> str:
         """Give *written* its name, unless that blob is there, and a link for *holder*."""
@@ -93,6 +117,10 @@ class Spool:
         """Return where a blob is, if it is there."""
         return self._blobs / name[:2] / name
 
+    def used_by(self, withdrawn: threading.Event) -> AbstractContextManager[None]:  # noqa: ARG002 - of interest elsewhere
+        """Do nothing: what is here needs no fetching, and its holders keep it."""
+        return contextlib.nullcontext()
+
     def drop(self, holder: str, name: str | None = None) -> None:
         """Forget that *holder* held the blob *name*, or all that it held, which takes a look at every link there is."""
         for link in self._held.glob(f"{holder}~*") if name is None else [self._held / f"{holder}~{name}"]:
@@ -111,6 +139,8 @@ class Spool:
         """Remove blobs that nobody has held since *older_than_s* ago, and unfinished writes; return how many."""
         removed = 0
         limit = time.time() - older_than_s
+        with contextlib.suppress(FileNotFoundError):  # no folder
+            self._swept.touch(mode=0o600)
         for path in (*self._blobs.glob("*/*"), *self._blobs.glob(".writing-*")):
             try:
                 found = path.stat()
@@ -120,6 +150,13 @@ class Spool:
             if found.st_nlink == 1 and found.st_ctime < limit:
                 removed += self._remove_unheld(path)
         return removed
+
+    def last_swept(self) -> float:
+        """Return when somebody last looked for what nobody holds, epoch s; 0: nobody has."""
+        try:
+            return self._swept.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def clear(self) -> int:
         """Remove every blob that nobody holds, however new, and leave unfinished writes alone; return how many."""

@@ -35,7 +35,7 @@ from app.jobs.submission import NewJob, Submitted
 from app.jobs.work import WORK_VERSION, needed_version
 
 if TYPE_CHECKING:
-    from app.jobs.spool import Spool
+    from app.jobs.blobs import Blobs
 
 __all__ = ["LEASE_S", "MAX_CHARGES", "SCHEMA_VERSION", "JobStore"]
 
@@ -53,7 +53,7 @@ _INLINE_OUTPUT_BYTES = 64 * 1024
 class JobStore(Publisher):
     """Moves of jobs. The state machine itself is in ``moves.lua`` and what follows it; chains are in :mod:`app.jobs.chains`."""
 
-    def __init__(self, client: redis.Redis, spool: Spool) -> None:
+    def __init__(self, client: redis.Redis, spool: Blobs) -> None:
         super().__init__(client, spool)
         self.moves = Moves(client)
 
