@@ -82,13 +82,20 @@ def _check_folder(name: str, folder: Path) -> Finding:
 
 
 def check_key_file(settings: Settings) -> Finding | None:
-    """Check that no other user can read an API key in ``config.toml``; nothing where there is no such file."""
+    """Check that no other user can read a key or a password in ``config.toml``; nothing where there is no such file."""
     path = settings.home / "config.toml"
     if not path.is_file():
         return None
     mode = stat.S_IMODE(path.stat().st_mode)
-    if "api_key" in tomllib.loads(path.read_text("utf-8")) and mode & (stat.S_IRGRP | stat.S_IROTH):
-        return Finding.warning("config.toml", f"holds the API key and others may read it (mode {mode:04o})", f"chmod 600 '{path}'")
+    values = tomllib.loads(path.read_text("utf-8"))
+    secrets = {
+        "the API key": "api_key" in values,
+        "a worker's key": "worker_key" in values,
+        "a password": "@" in str(values.get("redis_url")),
+    }
+    held = [name for name, there in secrets.items() if there]
+    if held and mode & (stat.S_IRGRP | stat.S_IROTH):
+        return Finding.warning("config.toml", f"holds {held[0]} and others may read it (mode {mode:04o})", f"chmod 600 '{path}'")
     return Finding.ok("config.toml", str(path))
 
 

@@ -61,7 +61,7 @@ def _findings() -> Iterator[Finding]:
 
 
 def _of_settings(settings: Settings) -> Iterator[Finding]:
-    from app.cli import checks_files, checks_keys, checks_service, checks_workers
+    from app.cli import checks_api, checks_files, checks_keys, checks_service, checks_workers
 
     key_file = checks_files.check_key_file(settings)
     yield from (key_file,) if key_file is not None else ()
@@ -74,6 +74,7 @@ def _of_settings(settings: Settings) -> Iterator[Finding]:
         "services": checks_service.check_services,
         "redis": checks_service.check_redis,
         "workers": checks_workers.check_workers,
+        "api of the jobs": checks_api.check_api,
         "catalog": lambda settings: (checks_files.check_catalog(settings),),
         "models": checks_files.check_models,
     }

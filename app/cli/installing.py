@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,13 +34,9 @@ def install(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON:
     _check_owner(settings)
     check_others(settings, system)
     planned = plan_installation(settings, system)
-    from app.cli.ownership import living
-    from app.cli.preparing import check_ports, check_redis, prepare_home
+    from app.cli.preparing import prepare_home
 
-    tell = terminal.say_nothing if as_json else say
-    if not living(settings.run_dir):
-        check_ports(settings)
-    check_redis(settings, tell)
+    _check(settings, terminal.say_nothing if as_json else say)
     prepare_home(settings, catalog, quiet=as_json)
     planned.carry_out(settings)
     if as_json:
@@ -65,6 +62,20 @@ def uninstall(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSO
         say(f"Jobs, logs and settings stay in {settings.home}; models stay in the hub's cache.")
     else:
         say(f"No services of the home {settings.home} are installed.")
+
+
+def _check(settings: Settings, tell: Callable[[str], None]) -> None:
+    """Refuse what could not run: a whole stack, or a worker of another machine."""
+    from app.cli.joining import check_cluster
+    from app.cli.ownership import living
+    from app.cli.preparing import check_ports, check_redis
+
+    if settings.api_url:
+        check_cluster(settings, tell)
+        return
+    if not living(settings.run_dir):
+        check_ports(settings)
+    check_redis(settings, tell)
 
 
 def _system() -> ServiceSystem:

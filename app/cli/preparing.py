@@ -54,14 +54,20 @@ def check_redis(settings: Settings, say: Callable[[str], None]) -> None:
         server = choose_server(settings.redis_dir)
         say(f"Redis: {server}, data in {settings.redis_dir}.")
         return
-    from redis import RedisError
+    from redis import AuthenticationError, RedisError
 
     from app.jobs.connection import connect
 
     try:
         with contextlib.closing(connect(settings, retries=0)) as client:
             facts = dict(client.info())
+    except AuthenticationError:
+        msg = "MLX_LOCAL_REDIS_URL: the Redis there refuses the user or the password, or wants one where the address has none."
+        raise CommandError(msg, USAGE) from None
     except (RedisError, OSError) as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            msg = "MLX_LOCAL_REDIS_URL: the certificate there is not trusted; add ?ssl_ca_certs=/path/ca.pem, or set SSL_CERT_FILE."
+            raise CommandError(msg, USAGE) from None
         # The address may carry a password, so it is not repeated.
         msg = f"MLX_LOCAL_REDIS_URL: the Redis there does not answer ({error})."
         raise CommandError(msg, NOT_RUNNING) from None

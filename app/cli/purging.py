@@ -33,6 +33,9 @@ def purge(
         msg = "--all takes everything, whatever its age; leave out --older-than."
         raise CommandError(msg, USAGE)
     settings = terminal.settings()
+    if settings.api_url:
+        msg = "This home is that of a worker for another machine, which has the jobs and the files: say `mlx-local purge` there."
+        raise CommandError(msg, USAGE)
     with job_store(settings) as store:
         if not yes:
             _ask(store, age_s, everything=everything)

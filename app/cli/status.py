@@ -105,8 +105,7 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
         whose = f", services of {services['system']}"
     say(f"Home       {facts['home']}{whose}")
     say("Processes")
-    names = ["api", "audio", "worker", "daemon"] if settings.redis_url else ["redis", "api", "audio", "worker", "daemon"]
-    for name in names:
+    for name in _names(settings):
         process = facts["processes"].get(name)
         line = f"process {process['pid']}, since {process['since']}" if process else "not running"
         if process is None and services and name in services["states"]:
@@ -143,6 +142,13 @@ def _worker(worker: dict[str, Any]) -> str:
     known = f"process {worker['pid']}, since {worker['started_at']}, version {worker['version']}"
     memory = ", ".join(worker["in_memory"]) or "nothing"
     return f"{where}: {worker['id']}, {known}, in memory: {memory}"
+
+
+def _names(settings: Settings) -> list[str]:
+    """Return the processes that this home may have."""
+    if settings.api_url:
+        return ["worker"]
+    return ["api", "audio", "worker", "daemon"] if settings.redis_url else ["redis", "api", "audio", "worker", "daemon"]
 
 
 def _queued(queue: dict[str, Any]) -> str:

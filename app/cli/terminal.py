@@ -53,15 +53,18 @@ class CommandError(Exception):
         self.param = param  # of a request, that the server refused
 
 
-def settings() -> Settings:
+def settings(**given: Any) -> Settings:  # noqa: ANN401 - values are whatever the fields take
     """Read the settings of this process.
+
+    Args:
+        **given: Field values that come before every other source.
 
     Raises:
         InvalidSetting: One of them cannot be used.
     """
     from app.settings import load_settings
 
-    return load_settings()
+    return load_settings(**given)
 
 
 def say(line: str = "") -> None:

@@ -31,6 +31,7 @@ def up() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = terminal.settings()
     from app.cli.guard import Guard
+    from app.cli.joining import refuse_to_serve
     from app.cli.ownership import own_home
     from app.cli.preparing import check_ports, check_redis, prepare_home
     from app.cli.stopping import drain_stage_s, stop_living
@@ -38,6 +39,7 @@ def up() -> None:
     from app.models.catalog import load_catalog
     from app.named_keys import check_exposure
 
+    refuse_to_serve(settings)
     check_exposure(settings)
     catalog = load_catalog(settings)
     drain_s = drain_stage_s(settings)

@@ -34,5 +34,7 @@ SERVICES = (
 
 
 def services_of(settings: Settings) -> list[Service]:
-    """Return the services of a home: all, without Redis where there is another one."""
+    """Return the services of a home: all, without Redis where there is another one; the worker alone where another machine has the rest."""
+    if settings.api_url:
+        return [service for service in SERVICES if service.name == "worker"]
     return [service for service in SERVICES if service.name != "redis" or settings.redis_url is None]
