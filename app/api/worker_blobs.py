@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as InPath
 from starlette.requests import ClientDisconnect
 
@@ -34,8 +35,18 @@ router = APIRouter(prefix="/v1/worker", responses=errors("invalid_request", *STO
 _PIECE_BYTES = 1024**2
 _BYTES = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
 
-BlobName = Annotated[str, InPath(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the content, in hexadecimal digits.")]
+_NAME = re.compile(r"[0-9a-f]{64}")
 _HOLDER = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}$"
+
+
+async def named(blob: Annotated[str, InPath(description="SHA-256 of the content, in hexadecimal digits.")]) -> str:
+    """Return the name of a blob in a path; what is no name of any is not here."""
+    if not _NAME.fullmatch(blob):
+        raise BlobNotHere(blob)
+    return blob
+
+
+BlobName = Annotated[str, Depends(named)]
 
 
 @router.get("")
@@ -69,7 +80,7 @@ async def read_blob(blob: BlobName, services: ServicesDep) -> Content:
 @router.put(
     "/blobs/{blob}",
     status_code=204,
-    responses=errors("wrong_content", "queue_full"),
+    responses=errors("wrong_content", "blob_not_found", "queue_full"),
     openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": _BYTES}}},
 )
 async def receive_blob(
