@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import signal
+import asyncio
+import ssl
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import trustme
 
 from app.cli.joining import check_cluster, clock_offset_s, tell_clock
 from app.cli.services.table import services_of
 from app.cli.terminal import NOT_RUNNING, USAGE, CommandError
+from app.jobs.gateway import JobGateway
 from app.jobs.record import Job, JobState
 from app.jobs.store import JobStore
+from app.jobs.submission import NewJob
 from app.named_keys import NamedKeys, Scope
 from app.settings import Settings, load_settings
 from tests.conftest import RedisServer
@@ -82,6 +86,20 @@ def test_a_worker_that_could_do_nothing_is_told_what_to_mend(
     assert (code, "does not answer" in message) == (NOT_RUNNING, True)
 
 
+def test_a_certificate_that_is_not_trusted_is_refused(
+    api: Api, remote: Settings, private_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(str(private_folder / "ca.pem"))
+    with Relay(api.port, context) as https:
+        over_tls = remote.model_copy(update={"api_url": f"https://localhost:{https.port}"})
+        code, message = refusal(over_tls)
+        assert (code, "SSL_CERT_FILE" in message) == (USAGE, True), message
+        monkeypatch.setenv("SSL_CERT_FILE", str(private_folder / "ca.pem"))
+        check_cluster(over_tls, lambda _: None)
+
+
 def test_a_clock_that_is_off_is_told_and_one_that_is_not_is_not(remote: Settings) -> None:
     told: list[str] = []
     tell_clock(clock_offset_s(remote), told.append)
@@ -116,13 +134,11 @@ class Elsewhere:
         own = remote.model_copy(update={"redis_url": None, "catalog": catalog})
         url = f"redis://127.0.0.1:{self.redis.port}?socket_timeout=1"  # a user's has 30 s
         words = ["worker", "--redis", url, "--api", str(remote.api_url), "--key-file", str(key_file)]
-        self.process = subprocess.Popen([*COMMAND, *words], env=environment(own), stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([*COMMAND, *words], env=environment(own, MLX_LOCAL_DRAIN_TIMEOUT="1"), stdout=subprocess.DEVNULL)
 
     def close(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.communicate()
-        self.redis.__exit__(None, None, None)
-        return self.process.returncode
+        self.process.terminate()
+        return self.process.wait()
 
 
 @pytest.fixture
@@ -131,8 +147,16 @@ def elsewhere(remote: Settings, redis_server: RedisServer, private_folder: Path,
     key_file = private_folder / "key"
     key_file.write_text(f"{key}\n")
     worker = Elsewhere(remote, redis_server, scripted_catalog(private_folder, "chat", "ocr"), key_file)
-    yield worker
-    assert worker.close() == 0
+    with worker.redis:
+        yield worker
+        assert worker.close() == 0
+
+
+async def submit(settings: Settings, new: NewJob) -> None:
+    """Submit a job and wait for nothing."""
+    gateway = await JobGateway.open(settings)
+    await gateway.submit(new)
+    await gateway.close()
 
 
 def text(job: Job, store: JobStore) -> str:
@@ -173,3 +197,11 @@ def test_documents_are_read_elsewhere_while_api_and_redis_come_and_go(
     failed = done(api_settings, store, lost)
     assert failed.error is not None
     assert failed.error.code == "blob_not_found"
+
+    relay.cut()
+    relay.tried.clear()
+    left = read(store, barred([1, 2]))
+    asyncio.run(submit(api_settings, left))
+    assert relay.tried.wait(60)
+    assert elsewhere.close() == 0
+    assert store.get(left.id).state is JobState.QUEUED  # given back, not failed

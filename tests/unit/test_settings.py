@@ -111,6 +111,32 @@ def test_a_key_that_no_client_could_send_is_refused_without_being_shown(home: Pa
 
 
 @pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ('worker_key = "hunter2 hunter2"', "MLX_LOCAL_WORKER_KEY"),
+        ('redis_url = ["redis://:hunter2@mini.lan"]', "MLX_LOCAL_REDIS_URL"),
+        ('api_url = "http://me:hunter2@mini.lan"', "MLX_LOCAL_API_URL"),
+        ('api_url = "mini.lan:8787"', "MLX_LOCAL_API_URL"),
+        ('api_url = "http://mini.lan:hunter2"', "MLX_LOCAL_API_URL"),
+        ('api_url = "http://mini.lan"', "MLX_LOCAL_API_URL (worker --api)"),  # and no redis_url
+    ],
+)
+def test_what_may_have_a_password_in_it_is_refused_without_being_shown(home: Path, line: str, name: str) -> None:
+    (home / "config.toml").write_text(line)
+
+    message = refusal()
+
+    assert message.startswith(name)
+    assert "hunter2" not in message
+
+
+def test_an_api_is_named_by_what_its_routes_are_behind(home: Path) -> None:
+    (home / "config.toml").write_text('redis_url = "redis://mini.lan"\napi_url = "https://mini.lan:8787/v1/"')
+
+    assert load_settings().api_url == "https://mini.lan:8787"
+
+
+@pytest.mark.parametrize(
     ("value", "seconds"), [("250ms", 0.25), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("7d", 604800), ("20", 20), ("0", 0)]
 )
 def test_a_duration_has_a_unit_or_is_in_seconds(home: Path, monkeypatch: pytest.MonkeyPatch, value: str, seconds: float) -> None:
