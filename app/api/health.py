@@ -14,6 +14,7 @@ from app.api.describe import errors
 from app.api.errors import problem_response
 from app.api.services import Services, ServicesDep
 from app.errors import Failure, InferenceError, ModelNotDownloaded, StoreUnavailable
+from app.jobs.reading import JobReader
 from app.models.hub import locate
 from app.models.spec import Task
 
@@ -59,7 +60,7 @@ async def ready(services: ServicesDep) -> Response:
 async def _no_worker(services: Services) -> Failure | None:
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            if await services.gateway.workers():
+            if await services.gateway.read(JobReader.workers):
                 return None
     except (StoreUnavailable, TimeoutError):
         return Failure(code="store_unavailable", message="The job store (Redis) does not answer.")

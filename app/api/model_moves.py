@@ -17,6 +17,7 @@ from app.api.hang_up import while_wanted
 from app.api.prefer import Preference, parse_prefer
 from app.api.services import Services
 from app.errors import ModelInUse, ModelNotDownloaded, WishFailed
+from app.jobs.reading import JobReader
 from app.jobs.wishes import Use, Wish
 from app.models.hub import locate
 from app.models.removal import remove_files
@@ -36,12 +37,12 @@ async def load(services: Services, spec: ModelSpec, keep_s: float | None, reques
         WishFailed: It cannot be loaded; with the worker's own words.
     """
     absent = await asyncio.to_thread(locate, spec, services.settings) is None
-    if absent and not any(spec.id in (worker.has or ()) for worker in await services.gateway.workers()):
+    if absent and not any(spec.id in (worker.has or ()) for worker in await services.gateway.read(JobReader.workers)):
         raise ModelNotDownloaded(spec.id)
     wish = await services.gateway.wishes(lambda wishes: wishes.say(spec.id, "resident", keep_s))
 
     async def came() -> bool:
-        said = (await services.gateway.model_states()).get(spec.id)
+        said = (await services.gateway.read(JobReader.model_states)).get(spec.id)
         if said is not None and said.state == "resident":
             return True
         now = await _find(services, spec)
@@ -59,7 +60,7 @@ async def unload(services: Services, spec: ModelSpec, request: Request, response
         ModelInUse: Jobs of it run, or wait.
     """
     _refuse_busy(spec, await use_of(services, spec))
-    if not await services.gateway.workers():  # what a worker had in memory went with it
+    if not await services.gateway.read(JobReader.workers):  # what a worker had in memory went with it
         await services.gateway.wishes(lambda wishes: wishes.forget(spec.id))
         return
     wish = await services.gateway.wishes(lambda wishes: wishes.say(spec.id, "absent"))
@@ -67,7 +68,7 @@ async def unload(services: Services, spec: ModelSpec, request: Request, response
     async def left() -> bool:
         now = await _find(services, spec)
         if now is None:  # granted; the worker says so a moment later
-            said = (await services.gateway.model_states()).get(spec.id)
+            said = (await services.gateway.read(JobReader.model_states)).get(spec.id)
             return said is None or said.state not in {"resident", "loading"}
         return now != wish
 
@@ -87,7 +88,7 @@ async def remove(services: Services, spec: ModelSpec) -> int:
     if use.downloads:
         message = f"The files of {spec.id!r} are being downloaded; cancel that job first (GET /v1/jobs?model={spec.id})."
         raise ModelInUse(message, param="model")
-    said = (await services.gateway.model_states()).get(spec.id)
+    said = (await services.gateway.read(JobReader.model_states)).get(spec.id)
     if said is not None and said.state in {"resident", "loading"}:
         message = f"The model {spec.id!r} is {said.state}; unload it first (POST /v1/models/{spec.id}/unload)."
         raise ModelInUse(message, param="model")
@@ -128,7 +129,7 @@ async def _granted(services: Services, done: Callable[[], Awaitable[bool]], pref
     try:
         async with asyncio.timeout(_WAIT_S if preference.wait_s is None else preference.wait_s):
             while not await done():
-                if not await services.gateway.workers():
+                if not await services.gateway.read(JobReader.workers):
                     return False
                 await asyncio.sleep(_LOOK_EVERY_S)
     except TimeoutError:

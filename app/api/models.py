@@ -15,6 +15,7 @@ from app.api.describe import errors
 from app.api.services import Services, ServicesDep
 from app.errors import StoreUnavailable
 from app.jobs.decoding import ModelState
+from app.jobs.reading import JobReader
 from app.models.hub import locate
 from app.models.sizes import Sizes, sizes_of
 from app.models.spec import ModelSpec, Task
@@ -90,7 +91,7 @@ def _files(spec: ModelSpec, services: Services) -> tuple[Path | None, Sizes]:
 async def _states(services: Services) -> Mapping[str, ModelState]:
     """Return what the workers say. The list of models is worth having while Redis is away, too."""
     try:
-        return await services.gateway.model_states()
+        return await services.gateway.read(JobReader.model_states)
     except StoreUnavailable:
         return {}
 

@@ -22,7 +22,6 @@ from app.jobs.broker import Announcer, InferenceBroker
 from app.jobs.chains import Chains
 from app.jobs.claims import Unannounced
 from app.jobs.connection import connect, store_errors
-from app.jobs.decoding import ModelState
 from app.jobs.deliveries import Deliveries
 from app.jobs.feed import JobFeed, Subscription, Waiter
 from app.jobs.files import FileStore
@@ -39,7 +38,6 @@ from app.jobs.store import JobStore
 from app.jobs.streams import StreamEntry
 from app.jobs.submission import NewJob, Submitted
 from app.jobs.wishes import Wishes
-from app.jobs.workers import WorkerInfo
 from app.log import get_logger
 from app.named_keys import ANYONE, Caller
 
@@ -281,14 +279,6 @@ class JobGateway:
         with contextlib.suppress(StoreUnavailable):
             return bool(await self._call(self._store.client.ping))
         return False
-
-    async def workers(self) -> list[WorkerInfo]:
-        """Return the living workers."""
-        return await self._call(self._store.workers)
-
-    async def model_states(self) -> dict[str, ModelState]:
-        """Return what living workers say of their models."""
-        return await self._call(self._store.model_states)
 
     async def _about(self, job_id: str, work: Callable[[], T]) -> T:
         """Do *work* about a job that the caller sees."""
