@@ -7,6 +7,7 @@ What differs from the stock broker:
   and sleeps otherwise;
 * maintenance is deterministic: it happens when asked for, not by chance;
 * messages that a dead worker had fetched go back to the front of their queue;
+* who is dead is told by the clock of Redis: Dramatiq compares those of the machines;
 * there are no delay queues.
 
 A message is an id: job and announce number, for one actor named ``run_job``.
@@ -16,7 +17,9 @@ This is the only module that knows Dramatiq's keys.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import dramatiq
@@ -27,6 +30,8 @@ from app.jobs import keys
 from app.jobs.connection import connect_broker, store_errors
 
 if TYPE_CHECKING:
+    from redis.commands.core import Script
+
     from app.jobs.claims import Unannounced
     from app.jobs.store import JobStore
     from app.settings import Settings
@@ -69,6 +74,8 @@ class InferenceBroker(RedisBroker):
         self.broker_id = broker_id
         self._to_front = self.client.register_script(_TO_FRONT)
         self._declaring = threading.Lock()
+        self._ahead_ms: int | None = None  # of Redis's clock this machine's is; None: nobody has looked
+        self.scripts["dispatch"] = partial(self._dispatch_by_redis, self.scripts["dispatch"])
 
     def declare_queue(self, queue_name: str) -> None:
         """Declare a queue, and no delay queue with it: waiting is the job store's business."""
@@ -78,6 +85,17 @@ class InferenceBroker(RedisBroker):
             self.emit_before("declare_queue", queue_name)
             self.queues.add(queue_name)
         self.emit_after("declare_queue", queue_name)
+
+    def _dispatch_by_redis(self, script: Script, *, args: list[Any], keys: list[str]) -> Any:  # noqa: ANN401 - whatever the command answers
+        """Run Dramatiq's script with the time of Redis as its timestamp."""
+        command, local_ms, *rest = args
+        if self._ahead_ms is None:
+            self._read_clock()
+        return script(args=[command, local_ms - (self._ahead_ms or 0), *rest], keys=keys)
+
+    def _read_clock(self) -> None:
+        seconds, micros = self.client.time()
+        self._ahead_ms = round(time.time() * 1000) - (seconds * 1000 + micros // 1000)
 
     def _should_do_maintenance(self, command: str) -> int:
         return int(command == "qsize")
@@ -139,6 +157,7 @@ class InferenceBroker(RedisBroker):
         Brokers of API processes fetch nothing. They are struck from the list first, because Dramatiq
         searches every key of Redis for the acknowledgements of a dead one.
         """
+        self._read_clock()
         idle = [name for name in self.brokers() if not name.startswith("worker:")]
         if idle:
             self.client.zrem(f"{_NAMESPACE}:__heartbeats__", *idle)
