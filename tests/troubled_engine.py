@@ -1,4 +1,4 @@
-"""Openers of models that go wrong outside a step: while they load, or while a request is prepared.
+"""Openers of models with trouble outside a step: while they load, or while a request is prepared.
 
 Catalogs name them ``tests.troubled_engine:FUNCTION``. What a model does may be
 steered by files in its folder, since a test cannot reach into the worker.
@@ -18,7 +18,10 @@ from app.engines.protocols import Engine, Loading, Work
 from app.models.spec import ModelSpec
 from tests.scripted_engine import ScriptedEngine, ScriptedFrontend
 
-__all__ = ["Panic", "open_clinging", "open_deadly", "open_patient", "open_touchy"]
+__all__ = ["Panic", "open_clinging", "open_deadly", "open_patient", "open_slow", "open_touchy"]
+
+_SLICES = 20
+_SLICE_S = 0.015
 
 
 class Panic(BaseException):
@@ -36,6 +39,19 @@ class _Patient(ScriptedFrontend):
             (self._folder / "loading").touch()
             while not (self._folder / "go").exists():
                 time.sleep(0.01)
+                yield None
+            yield ScriptedEngine()
+
+        return load()
+
+
+class _Slow(ScriptedFrontend):
+    """Takes long enough to load that another worker may want it meanwhile."""
+
+    def open(self, account: KvAccount | None = None) -> Loading:
+        def load() -> Iterator[Engine | None]:
+            for _ in range(_SLICES):
+                time.sleep(_SLICE_S)
                 yield None
             yield ScriptedEngine()
 
@@ -104,6 +120,11 @@ class _Touchy(ScriptedFrontend):
 def open_patient(spec: ModelSpec, directory: Path) -> ScriptedFrontend:
     """Open a model whose load waits for the test."""
     return _Patient(directory)
+
+
+def open_slow(spec: ModelSpec, directory: Path) -> ScriptedFrontend:
+    """Open a model that takes its time to load."""
+    return _Slow()
 
 
 def open_deadly(spec: ModelSpec, directory: Path) -> ScriptedFrontend:

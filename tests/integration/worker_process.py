@@ -92,6 +92,17 @@ class WorkerProcess:
         assert self._process
         self._process.kill()
 
+    def die(self) -> None:
+        """``kill -9``, and nobody starts it again."""
+        self._stopping = True
+        self.kill()
+        self._thread.join()
+
+    def end(self) -> None:
+        """Stop what still runs, whatever state it is in."""
+        if self._thread.is_alive():
+            self.stop()
+
     def hang_up(self) -> None:
         """Send SIGHUP."""
         assert self._process
