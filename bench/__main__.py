@@ -12,7 +12,7 @@ from types import ModuleType
 
 from rich.console import Console
 
-from bench import batch, chats, conversation, embeddings, folder, footprint, hangup, queueing, recording, swaps
+from bench import batch, chats, cluster, conversation, embeddings, folder, footprint, hangup, queueing, recording, swaps
 from bench.report import Figure, print_table, write_json
 
 __all__ = ["Bench", "main"]
@@ -26,6 +26,7 @@ _SECTIONS: dict[str, ModuleType] = {
     "chats": chats,
     "swaps": swaps,
     "batch": batch,
+    "cluster": cluster,
     "recording": recording,
     "folder": folder,
 }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from app.jobs.broker import Announcer, InferenceBroker
 from app.jobs.claims import Unannounced, Unclaimed
-from app.jobs.connection import connect
+from app.jobs.connection import connect, redis_url
 from app.jobs.keys import queue_name
 from app.jobs.record import TERMINAL, Job, JobKind, JobState, Lane
 from app.jobs.spool import Spool
@@ -26,7 +26,7 @@ from bench.report import Figure, at_least, at_most, median, percentile, ratio
 if TYPE_CHECKING:
     from bench.__main__ import Bench
 
-__all__ = ["NOTE", "Client", "redis", "run", "worker"]
+__all__ = ["NOTE", "Client", "newest", "redis", "redis_address", "run", "worker"]
 
 _NAME = "queue"
 NOTE = (
@@ -90,10 +90,15 @@ def redis(home: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextlib.contextmanager
-def worker(home: Path, catalog: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker over *home*."""
-    with _process(["worker"], environment(home, MLX_LOCAL_CATALOG=str(catalog)), home / "worker.out") as process:
+def worker(home: Path, catalog: Path, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker over *home*, with *more* in its environment."""
+    with _process(["worker"], environment(home, MLX_LOCAL_CATALOG=str(catalog)) | more, home / "worker.out") as process:
         yield process
+
+
+def redis_address(home: Path) -> str:
+    """Return where workers of other homes find the Redis of *home*."""
+    return redis_url(bench_settings(home))
 
 
 def run(bench: Bench) -> list[Figure]:
@@ -137,13 +142,14 @@ def _drain(client: Client, home: Path, catalog: Path, count: int) -> tuple[float
     with worker(home, catalog):
         while client.store.count_by_state()[JobState.SUCCEEDED] < before + count:
             time.sleep(0.02)
-        jobs = _newest(client.store, count)
+        jobs = newest(client.store, count)
     starts = [job.started_at.timestamp() for job in jobs if job.started_at and job.started_at.timestamp() >= began_at - 1]
     ends = [job.finished_at.timestamp() for job in jobs if job.finished_at]
     return count / (max(ends) - min(starts)), count / seconds
 
 
-def _newest(store: JobStore, count: int) -> list[Job]:
+def newest(store: JobStore, count: int) -> list[Job]:
+    """Return the jobs that were submitted last."""
     found: list[Job] = []
     while len(found) < count:
         page = store.list_jobs(limit=min(500, count - len(found)), after=found[-1].id if found else None)
