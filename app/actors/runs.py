@@ -95,6 +95,7 @@ class Run:
     ended: Future[Ending] = field(default_factory=Future)
     choices: list[Choice] = field(default_factory=list)  # complete before any of their work is begun
     request: Mapping[str, Any] = field(default_factory=dict)  # what the frontend prepares: the claim's, or what a step made of it
+    pieces: int = 0  # of its answers that went to the store
     said: dict[int, int] = field(default_factory=dict)  # sentence -> bytes of it that this attempt has published
     moments: Moments = field(default_factory=Moments)
     spans: Future[Spans] = field(default_factory=Future)  # where somebody speaks, of a recording

@@ -60,13 +60,16 @@ class _New:
         self.runs += event.runs or runs_of(event.reasoning, event.text, event.calls)
 
     def piece(self, run: Run, choice: int) -> Piece:
+        run.pieces += 1
         text, reasoning = "".join(self.texts), "".join(self.reasonings)
-        return Piece(run.claim.id, run.claim.token, self.ids, text, choice, self.logprobs, reasoning, self.calls, self.runs)
+        claim = run.claim
+        return Piece(claim.id, claim.token, self.ids, text, choice, self.logprobs, reasoning, self.calls, self.runs, run.pieces)
 
 
 @dataclass(slots=True)
 class _Batch:
     tokens: dict[str, _New] = field(default_factory=dict)  # by work id
+    sent: list[tuple[Run, int, _New, Piece]] = field(default_factory=list)  # not answered yet: they are repeated as they are
     sounds: list[Sound] = field(default_factory=list)
     endings: list[Finished | Embedded | Ranked | Heard | Spoken | Failed] = field(default_factory=list)
 
@@ -154,8 +157,9 @@ class EventSink:
         return urgent
 
     def _flush(self, batch: _Batch) -> bool:
-        if batch.tokens and not self._publish(batch):
-            return False
+        while batch.sent or batch.tokens:
+            if not self._publish(batch):
+                return False
         if batch.sounds and not self._publish_sound(batch):
             return False
         for ending in batch.endings:
@@ -165,13 +169,16 @@ class EventSink:
         return True
 
     def _publish(self, batch: _Batch) -> bool:
-        known = [(*found, new) for work_id, new in batch.tokens.items() if (found := self._runs.get(work_id))]
+        if not batch.sent:
+            known = [(*found, new) for work_id, new in batch.tokens.items() if (found := self._runs.get(work_id))]
+            batch.sent = [(run, number, new, new.piece(run, number)) for run, number, new in known]
+            batch.tokens.clear()
         try:
-            stale = self._store.publish_tokens(new.piece(run, number) for run, number, new in known)
+            stale = self._store.publish_tokens(piece for *_, piece in batch.sent)
         except StoreUnavailable:
-            log.warning("sink.buffering", jobs=len(known))
+            log.warning("sink.buffering", jobs=len(batch.sent))
             return False
-        for run, number, new in known:
+        for run, number, new, _ in batch.sent:
             choice = run.choices[number]
             choice.text += new.texts
             choice.logprobs += new.logprobs
@@ -179,7 +186,7 @@ class EventSink:
             choice.calls += new.calls
             if run.claim.id in stale:
                 self._lost(run)
-        batch.tokens.clear()
+        batch.sent.clear()
         return True
 
     def _publish_sound(self, batch: _Batch) -> bool:

@@ -31,6 +31,7 @@ class Piece(NamedTuple):
     reasoning: str = ""
     calls: Sequence[CallDelta] = ()
     runs: Sequence[Turn] = ()  # how reasoning, text and calls take turns; none: in that order
+    number: int | None = None  # of the pieces of this claim, from 1: one that is repeated after a lost answer is not taken twice
 
     def fields(self) -> dict[str, Any]:
         """Return what its entry says beside the text; what is left out reads as none."""
@@ -41,6 +42,7 @@ class Piece(NamedTuple):
             "reasoning": self.reasoning or None,
             "calls": packed_calls(self.calls) if self.calls else None,
             "runs": packed_runs(self.runs),
+            "number": self.number,
         }
 
 

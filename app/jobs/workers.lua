@@ -48,6 +48,7 @@ function commands.claim()
     end
     attempt = tonumber(attempt) + 1
     redis.call('HSET', job_key(a.id), 'attempt', attempt, 'token', a.token, 'worker', a.worker)
+    redis.call('HDEL', job_key(a.id), 'pieces')
     redis.call('ZREM', queue_key(queue), a.id)
     redis.call('ZREM', P .. 'unannounced', a.id)
     if state == 'queued' then
@@ -61,8 +62,12 @@ function commands.claim()
 end
 
 function commands.publish()
-  local state, token, attempt = read(a.id, 'state', 'token', 'attempt')
+  local state, token, attempt, pieces = read(a.id, 'state', 'token', 'attempt', 'pieces')
   if state ~= 'running' or token ~= a.token then return { 'stale', state } end
+  if a.number then
+    if a.number <= tonumber(pieces or 0) then return { 'ok' } end -- its answer was lost, and so it comes again
+    redis.call('HSET', job_key(a.id), 'pieces', a.number)
+  end
   if a.ids then
     local entry = { 'type', 'tokens', 'attempt', attempt, 'ids', a.ids, 'text', raw }
     for _, field in ipairs({ 'choice', 'logprobs', 'reasoning', 'calls', 'runs' }) do
