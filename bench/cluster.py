@@ -104,6 +104,6 @@ def _catalog(home: Path) -> Path:
 
 
 def _entry(name: str, folder: Path) -> str:
-    facts = {"id": name, "repo": str(folder), "tasks": ["chat"], "engine": "bench.sleeping_engine:open_frontend"}
+    facts: dict[str, object] = {"id": name, "repo": str(folder), "tasks": ["chat"], "engine": "bench.sleeping_engine:open_frontend"}
     facts |= {"memory": f"{_MODEL_BYTES}B", "slots": SleepingEngine.slots}
     return "[[model]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in facts.items())

@@ -8,15 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from pydantic import ByteSize
 
 from app.jobs import keys
-from app.jobs.reading import WorkerInfo
 from app.jobs.rescue import broker_of
 from app.jobs.store import JobStore
+from app.jobs.workers import WorkerInfo
 from app.settings import Settings
-from tests.integration.proxy import Proxy
+from tests.integration.relay import Relay
 from tests.integration.worker_process import WorkerProcess
 
 __all__ = ["MODEL_BYTES", "Machine", "catalog", "eventually", "lapse"]
@@ -50,7 +51,7 @@ def catalog(folder: Path, *models: str, engine: str = "tests.troubled_engine:ope
 
 
 class Machine:
-    """A worker in a home of its own, behind a proxy of its own.
+    """A worker in a home of its own, with a way to Redis of its own.
 
     Args:
         settings: Of the main home, with a catalog; its Redis has a unix socket.
@@ -64,7 +65,7 @@ class Machine:
         self.name = name
         self.home = folder / name
         self.home.mkdir()
-        self.way = Proxy(str(settings.redis_url).removeprefix("unix://"))
+        self.way = Relay(Path(str(settings.redis_url).removeprefix("unix://")))
         budget = None if fit is None else ByteSize(MODEL_BYTES * fit)
         own = {"home": self.home, "redis_url": f"redis://127.0.0.1:{self.way.port}", "memory_budget": budget}
         self.worker = WorkerProcess(settings.model_copy(update=own), **more)
@@ -85,14 +86,14 @@ class Machine:
 
     def close(self) -> None:
         """Stop whatever still runs."""
-        self.way.restore()
+        self.way.mend()
         self.worker.end()
         self.way.close()
 
 
 def lapse(store: JobStore, machine: Machine) -> None:
     """Let the half minute pass for which a worker that cannot be heard counts as alive."""
-    for name in store.client.smembers(keys.WORKERS):
+    for name in cast("set[str]", store.client.smembers(keys.WORKERS)):
         if name.partition("-")[0] == machine.home_id:
             store.client.delete(keys.worker(name), keys.models_of(name))
             store.client.zadd("dramatiq:__heartbeats__", {broker_of(name): 0})

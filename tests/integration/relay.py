@@ -1,4 +1,4 @@
-"""A relay between a client and a server, for networks that fail: it cuts, breaks off, damages, or passes nothing on."""
+"""A relay between a client and a server, for networks that fail: it cuts, breaks off, damages, holds back, or passes nothing on."""
 
 from __future__ import annotations
 
@@ -30,9 +30,12 @@ class Relay:
         self.answered_bytes = 0  # passed on to clients
         self.break_after_bytes: int | None = None  # of answers; then one connection is broken off
         self.damage_next = False  # one answer of more than a piece
+        self.deaf_to: bytes | None = None  # a request with this arrives, and neither its answer nor any later one of its connection
         self._target = target
         self._open = True
         self._stalled = False
+        self._moving = asyncio.Event()
+        self._moving.set()
         self._pumps: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay")
@@ -44,6 +47,10 @@ class Relay:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Break every connection off, and listen no more."""
         self._run(self._shut())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -58,12 +65,23 @@ class Relay:
         """Take everything from now on and pass nothing on: neither side learns that the other is gone."""
         self._stalled = True
 
+    def hold(self) -> None:
+        """Hold back what comes from now on; it arrives once the relay is mended, as after a time in which packets are lost."""
+        self._run(self._move(moving=False))
+
     def mend(self) -> None:
-        """Let new connections pass. Those that were stalled stay so."""
-        self._open, self._stalled = True, False
+        """Let new connections pass, and what was held back. Those that were stalled stay so."""
+        self._open, self._stalled, self.deaf_to = True, False, None
+        self._run(self._move(moving=True))
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever the work returns
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _move(self, *, moving: bool) -> None:
+        if moving:
+            self._moving.set()
+        else:
+            self._moving.clear()
 
     async def _shut(self) -> None:
         self._server.close()
@@ -87,9 +105,10 @@ class Relay:
                 answers, there = await asyncio.open_unix_connection(self._target)
             else:
                 answers, there = await asyncio.open_connection("127.0.0.1", self._target)
+            deaf = asyncio.Event()
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._pass(reader, there, answers=False))
-                both.create_task(self._pass(answers, writer, answers=True))
+                both.create_task(self._pass(reader, there, deaf, answers=False))
+                both.create_task(self._pass(answers, writer, deaf, answers=True))
         except* (OSError, _BrokenOff):
             pass
         except* asyncio.CancelledError:
@@ -100,10 +119,11 @@ class Relay:
                 with contextlib.suppress(OSError):
                     end.transport.abort()
 
-    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, answers: bool) -> None:
+    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, deaf: asyncio.Event, *, answers: bool) -> None:
         lost = False
         while piece := await source.read(_PIECE_BYTES):
-            lost = lost or self._stalled
+            await self._moving.wait()
+            lost = lost or self._stalled or (answers and deaf.is_set())
             if lost:
                 continue
             if answers:
@@ -116,6 +136,8 @@ class Relay:
                     piece = piece[:-1] + bytes([piece[-1] ^ 1])
             else:
                 self.asked_bytes += len(piece)
+                if self.deaf_to is not None and self.deaf_to in piece:
+                    deaf.set()
             sink.write(piece)
             await sink.drain()
         raise _BrokenOff  # one side has closed, so the other is closed too

@@ -35,10 +35,10 @@ def test_tokens_that_are_said_again_after_a_lost_answer_are_heard_once(settings:
 
     def lose_answers() -> None:
         for _ in range(2):
-            machine.way.deafen()
+            machine.way.deaf_to = b'"ids"'  # of what is published
             eventually(is_stuck, "it waits for an answer that is lost")
             machine.way.cut()
-            machine.way.restore()
+            machine.way.mend()
             before = said()
             eventually(lambda: said() > before, "it goes on")  # noqa: B023 - called here
 

@@ -68,11 +68,11 @@ def silence(store: JobStore, machine: Machine) -> tuple[float, set[str]]:
     """Cut a worker off while jobs are in its hands; return when, and which."""
     for _ in range(100):
         eventually(lambda: len(machine.held(store)) > 1, f"{machine.name} works")
-        machine.way.stall()
+        machine.way.hold()
         at = store.now()
         if held := machine.held(store):
             return at, held
-        machine.way.restore()
+        machine.way.mend()
     raise AssertionError
 
 
@@ -92,7 +92,7 @@ def test_what_three_workers_share_is_done_once_though_one_is_cut_off_and_one_is_
         lapse(store, three)
         eventually(lambda: not (two.held(store) | three.held(store)), "others take what the silent ones held")
         eventually(lambda: store.get(min(orphans)).state is JobState.SUCCEEDED, "it is done again")
-        three.way.restore()
+        three.way.mend()
         eventually(lambda: three.presence(store), "it is back")
         return [Absence("three", cut_at, store.now()), Absence("two", killed_at)], orphans
 
