@@ -64,6 +64,17 @@ async def texts_of(gateway: JobGateway, jobs: list[NewJob]) -> list[str]:
     return list(await asyncio.gather(*map(text_of, jobs)))
 
 
+def assert_each_done_once(store: JobStore, jobs: list[NewJob], texts: list[str]) -> None:
+    """Compare what came of jobs, and what their streams say, with what was asked."""
+    for new, text in zip(jobs, texts, strict=True):
+        record = store.get(new.id)
+        assert record.state is JobState.SUCCEEDED, (new.id, record.state, record.error)
+        assert store.client.hget(keys.job(new.id), "commits") == "1"
+        whole = answer(int(new.request["messages"][0]["content"].split()[1]))
+        assert record.output["choices"][0]["message"]["content"] == whole
+        assert text == whole
+
+
 def silence(store: JobStore, machine: Machine) -> tuple[float, set[str]]:
     """Cut a worker off while jobs are in its hands; return when, and which."""
     for _ in range(100):
@@ -107,13 +118,7 @@ def test_what_three_workers_share_is_done_once_though_one_is_cut_off_and_one_is_
         return absences, orphans, texts
 
     absences, orphans, texts = asyncio.run(scenario())
-    for new, text in zip([*first, *later], texts, strict=True):
-        record = store.get(new.id)
-        assert record.state is JobState.SUCCEEDED, (new.id, record.state, record.error)
-        assert store.client.hget(keys.job(new.id), "commits") == "1"
-        whole = answer(int(new.request["messages"][0]["content"].split()[1]))
-        assert record.output["choices"][0]["message"]["content"] == whole
-        assert text == whole
+    assert_each_done_once(store, [*first, *later], texts)
     assert {store.get(job).attempt for job in orphans} >= {2}
     assert any(worker_of(store, new) == three.home_id for new in later)
     told, waited = history(store, {machine.home_id: machine.name for machine in machines})
