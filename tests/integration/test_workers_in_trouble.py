@@ -20,6 +20,7 @@ __all__ = ["machines"]
 
 _TROUBLES = 12
 _JOBS = 1500
+_REQUESTS = (b"publish", b"claim", b"commit", b"claim_load", b"announced", b"fetch", b"ack")  # of our scripts, and of Dramatiq's
 
 
 class Fate:
@@ -62,8 +63,8 @@ class Fate:
         self._be_forgotten(machine)
 
     def lose_answers(self, machine: Machine) -> None:
-        """Break its connections before the answers to what it publishes arrive."""
-        machine.way.deaf_to = b'"ids"'
+        """Break its connections before the answers to one kind of request arrive."""
+        machine.way.deaf_to = b"\r\n%s\r\n" % self._rng.choice(_REQUESTS)
         self._progress()
         machine.way.cut()
         machine.way.mend()
