@@ -23,17 +23,19 @@ from tests.integration.machines import Machine, catalog, eventually, lapse
 from tests.integration.test_worker_crashes import answer
 
 _MODELS = ("north", "east", "south", "west")
+# These jobs have no media, so nobody is asked there: an API that is away is no trouble.
+_ELSEWHERE = {"MLX_LOCAL_API_URL": "http://127.0.0.1:9", "MLX_LOCAL_WORKER_KEY": "mlx-of-a-worker-elsewhere"}
 
 
 @pytest.fixture
 def machines(settings: Settings, store: JobStore, private_folder: Path) -> Iterator[list[Machine]]:
-    """Three workers, with room for one, two and three models; the first one's clock is an hour ahead."""
+    """Three workers, with room for one, two and three models: that of the main machine, whose clock is an hour ahead, and two others."""
     shared = settings.model_copy(update={"catalog": catalog(private_folder, *_MODELS)})
     with ExitStack() as stack:
         found = [
             Machine(shared, private_folder, "one", 1, program="tests.hasty_worker"),
-            Machine(shared, private_folder, "two", 2),
-            Machine(shared, private_folder, "three", 3),
+            Machine(shared, private_folder, "two", 2, **_ELSEWHERE),
+            Machine(shared, private_folder, "three", 3, **_ELSEWHERE),
         ]
         for machine in found:
             stack.callback(machine.close)
