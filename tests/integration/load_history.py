@@ -17,7 +17,7 @@ from app.jobs.reading import JobReader
 
 __all__ = ["Absence", "Stay", "Wait", "history", "needless_loads", "stays", "waits"]
 
-KEEPS_UP_S = 5.0  # a model whose oldest job has waited less than that is kept up with
+_KEEPS_UP_S = 4.9  # a model whose oldest job has waited 5 s for whoever has it in memory is not kept up with; clocks are read apart
 _LATE_S = 2.0  # what a worker does may be told so much later; what waited then may be gone by then
 
 
@@ -105,14 +105,20 @@ def needless_loads(told: Sequence[Stay], waited: Sequence[Wait], absences: Seque
     for load in told:
         others = [stay for stay in told if stay is not load and stay.model == load.model and _there(stay, load.began_at, absences)]
         lines = [wait for wait in waited if wait.model == load.model and wait.from_at <= load.began_at <= wait.to_at + _LATE_S]
-        longest_s = max((min(load.began_at, wait.to_at) - wait.submitted_at for wait in lines), default=0.0)
+        staying = [stay for stay in others if stay.ended_at > load.began_at + _LATE_S]
         if not lines:
             found.append(f"nobody waited: {load}")
         elif coming := [stay for stay in others if stay.ready_at > load.began_at]:
             found.append(f"it was coming already: {load}; {coming[0]}")
-        elif (staying := [stay for stay in others if stay.ended_at > load.began_at + _LATE_S]) and longest_s < KEEPS_UP_S:
+        elif staying and (longest_s := _longest_s(load, lines, staying)) < _KEEPS_UP_S:
             found.append(f"it was kept up with, nobody had waited more than {longest_s:.2f} s: {load}; {staying[0]}")
     return found
+
+
+def _longest_s(load: Stay, lines: Sequence[Wait], staying: Sequence[Stay]) -> float:
+    """Return how long anybody had waited for those who had the model; that he waited before they had it is not their doing."""
+    since = min(stay.ready_at for stay in staying)
+    return max(min(load.began_at, wait.to_at) - max(wait.submitted_at, since) for wait in lines)
 
 
 def _there(stay: Stay, at: float, absences: Sequence[Absence]) -> bool:
