@@ -75,7 +75,7 @@ class Elsewhere:
         self._looked_s: float | None = None
         self._stocked_s: float | None = None
         self._stock = Stock()
-        self._warm_since: dict[tuple[str, str], float] = {}
+        self._there_since: dict[tuple[str, str], float] = {}
         self._silent_since: dict[str, float] = {}
         self._refused: dict[str, float] = {}
         self.unfit: Mapping[str, str] = {}  # any thread: models to be left to others, see :func:`app.scheduler.others.unfit`
@@ -134,15 +134,15 @@ class Elsewhere:
         self.unfit = unfit(self._here, self._others)
 
     def _dated(self, others: Sequence[Peer]) -> list[Peer]:
-        """Add since when models are warm, and take those who are silent for too long for poor."""
+        """Add since when models are there, and take those who are silent for too long for poor."""
         now = time.time()
-        self._warm_since = {(one.id, model): self._warm_since.get((one.id, model), now) for one in others for model in one.warm}
+        self._there_since = {(one.id, model): self._there_since.get((one.id, model), now) for one in others for model in one.resident}
         self._silent_since = {one.id: self._silent_since.get(one.id, now) for one in others if one.has is None}
         found = []
         for one in others:
             silent_s = now - self._silent_since.get(one.id, now)
             has = {} if one.has is None and silent_s >= _SILENT_S else one.has
-            found.append(replace(one, has=has, warm={model: self._warm_since[one.id, model] for model in one.warm}))
+            found.append(replace(one, has=has, warm={model: self._there_since[one.id, model] for model in one.warm}))
         return found
 
     def refused(self, model: str) -> Block | None:

@@ -36,7 +36,7 @@ class Peer:
     budget_bytes: int | None = None  # None: not said
     has: Mapping[str, int] | None = field(default_factory=dict)  # models it could load, and the bytes a load needs; None: not said yet
     fetches: frozenset[str] = frozenset()  # models whose files it lacks and could download
-    warm: Mapping[str, float] = field(default_factory=dict)  # models it serves, and the epoch s since which that is known here
+    warm: Mapping[str, float] = field(default_factory=dict)  # models it serves, and the epoch s since which they are known to be there
     resident: frozenset[str] = frozenset()  # these, and others that are in memory and on their way out, or short of room
     loading: frozenset[str] = frozenset()
     began_at: float = 0.0  # epoch s, by the clock of Redis
@@ -95,10 +95,10 @@ def unfit(here: Peer, others: Sequence[Peer]) -> dict[str, str]:
 def _while_warm(asked: Asked, others: Sequence[Peer]) -> Block | None:
     if any(asked.model in one.loading for one in others):
         return Block(Why.LOADING_ELSEWHERE)
-    since = min((one.warm[asked.model] for one in others if asked.model in one.warm), default=None)
+    since = max((one.warm[asked.model] for one in others if asked.model in one.warm), default=None)
     if since is None:
         return None
-    # Jobs that had waited before it came are no sign that it does not keep up.
+    # Jobs that had waited before it came are no sign that it does not keep up; of several, the last one to come has still to show it.
     until = None if asked.head_at is None else max(asked.head_at, since) + max(KEEPS_UP_S, asked.load_s)
     return Block(Why.IN_MEMORY_ELSEWHERE, until)
 

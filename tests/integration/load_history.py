@@ -116,8 +116,8 @@ def needless_loads(told: Sequence[Stay], waited: Sequence[Wait], absences: Seque
 
 
 def _longest_s(load: Stay, lines: Sequence[Wait], staying: Sequence[Stay]) -> float:
-    """Return how long anybody had waited for those who had the model; that he waited before they had it is not their doing."""
-    since = min(stay.ready_at for stay in staying)
+    """Return how long anybody had waited for those who had the model, the last one to come too: what was before that is not their doing."""
+    since = max(stay.ready_at for stay in staying)
     return max(min(load.began_at, wait.to_at) - max(wait.submitted_at, since) for wait in lines)
 
 

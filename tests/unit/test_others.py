@@ -43,6 +43,8 @@ def test_what_another_has_warm_is_not_loaded_until_it_does_not_keep_up() -> None
     assert leave(replace(_FITS, load_s=20.0), _MAIN, [_warm(_SMALL)]) == Block(Why.IN_MEMORY_ELSEWHERE, _NOW + 20)
     # It came a moment ago, so what waited before that says nothing.
     assert leave(replace(_FITS, head_at=_NOW - 60), _MAIN, [_warm(_SMALL, _NOW)]) == Block(Why.IN_MEMORY_ELSEWHERE, _NOW + KEEPS_UP_S)
+    both = [_warm(_SMALL, _NOW - 60), _warm(_BIG, _NOW - 1)]
+    assert leave(replace(_FITS, head_at=_NOW - 60), _MAIN, both) == Block(Why.IN_MEMORY_ELSEWHERE, _NOW - 1 + KEEPS_UP_S)
     assert leave(replace(_FITS, head_at=None), _MAIN, [_warm(_SMALL)]) == Block(Why.IN_MEMORY_ELSEWHERE)
     leaving = replace(_warm(_SMALL), warm={})
     assert leave(_FITS, _MAIN, [leaving]) is None
