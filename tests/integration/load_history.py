@@ -99,7 +99,8 @@ def needless_loads(told: Sequence[Stay], waited: Sequence[Wait], absences: Seque
     """Return what is to be said against each load that nobody needed.
 
     A load is of use where somebody waits for the model, nobody else is about to have it, and whoever has it does not keep up
-    or is about to part with it.
+    or is about to part with it. Where somebody has just been lost or has just come back, those who make room for what he had, and
+    need not any more, may change their minds: then one that is kept up with may be loaded all the same.
     """
     found = []
     for load in told:
@@ -110,7 +111,7 @@ def needless_loads(told: Sequence[Stay], waited: Sequence[Wait], absences: Seque
             found.append(f"nobody waited: {load}")
         elif coming := [stay for stay in others if stay.ready_at > load.began_at]:
             found.append(f"it was coming already: {load}; {coming[0]}")
-        elif staying and (longest_s := _longest_s(load, lines, staying)) < _KEEPS_UP_S:
+        elif staying and not _unsettled(load.began_at, absences) and (longest_s := _longest_s(load, lines, staying)) < _KEEPS_UP_S:
             found.append(f"it was kept up with, nobody had waited more than {longest_s:.2f} s: {load}; {staying[0]}")
     return found
 
@@ -119,6 +120,10 @@ def _longest_s(load: Stay, lines: Sequence[Wait], staying: Sequence[Stay]) -> fl
     """Return how long anybody had waited for those who had the model, the last one to come too: what was before that is not their doing."""
     since = max(stay.ready_at for stay in staying)
     return max(min(load.began_at, wait.to_at) - max(wait.submitted_at, since) for wait in lines)
+
+
+def _unsettled(at: float, absences: Sequence[Absence]) -> bool:
+    return any(0 <= at - change_at < _LATE_S for absence in absences for change_at in (absence.from_at, absence.to_at))
 
 
 def _there(stay: Stay, at: float, absences: Sequence[Absence]) -> bool:

@@ -38,13 +38,15 @@ class Fate:
         machine = self._rng.choice(self._machines)
         print(f"{self._store.now():.2f} {trouble.__name__} {machine.name}")  # noqa: T201 - shown where the test fails
         trouble(machine)
-        eventually(lambda: machine.presence(self._store), f"{machine.name} is back")
 
     def kill(self, machine: Machine) -> None:
         """Kill it; it is started again."""
-        before = machine.worker.starts
+        before, killed_at = machine.worker.starts, self._store.now()
+        said = machine.presence(self._store)
         machine.worker.kill()
         eventually(lambda: machine.worker.starts > before, f"{machine.name} is started again")
+        eventually(lambda: (now := machine.presence(self._store)) and now.id != (said and said.id), f"{machine.name} is back")
+        self.absences.append(Absence(machine.name, killed_at, self._store.now()))
 
     def pause(self, machine: Machine) -> None:
         """Hold back what it says for a moment in which others go on; nobody takes it for dead."""
