@@ -104,6 +104,8 @@ def needless_loads(told: Sequence[Stay], waited: Sequence[Wait], absences: Seque
     """
     found = []
     for load in told:
+        if _absent(load.home, load.began_at, absences):
+            continue  # it was told on the worker's return, and may have been decided before it was lost
         others = [stay for stay in told if stay is not load and stay.model == load.model and _there(stay, load.began_at, absences)]
         lines = [wait for wait in waited if wait.model == load.model and wait.from_at <= load.began_at <= wait.to_at + _LATE_S]
         staying = [stay for stay in others if stay.ended_at > load.began_at + _LATE_S]
@@ -127,8 +129,11 @@ def _unsettled(at: float, absences: Sequence[Absence]) -> bool:
 
 
 def _there(stay: Stay, at: float, absences: Sequence[Absence]) -> bool:
-    absent = any(absence.home == stay.home and absence.from_at <= at <= absence.to_at for absence in absences)
-    return stay.began_at <= at < stay.ended_at and not absent
+    return stay.began_at <= at < stay.ended_at and not _absent(stay.home, at, absences)
+
+
+def _absent(home: str, at: float, absences: Sequence[Absence]) -> bool:
+    return any(absence.home == home and absence.from_at <= at <= absence.to_at for absence in absences)
 
 
 def history(store: JobReader, names: Mapping[str, str]) -> tuple[list[Stay], list[Wait]]:
