@@ -19,6 +19,7 @@ from app.jobs.connection import connect
 from app.jobs.record import JobState
 from app.jobs.spool import Spool
 from app.jobs.store import JobStore
+from app.jobs.workers import WorkerInfo
 from app.named_keys import NamedKeys, Scope
 from app.settings import load_settings
 from tests.conftest import RedisServer
@@ -81,8 +82,11 @@ def read(cluster: Cluster, document: bytes) -> tuple[str, list[str]]:
 
 
 def test_a_worker_of_another_machine_says_where_it_is_and_that_its_clock_is_off(cluster: Cluster) -> None:
-    eventually(lambda: cluster.far.presence(cluster.store), "it is there")
-    said = cluster.far.presence(cluster.store)
+    def look() -> WorkerInfo | None:
+        return cluster.far.presence(cluster.store)
+
+    eventually(lambda: (said := look()) is not None and said.clock_offset_s, "it has heard the clock of Redis")
+    said = look()
     assert said is not None
     assert said.remote
     assert said.host
