@@ -6,6 +6,7 @@ checked when its turn comes, and costs that line alone. Of a file with 50,000 li
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping
@@ -97,9 +98,10 @@ def scan(path: Path, endpoint: str, model_of: Callable[[object], str], longest_l
 
 
 def _lines(path: Path, longest: int) -> Iterator[tuple[int, int, bytes | None]]:
-    """Yield number, begin and content of each line; None: it is too long."""
+    """Yield number, begin and content of each line; None: it is too long. The mark that Windows begins files with is passed over."""
     with path.open("rb") as file:
-        number, begin = 0, 0
+        number, begin = 0, len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
+        file.seek(begin)
         while raw := file.readline(longest + 2):
             number += 1
             size, whole = len(raw), raw.endswith(b"\n")
