@@ -16,3 +16,12 @@ def test_a_file_as_windows_writes_it_is_read(api: Api, api_settings: Settings) -
     with answering(api_settings):
         done = ended(api.openai, start(api.openai, [content.decode()]))
     assert [one["custom_id"] for one in results(api.openai, done.output_file_id)] == ["a", "b"]
+
+
+def test_what_ends_a_line_in_unicode_ends_none_of_the_results(api: Api, api_settings: Settings) -> None:
+    names = ["a\u2028b", "a\u2029b", "a\x85b"]
+    with answering(api_settings):
+        done = ended(api.openai, start(api.openai, [*map(chat_line, names), *(chat_line(f"{name}!", stream=True) for name in names)]))
+    for file_id, wanted in ((done.output_file_id, names), (done.error_file_id, [f"{name}!" for name in names])):
+        read = [json.loads(text) for text in api.openai.files.content(str(file_id)).iter_lines()]
+        assert [one["custom_id"] for one in read] == wanted

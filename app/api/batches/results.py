@@ -25,6 +25,7 @@ __all__ = ["CANCELLED", "EXPIRED", "LineName", "Results", "answered", "as_part",
 
 CANCELLED = Failure(code="batch_cancelled", message="The batch was cancelled before this request was answered.")
 EXPIRED = Failure(code="batch_expired", message="This request could not be answered before the completion window expired.")
+_ENDS_OF_LINES = {"\x85": rb"\u0085", "\u2028": rb"\u2028", "\u2029": rb"\u2029"}  # beside those that JSON does not have in texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,19 @@ def failed(line: LineName, failure: Failure) -> bytes:
 
 def unanswered(line: LineName, failure: Failure) -> bytes:
     """Return the result of a line that nothing came of, by no fault of its own."""
-    return line.begin() + b',"response":null,"error":' + to_json({"code": failure.code, "message": failure.message}) + b"}\n"
+    return _one_line(line.begin() + b',"response":null,"error":' + to_json({"code": failure.code, "message": failure.message}) + b"}")
 
 
 def _with_response(line: LineName, status: int, body: bytes) -> bytes:
     response = to_json({"status_code": status, "request_id": line.request_id})[:-1]
-    return line.begin() + b',"response":' + response + b',"body":' + body + b'},"error":null}\n'
+    return _one_line(line.begin() + b',"response":' + response + b',"body":' + body + b'},"error":null}')
+
+
+def _one_line(result: bytes) -> bytes:
+    """Return a result as the line that it is for everybody: many readers, OpenAI's client too, end lines where Unicode does."""
+    for end, escaped in _ENDS_OF_LINES.items():
+        result = result.replace(end.encode(), escaped)
+    return result + b"\n"
 
 
 def as_part(number: int, result: bytes, *, is_answer: bool) -> bytes:
