@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections.abc import Callable
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 from app.settings import Settings
 from tests.integration.answering_worker import answering
-from tests.integration.batch_files import chat_line, ended, results, start
+from tests.integration.batch_files import chat_line, ended, line, results, start
 from tests.integration.conftest import Api
+from tests.picture_server import PictureServer
 
 
 def test_a_file_as_windows_writes_it_is_read(api: Api, api_settings: Settings) -> None:
@@ -25,3 +30,22 @@ def test_what_ends_a_line_in_unicode_ends_none_of_the_results(api: Api, api_sett
     for file_id, wanted in ((done.output_file_id, names), (done.error_file_id, [f"{name}!" for name in names])):
         read = [json.loads(text) for text in api.openai.files.content(str(file_id)).iter_lines()]
         assert [one["custom_id"] for one in read] == wanted
+
+
+def test_a_batch_is_cancelled_while_its_lines_wait_for_pictures(api_settings: Settings, start_api: Callable[..., Api]) -> None:
+    catalog = api_settings.home / "catalog.toml"
+    catalog.write_text(catalog.read_text().replace('tasks = ["chat"]', 'tasks = ["chat", "vision"]', 1))
+    api = start_api(api_settings.model_copy(update={"private_pictures": True, "picture_timeout": timedelta(seconds=1)}))
+
+    def cancel(server: PictureServer, handler: BaseHTTPRequestHandler) -> None:
+        batch = api.openai.batches.list(limit=1).data[0]
+        api.openai.batches.cancel(batch.id)
+        server.closing.wait()
+
+    with PictureServer({"/a.png": cancel}) as server:
+        content: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": server.url("/a.png")}}]
+        lines = [line(f"{n}", "/v1/chat/completions", messages=[{"role": "user", "content": content}]) for n in range(200)]
+        done = ended(api.openai, start(api.openai, lines), "cancelled")
+    told = [one["error"] for one in results(api.openai, done.error_file_id)]
+    assert len(told) == 200
+    assert told[-1]["code"] == "batch_cancelled"

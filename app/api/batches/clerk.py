@@ -152,28 +152,29 @@ class BatchClerk:
             await collecting.collect(now=has_ended or windows.all_ended)
             if has_ended or windows.all_ended:
                 return
-            await self._feed(endpoint, lines, windows, collecting)
-            if not windows.all_ended:
+            may_feed_more = await self._feed(endpoint, lines, windows, collecting)
+            if not (may_feed_more or windows.all_ended):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_S):
                         await self._changed.wait()
 
-    async def _feed(self, endpoint: str, lines: BatchInput, windows: Windows, collecting: Collecting) -> None:
-        """Let begin what may; where nothing more can be kept at present, that is tried again at the next look."""
-        while numbers := windows.take(_AT_ONCE):
-            # Together, because one may have to fetch a picture.
-            made = await asyncio.gather(*(self._made(endpoint, lines, number) for number in numbers))
-            for number, one in zip(numbers, made, strict=True):
-                if isinstance(one, _Refused):
-                    collecting.refuse(number, one.custom_id, one.failure)
-                    windows.end(number)
-            ready = [one for one in made if isinstance(one, Line)]
-            if ready:
-                await self._do(partial(self._fed, ready))
-            await collecting.collect(now=False)
-            if None in made:
-                windows.give_back([number for number, one in zip(numbers, made, strict=True) if one is None])
-                return
+    async def _feed(self, endpoint: str, lines: BatchInput, windows: Windows, collecting: Collecting) -> bool:
+        """Let a few lines begin, and return whether more may at once: the batch is looked at between, for each may take its time.
+
+        Where nothing more can be kept at present, that is tried again at the next look.
+        """
+        numbers = windows.take(_AT_ONCE)
+        # Together, because one may have to fetch a picture.
+        made = await asyncio.gather(*(self._made(endpoint, lines, number) for number in numbers))
+        for number, one in zip(numbers, made, strict=True):
+            if isinstance(one, _Refused):
+                collecting.refuse(number, one.custom_id, one.failure)
+                windows.end(number)
+        ready = [one for one in made if isinstance(one, Line)]
+        if ready:
+            await self._do(partial(self._fed, ready))
+        windows.give_back([number for number, one in zip(numbers, made, strict=True) if one is None])
+        return bool(numbers) and None not in made
 
     async def _made(self, endpoint: str, lines: BatchInput, number: int) -> Line | _Refused | None:
         """Return a line's job, or why there can be none; None: there is no room for it at present."""
