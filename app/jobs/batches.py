@@ -79,7 +79,10 @@ class Batches:
         Raises:
             BatchNotFound: There is no such job, it is no batch, or it is another's.
         """
-        return self._get_many([job_id])[0]
+        found = self._find_many([job_id])
+        if not found:
+            raise BatchNotFound(job_id)
+        return found[0]
 
     def page(self, *, limit: int, after: str | None) -> list[BatchRecord]:
         """Return batches, newest first, those submitted before *after* where that is given.
@@ -88,18 +91,18 @@ class Batches:
             JobNotFound: *after* is no job.
         """
         jobs = self._store.list_jobs(kind=JobKind.BATCH, model=ALL_MODELS, owner=self._caller.owner, limit=limit, after=after)
-        return self._get_many([job.id for job in jobs])
+        return self._find_many([job.id for job in jobs])  # one may have been forgotten since
 
-    def _get_many(self, ids: Sequence[str]) -> list[BatchRecord]:
+    def _find_many(self, ids: Sequence[str]) -> list[BatchRecord]:
+        """Return those of *ids* that are batches which the caller sees."""
         pipe = self._store.client.pipeline(transaction=False)
         for job_id in ids:
             pipe.hmget(keys.job(job_id), list(FIELDS))
         with store_errors():
             rows = [dict(zip(FIELDS, row, strict=True)) for row in pipe.execute()]
-        for job_id, fields in zip(ids, rows, strict=True):
-            if fields["kind"] != JobKind.BATCH or self._caller.owner not in {None, fields["owner"]}:
-                raise BatchNotFound(job_id)
-        return [decode_batch(fields) for fields in rows]
+        return [
+            decode_batch(fields) for fields in rows if fields["kind"] == JobKind.BATCH and self._caller.owner in {None, fields["owner"]}
+        ]
 
     def unsettled(self) -> list[str]:
         """Return the batches that somebody must see to, oldest first. Those whose time is over are ended first."""

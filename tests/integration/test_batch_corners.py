@@ -9,6 +9,12 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from app.jobs import keys
+from app.jobs.batch_record import ALL_MODELS
+from app.jobs.batches import Batches
+from app.jobs.record import Job, JobKind, Lane
+from app.jobs.store import JobStore
+from app.jobs.submission import NewJob
 from app.settings import Settings
 from tests.integration.answering_worker import answering
 from tests.integration.batch_files import chat_line, ended, line, results, start
@@ -49,3 +55,19 @@ def test_a_batch_is_cancelled_while_its_lines_wait_for_pictures(api_settings: Se
     told = [one["error"] for one in results(api.openai, done.error_file_id)]
     assert len(told) == 200
     assert told[-1]["code"] == "batch_cancelled"
+
+
+class _Forgetful(JobStore):
+    """Somebody forgets the newest job right after it was listed."""
+
+    def list_jobs(self, **facts: Any) -> list[Job]:  # noqa: ANN401 - as what it stands for
+        found = super().list_jobs(**facts)
+        self.client.delete(keys.job(found[0].id))
+        return found
+
+
+def test_a_list_passes_over_a_batch_that_is_forgotten_meanwhile(store: JobStore) -> None:
+    first, second = (NewJob(kind=JobKind.BATCH, model=ALL_MODELS, lane=Lane.BATCH, request={}, waited=False) for _ in range(2))
+    for new in (first, second):
+        store.submit(new, max_queued=10)
+    assert [one.job_id for one in Batches(_Forgetful(store.client, store.spool)).page(limit=10, after=None)] == [first.id]
