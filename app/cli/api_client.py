@@ -16,9 +16,13 @@ from app.internal_key import authorization
 if TYPE_CHECKING:
     from app.settings import Settings
 
-__all__ = ["delete", "download", "fetch", "get", "post", "send_file", "stream"]
+__all__ = ["Away", "delete", "download", "fetch", "get", "post", "send_file", "stream"]
 
 _CONNECT_S = 5.0
+
+
+class Away(CommandError):
+    """Nobody answers at present: nothing listens, the connection broke, or what the server needs is away."""
 
 
 def post(settings: Settings, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,10 +113,10 @@ def _talking(settings: Settings) -> Iterator[httpx.Client]:
             yield client
     except (httpx.ConnectError, httpx.ConnectTimeout):
         msg = f"The server is not running: nothing answers at {base}. Start it with `mlx-local up`."
-        raise CommandError(msg, NOT_RUNNING) from None
+        raise Away(msg, NOT_RUNNING) from None
     except httpx.TransportError as error:
         msg = f"The connection to {base} broke ({error or type(error).__name__}); `mlx-local status` says what runs."
-        raise CommandError(msg) from None
+        raise Away(msg) from None
     except json.JSONDecodeError:
         msg = f"What answers at {base} is not this server; MLX_LOCAL_PORT says where it should be."
         raise CommandError(msg) from None
@@ -131,4 +135,5 @@ def _refuse(answer: httpx.Response) -> NoReturn:
         param = (error if isinstance(error, dict) else body).get("param")
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         message = f"{message or 'The API key was refused.'} This command has the key of its home, or that of MLX_LOCAL_API_KEY."
-    raise CommandError(str(message or f"The server answered {answer.status_code} {answer.reason_phrase}."), param=param)
+    kind = Away if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else CommandError
+    raise kind(str(message or f"The server answered {answer.status_code} {answer.reason_phrase}."), param=param)

@@ -25,6 +25,7 @@ _FINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 _GOES_ON = frozenset({"validating", "in_progress", "finalizing", "completed"})  # a batch that is worth going on with
 _CONTENT = "mlx_local_content"  # metadata: which file it is of
 _LOOK_S = 0.5
+_PATIENCE_S = 60.0  # with a server that is away
 _PAGE = 100
 _LINE_EVERY_PERCENT = 10
 _MOST_ERRORS = 10
@@ -52,7 +53,8 @@ def targets(file: Path, output: Path | None, errors: Path | None, *, force: bool
         CommandError: There is no such file, or something is there that *force* does not allow to replace.
     """
     if not file.is_file():
-        msg = f"{file} is a folder." if file.is_dir() else f"{file} does not exist."
+        what = "is a folder" if file.is_dir() else "is read more than once: save it as a file first" if file.exists() else "does not exist"
+        msg = f"{file} {what}."
         raise CommandError(msg, USAGE)
     wanted = Targets(output or file.with_suffix(".output.jsonl"), errors or file.with_suffix(".errors.jsonl"))
     if len({path.resolve() for path in (file, *wanted)}) < len(wanted) + 1:
@@ -87,6 +89,9 @@ def begin(settings: Settings, file: Path, window: str, *, again: bool) -> dict[s
 def _endpoint(file: Path) -> str:
     with file.open("rb") as lines:
         first = next((line for line in lines if line.strip()), b"")
+    if not first:
+        msg = f"{file} has no requests."
+        raise CommandError(msg, USAGE)
     try:
         return str(json.loads(first)["url"])
     except (ValueError, KeyError, TypeError):
@@ -95,14 +100,23 @@ def _endpoint(file: Path) -> str:
 
 
 def _known(settings: Settings, digest: str, endpoint: str) -> dict[str, Any] | None:
-    for batch in api_client.get(settings, f"/v1/batches?limit={_PAGE}")["data"]:
-        if (batch["metadata"] or {}).get(_CONTENT) == digest and (batch["endpoint"], batch["status"] in _GOES_ON) == (endpoint, True):
-            return dict(batch)
-    return None
+    after = ""
+    while True:
+        page = api_client.get(settings, f"/v1/batches?limit={_PAGE}{after}")
+        for batch in page["data"]:
+            if (batch["metadata"] or {}).get(_CONTENT) == digest and (batch["endpoint"], batch["status"] in _GOES_ON) == (endpoint, True):
+                return dict(batch)
+        if not page["has_more"]:
+            return None
+        after = f"&after={page['last_id']}"
 
 
 def follow(settings: Settings, batch: dict[str, Any], file: Path, *, quiet: bool) -> dict[str, Any]:
-    """Show how far a batch is until it has ended, and return it then. Ctrl-C leaves it to the server."""
+    """Show how far a batch is until it has ended, and return it then. Ctrl-C leaves it to the server.
+
+    Raises:
+        CommandError: The server is away, and does not come back.
+    """
     way = _silence if quiet else _bar if sys.stdout.isatty() else _lines
     try:
         with way(file.name) as show:
@@ -111,10 +125,23 @@ def follow(settings: Settings, batch: dict[str, Any], file: Path, *, quiet: bool
                 if batch["status"] in _FINAL:
                     return batch
                 time.sleep(_LOOK_S)
-                batch = api_client.get(settings, f"/v1/batches/{batch['id']}")
+                batch = _as_it_stands(settings, batch)
     except KeyboardInterrupt:
         _leave(batch)
         raise
+
+
+def _as_it_stands(settings: Settings, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a batch as it stands now. It outlives its server, so one that is away is waited for: it may be starting again."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return api_client.get(settings, f"/v1/batches/{batch['id']}")
+        except api_client.Away as away:
+            if time.monotonic() > deadline:
+                msg = f"{away.message} {batch['id']} goes on when the server does; the same command follows it then."
+                raise CommandError(msg, away.exit_code) from None
+            time.sleep(_LOOK_S)
 
 
 def _leave(batch: Mapping[str, Any]) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from app.cli import batch_run
 from app.settings import Settings
 from tests.integration.answering_worker import answering
 from tests.integration.batch_files import chat_line, ended
 from tests.integration.command import mlx_local
 from tests.integration.conftest import Api
+from tests.integration.relay import Relay
 from tests.integration.terminal import on_terminal
 
 
@@ -67,3 +70,40 @@ def test_what_cannot_be_answered_is_told_in_sentences(client_settings: Settings,
     newest_line, failed_line = mlx_local(client_settings, "batch", "list").stdout.splitlines()[1:]
     assert newest_line.split()[:3] == [newest.id, "/v1/chat/completions", "cancelled"]
     assert failed_line.split()[2] == "failed"
+
+
+def test_a_server_that_is_away_is_waited_for(client_settings: Settings, api: Api, tmp_path: Path) -> None:
+    file = requests(tmp_path, chat_line("bad", stream=True), *(chat_line(f"{n}") for n in range(3)))
+    with (
+        Relay(api.port) as relay,
+        on_terminal(client_settings.model_copy(update={"port": relay.port}), "batch", "run", str(file)) as screen,
+    ):
+        screen.read_until("1/4")
+        relay.cut()
+        relay.tried.clear()
+        assert relay.tried.wait(60)
+        relay.mend()
+        with answering(client_settings):
+            assert screen.end() == 1
+    assert names(tmp_path / "night.output.jsonl") == ["0", "1", "2"]
+
+
+def test_a_batch_is_found_again_whatever_came_after_it(
+    client_settings: Settings, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_run, "_PAGE", 1)
+    first, *others = (requests(tmp_path, chat_line(name)).rename(tmp_path / name) for name in ("first", "second", "third"))
+    made = batch_run.begin(client_settings, first, "24h", again=False)
+    for other in others:
+        batch_run.begin(client_settings, other, "24h", again=False)
+    assert batch_run.begin(client_settings, first, "24h", again=False)["id"] == made["id"]
+    assert batch_run.begin(client_settings, first, "24h", again=True)["id"] != made["id"]
+    assert len(list(api.openai.batches.list())) == 4
+
+
+def test_what_is_no_file_of_requests_is_told_as_what_it_is(client_settings: Settings, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "empty").write_text("\n\n")
+    for name, wrong in (("pipe", "is read more than once: save it as a file first"), ("empty", "has no requests")):
+        done = mlx_local(client_settings, "batch", "run", str(tmp_path / name))
+        assert (done.returncode, done.stderr) == (2, f"{tmp_path / name} {wrong}.\n")
