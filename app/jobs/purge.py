@@ -37,11 +37,13 @@ class Purged(NamedTuple):
 def cancel_all(store: JobStore) -> int:
     """Cancel every job that has not ended, and what is still to be told of jobs; return how many."""
     count = 0
-    of = (keys.state_index, keys.delivery_index)  # these last: some come of what is cancelled
-    for index in (index(state) for index in of for state in (JobState.QUEUED, JobState.RUNNING)):
+    for index in (keys.state_index, keys.delivery_index):  # these last: some come of what is cancelled
         with store_errors():
-            ids = cast("list[str]", store.client.zrange(index, 0, -1))
-        for job_id in ids:
+            pipe = store.client.pipeline(transaction=True)  # at one moment: jobs, and deliveries more so, go from one to the other and back
+            for state in (JobState.QUEUED, JobState.RUNNING):
+                pipe.zrange(index(state), 0, -1)
+            queued, running = cast("list[list[str]]", pipe.execute())
+        for job_id in (*queued, *running):
             with contextlib.suppress(JobNotFound):  # it has ended meanwhile, and been forgotten
                 store.cancel(job_id)
                 count += 1

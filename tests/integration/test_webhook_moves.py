@@ -211,3 +211,24 @@ def test_cancelling_everything_leaves_nothing_to_be_told(store: JobStore) -> Non
     cancel_all(store)
     assert {job.state for job in [*store.list_jobs(), *deliveries(store)]} == {JobState.CANCELED}
     assert store.client.keys(f"{keys.PREFIX}webhooks*") == []
+
+
+class _Meanwhile(JobStore):
+    """A try ends without success while the first of all jobs is being cancelled."""
+
+    def cancel(self, job_id: str) -> Job:
+        for delivery in self.under_way:
+            Deliveries(self).put_back(delivery, 60.0, FAILURE)
+        self.under_way = ()
+        return super().cancel(job_id)
+
+    under_way: Sequence[Delivery] = ()
+
+
+def test_cancelling_everything_finds_what_is_put_back_meanwhile(store: JobStore) -> None:
+    store = _Meanwhile(store.client, store.spool)
+    for _ in range(2):
+        run(store, submit(store, hook()))
+    store.under_way = take(store, most=1)
+    cancel_all(store)
+    assert {job.state for job in deliveries(store)} == {JobState.CANCELED}
