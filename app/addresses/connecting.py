@@ -13,8 +13,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from app.addresses.judging import may_connect_to
@@ -32,6 +35,8 @@ AGENT: Mapping[str, str] = {"User-Agent": "mlx-local-inference", "Accept-Encodin
 
 _HIGHEST_PORT = 65_535
 _CONNECT_S = 5.0  # for each address, so that the next one has a chance
+# A name server that is silent holds a thread for half a minute, whoever has given up meanwhile: these, and none that others work on.
+_LOOKING_UP = ThreadPoolExecutor(64, thread_name_prefix="look-up")
 
 
 class Judge(Protocol):
@@ -56,7 +61,8 @@ async def look_up(host: str, port: int) -> Sequence[str]:
     Raises:
         OSError: It has none.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    look = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_LOOKING_UP, look)
     return [str(entry[4][0]) for entry in found]
 
 
@@ -109,6 +115,11 @@ def why_broken(error: Exception, who: str) -> str:
     """
     from httpx import ConnectError, ConnectTimeout, ProtocolError
 
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"{who} has a certificate that is not believed"
+        cause = cause.__cause__ or cause.__context__
     if isinstance(error, ConnectError | ConnectTimeout):
         return f"{who} cannot be reached"
     return f"{who} does not speak HTTP properly" if isinstance(error, ProtocolError) else "the connection broke"

@@ -209,10 +209,12 @@ def test_https_shows_the_name_and_checks_the_certificate_against_it(tmp_path: Pa
     with PictureServer({"/": gives(picture())}, tls) as server:
         here = {"pictures_example": ["127.0.0.1"], "other_example": ["127.0.0.1"]}
         known, other = (server.url(host=host, scheme="https") for host in ("pictures.example", "other.example"))
-        assert "cannot be reached" in refusal(known, tmp_path / "a", resolve=names(**here))  # nobody vouches for it
+        assert "its server has a certificate that is not believed" in refusal(
+            known, tmp_path / "a", resolve=names(**here)
+        )  # nobody vouches for it
         authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-        assert "cannot be reached" in refusal(other, tmp_path / "a", resolve=names(**here))
+        assert "its server has a certificate that is not believed" in refusal(other, tmp_path / "a", resolve=names(**here))
         assert server.asked == []
         assert get(known, tmp_path / "a", resolve=names(**here)) == len(picture())
         assert server.asked[0][1]["host"] == f"pictures.example:{server.port}"

@@ -1,9 +1,14 @@
-"""An address is public only where a packet to it would end in public, whatever clothes it wears."""
+"""An address is public only where a packet to it would end in public, whatever it wears; and looking names up holds up nobody else."""
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import threading
+
 import pytest
 
+from app.addresses.connecting import look_up
 from app.addresses.judging import may_connect_to
 
 PUBLIC = ["8.8.8.8", "93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
@@ -67,3 +72,20 @@ def test_loopback_and_private_networks_may_be_asked_where_the_setting_allows_it(
 def test_everything_else_is_never_asked(address: str) -> None:
     assert not may_connect_to(address, private=False)
     assert not may_connect_to(address, private=True)
+
+
+def test_name_servers_that_are_silent_keep_no_thread_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_host, **_type: [] if silent.wait() else None)
+
+    async def work_beside() -> None:
+        looking = [asyncio.create_task(look_up(f"{number}.example", 80)) for number in range(40)]
+        try:
+            async with asyncio.timeout(10):
+                await asyncio.sleep(0)  # lets all of them begin
+                await asyncio.to_thread(threading.get_ident)
+        finally:
+            silent.set()
+            await asyncio.gather(*looking)
+
+    asyncio.run(work_beside())
