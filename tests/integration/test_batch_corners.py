@@ -9,6 +9,9 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+import pytest
+
+from app.api.batches import clerk
 from app.jobs import keys
 from app.jobs.batch_record import ALL_MODELS
 from app.jobs.batches import Batches
@@ -55,6 +58,15 @@ def test_a_batch_is_cancelled_while_its_lines_wait_for_pictures(api_settings: Se
     told = [one["error"] for one in results(api.openai, done.error_file_id)]
     assert len(told) == 200
     assert told[-1]["code"] == "batch_cancelled"
+
+
+def test_large_lines_begin_a_few_at_a_time(api: Api, api_settings: Settings, store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clerk, "_MOST_BYTES", 2 * 1024**2)
+    store.client.config_set("proto-max-bulk-len", 4 * 1024**2)  # what Redis takes in one piece: 512 MB, if nobody changes it
+    lines = [chat_line("largest", "x" * 3 * 1024**2), *(chat_line(f"{n}", "x" * 500_000) for n in range(16))]
+    with answering(api_settings):
+        done = ended(api.openai, start(api.openai, lines))
+    assert len(results(api.openai, done.output_file_id)) == 17
 
 
 class _Forgetful(JobStore):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from app.api.batches.collecting import Collecting
@@ -35,6 +36,7 @@ log = get_logger("batches")
 
 T = TypeVar("T")
 _AT_ONCE = 32  # lines that are fed together
+_MOST_BYTES = 16 * 1024**2  # of these, unless one alone has more: they are in memory, and then in one message to Redis
 _LOOK_S = 2.0  # however quiet it is
 _AGAIN_S = 1.0
 _BROKEN = Failure(code="internal_error", message="The server failed on this request; its log has the cause.")
@@ -164,6 +166,10 @@ class BatchClerk:
         Where nothing more can be kept at present, that is tried again at the next look.
         """
         numbers = windows.take(_AT_ONCE)
+        sizes = accumulate(map(lines.size, numbers))
+        few = max(1, sum(size <= _MOST_BYTES for size in sizes))
+        windows.give_back(numbers[few:])
+        numbers = numbers[:few]
         # Together, because one may have to fetch a picture.
         made = await asyncio.gather(*(self._made(endpoint, lines, number) for number in numbers))
         for number, one in zip(numbers, made, strict=True):

@@ -54,6 +54,10 @@ class BatchInput:
         self._sizes.append(size)
         self.model_of.append(self.models.index(model))
 
+    def size(self, number: int) -> int:
+        """Return how many bytes a request has."""
+        return self._sizes[number]
+
     def read(self, number: int) -> dict[str, Any]:
         """Return a request as it came."""
         with self._path.open("rb") as file:
