@@ -18,10 +18,13 @@ def check_writable(target: Path, *, force: bool) -> None:
     """See, before anything is made, that *target* can be written.
 
     Raises:
-        CommandError: It exists and *force* does not allow to replace it, or its folder takes no files.
+        CommandError: It exists and *force* does not allow to replace it, it is no file, or its folder takes no files.
     """
-    if target.is_dir() or (target.exists() and not force):
-        msg = f"{target} exists; --force replaces it." if not target.is_dir() else f"{target} is a folder."
+    if target.exists() and not target.is_file():  # a pipe or a device would be replaced, not written to
+        msg = f"{target} is {'a folder' if target.is_dir() else 'no regular file'}."
+        raise CommandError(msg, USAGE)
+    if target.exists() and not force:
+        msg = f"{target} exists; --force replaces it."
         raise CommandError(msg, USAGE)
     if not os.access(target.parent, os.W_OK | os.X_OK):
         msg = f"The folder {target.parent} does not exist, or takes no files of yours."

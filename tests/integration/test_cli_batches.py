@@ -101,6 +101,13 @@ def test_a_batch_is_found_again_whatever_came_after_it(
     assert len(list(api.openai.batches.list())) == 4
 
 
+def test_a_pipe_is_not_replaced_by_answers(client_settings: Settings, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = mlx_local(client_settings, "batch", "run", str(requests(tmp_path, chat_line("a"))), "-o", str(tmp_path / "pipe"), "--force")
+    assert (done.returncode, done.stderr) == (2, f"{tmp_path / 'pipe'} is no regular file.\n")
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_what_is_no_file_of_requests_is_told_as_what_it_is(client_settings: Settings, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "empty").write_text("\n\n")
