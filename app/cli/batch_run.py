@@ -66,7 +66,7 @@ def targets(file: Path, output: Path | None, errors: Path | None, *, force: bool
 
 
 def begin(settings: Settings, file: Path, window: str, *, again: bool) -> dict[str, Any]:
-    """Return the batch of this very file that goes on or was answered, else a new one.
+    """Return the batch of this very file that goes on or has its answers still, else a new one.
 
     Raises:
         CommandError: The server refused it, or the file's first line is no request.
@@ -104,11 +104,24 @@ def _known(settings: Settings, digest: str, endpoint: str) -> dict[str, Any] | N
     while True:
         page = api_client.get(settings, f"/v1/batches?limit={_PAGE}{after}")
         for batch in page["data"]:
-            if (batch["metadata"] or {}).get(_CONTENT) == digest and (batch["endpoint"], batch["status"] in _GOES_ON) == (endpoint, True):
+            is_of_it = (batch["metadata"] or {}).get(_CONTENT) == digest and batch["endpoint"] == endpoint
+            if is_of_it and batch["status"] in _GOES_ON and _has_results(settings, batch):
                 return dict(batch)
         if not page["has_more"]:
             return None
         after = f"&after={page['last_id']}"
+
+
+def _has_results(settings: Settings, batch: Mapping[str, Any]) -> bool:
+    """Return whether the files that a batch has made, if any, are there still."""
+    try:
+        for file_id in filter(None, (batch["output_file_id"], batch["error_file_id"])):
+            api_client.get(settings, f"/v1/files/{file_id}")
+    except api_client.Away:
+        raise
+    except CommandError:  # deleted
+        return False
+    return True
 
 
 def follow(settings: Settings, batch: dict[str, Any], file: Path, *, quiet: bool) -> dict[str, Any]:

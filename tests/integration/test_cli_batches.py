@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from openai.types import Batch
 
 from app.cli import batch_run
 from app.settings import Settings
@@ -99,6 +100,17 @@ def test_a_batch_is_found_again_whatever_came_after_it(
     assert batch_run.begin(client_settings, first, "24h", again=False)["id"] == made["id"]
     assert batch_run.begin(client_settings, first, "24h", again=True)["id"] != made["id"]
     assert len(list(api.openai.batches.list())) == 4
+
+
+def test_a_file_whose_answers_were_deleted_is_answered_anew(client_settings: Settings, api: Api, tmp_path: Path) -> None:
+    file = requests(tmp_path, chat_line("a"))
+    with answering(client_settings):
+        first = ended(api.openai, Batch.model_validate(batch_run.begin(client_settings, file, "24h", again=False)))
+        assert batch_run.begin(client_settings, file, "24h", again=False)["id"] == first.id
+        api.openai.files.delete(str(first.output_file_id))
+        second = batch_run.begin(client_settings, file, "24h", again=False)
+        assert second["id"] != first.id
+        ended(api.openai, Batch.model_validate(second))
 
 
 def test_a_pipe_is_not_replaced_by_answers(client_settings: Settings, tmp_path: Path) -> None:
