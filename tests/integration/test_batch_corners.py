@@ -15,13 +15,13 @@ from app.api.batches import clerk
 from app.jobs import keys
 from app.jobs.batch_record import ALL_MODELS
 from app.jobs.batches import Batches
-from app.jobs.record import Job, JobKind, Lane
+from app.jobs.record import Job, JobKind, JobState, Lane
 from app.jobs.store import JobStore
 from app.jobs.submission import NewJob
 from app.settings import Settings
 from tests.integration.answering_worker import answering
-from tests.integration.batch_files import chat_line, ended, line, results, start
-from tests.integration.conftest import Api
+from tests.integration.batch_files import chat_line, ended, line, results, start, until
+from tests.integration.conftest import Api, running
 from tests.picture_server import PictureServer
 
 
@@ -67,6 +67,24 @@ def test_large_lines_begin_a_few_at_a_time(api: Api, api_settings: Settings, sto
     with answering(api_settings):
         done = ended(api.openai, start(api.openai, lines))
     assert len(results(api.openai, done.output_file_id)) == 17
+
+
+def test_a_batch_whose_file_has_left_the_spool_ends(api_settings: Settings, store: JobStore) -> None:
+    with running(api_settings) as api:
+        begun = until(api.openai, start(api.openai, [chat_line(f"{n}") for n in range(40)]), "in_progress")
+    lost = Batches(store).get(begun.id.replace("batch_", "job_")).input_blob
+    store.spool.path(lost).unlink()
+    request = {"endpoint": "/v1/chat/completions", "input_file_id": "file-1", "completion_window": "24h"}
+    new = NewJob(kind=JobKind.BATCH, model=ALL_MODELS, lane=Lane.BATCH, request=request, waited=False, blobs=(lost,))
+    store.submit(new, max_queued=10)
+    with running(api_settings) as api:
+        counts = ended(api.openai, begun, "cancelled").request_counts
+        assert counts is not None
+        assert (counts.completed, counts.failed) == (0, 40)
+        failed = ended(api.openai, api.openai.batches.retrieve(new.id.replace("job_", "batch_")), "failed")
+    assert failed.errors is not None
+    assert [error.code for error in failed.errors.data or []] == ["input_file_gone"]
+    assert store.count_by_state(children=True) == dict.fromkeys(JobState, 0)
 
 
 class _Forgetful(JobStore):

@@ -21,8 +21,8 @@ from app.api.batches.lines import job_of_line, model_of_body
 from app.api.batches.windows import Windows
 from app.api.batches.writing import write_results
 from app.errors import Failure, InferenceError, JobNotFound, QueueFull, StoreUnavailable
-from app.jobs.batch_record import BatchRecord, Outcome
-from app.jobs.batches import LEASE_S, Batches, ClerkId, Line
+from app.jobs.batch_record import BatchError, BatchRecord, Outcome
+from app.jobs.batches import LEASE_S, Batches, ClerkId, Collected, Line
 from app.jobs.record import TERMINAL, JobState
 from app.log import get_logger
 from app.named_keys import Caller, Scope
@@ -40,6 +40,8 @@ _MOST_BYTES = 16 * 1024**2  # of these, unless one alone has more: they are in m
 _LOOK_S = 2.0  # however quiet it is
 _AGAIN_S = 1.0
 _BROKEN = Failure(code="internal_error", message="The server failed on this request; its log has the cause.")
+
+_GONE = BatchError(code="input_file_gone", message="The file's content is not here any more.")
 
 
 class _Refused(NamedTuple):
@@ -118,18 +120,38 @@ class BatchClerk:
         try:
             lines = await asyncio.to_thread(self._scan, record)
         except UnusableInput as unusable:
-            first = unusable.errors[0]
-            where = f"line {first.line}: " if first.line else ""
-            told = Failure(code="invalid_request", message=f"The file cannot be used: {where}{first.message}", param="input_file_id")
-            errors = unusable.errors
-            await self._do(lambda batches: batches.refuse(self._name, told, errors))
-            log.info("batch.refused", batch=batch, errors=len(errors))
+            await self._refuse(unusable)
+            return
+        except FileNotFoundError:
+            await self._give_up(record)
             return
         model = lines.models[0] or None if len(lines.models) == 1 else None
         await self._do(lambda batches: batches.begin(self._name, len(lines), model))
         log.info("batch.attended", batch=batch, lines=len(lines), models=len(lines.models))
         await self._go_on(record.request["endpoint"], lines)
         await self._settle(lines)
+
+    async def _refuse(self, unusable: UnusableInput) -> None:
+        first, errors = unusable.errors[0], unusable.errors
+        where = f"line {first.line}: " if first.line else ""
+        told = Failure(code="invalid_request", message=f"The file cannot be used: {where}{first.message}", param="input_file_id")
+        await self._do(lambda batches: batches.refuse(self._name, told, errors))
+        log.info("batch.refused", batch=self._name.batch, errors=len(errors))
+
+    async def _give_up(self, record: BatchRecord) -> None:
+        """End a batch whose file has left the spool, which is nobody's right: nothing can be asked or said of its lines any more."""
+        log.error("batch.input_gone", batch=self._name.batch)
+        if record.state is JobState.QUEUED:
+            await self._refuse(UnusableInput((_GONE,)))
+            return
+        await self._services.gateway.cancel(self._name.batch)
+        while ended := await self._do(lambda batches: batches.ended(self._name.batch)):
+            some = Collected(None, [line.number for line in ended[:_AT_ONCE]], [], {})
+            await self._do(partial(self._collected, some))
+        await self._do(lambda batches: batches.settle(self._name, Outcome(completed=0, failed=record.total or 0)))
+
+    def _collected(self, some: Collected, batches: Batches) -> None:
+        batches.collect(self._name, some)
 
     async def _record(self) -> BatchRecord:
         return await self._do(lambda batches: batches.get(self._name.batch))
