@@ -6,7 +6,7 @@ times are Redis's. A worker that a test cuts off or kills has nothing in memory 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import cast
@@ -15,7 +15,7 @@ from app.jobs import keys
 from app.jobs.memory_log import MemoryChange, read_memory_log
 from app.jobs.reading import JobReader
 
-__all__ = ["Absence", "Stay", "Wait", "history", "needless_loads", "stays", "waits"]
+__all__ = ["Absence", "Stay", "Wait", "doubled_loads", "history", "needless_loads", "stays", "waits"]
 
 _KEEPS_UP_S = 4.9  # a model whose oldest job has waited 5 s for whoever has it in memory is not kept up with; clocks are read apart
 _LATE_S = 2.0  # what a worker does may be told so much later; what waited then may be gone by then
@@ -95,37 +95,44 @@ def waits(store: JobReader) -> list[Wait]:
     return [*found, *waiting.values()]
 
 
+def doubled_loads(told: Sequence[Stay], absences: Sequence[Absence]) -> list[str]:
+    """Return what is to be said against each load that began while somebody else was loading the model."""
+    found = []
+    for load, others in _with_others(told, absences):
+        if coming := [stay for stay in others if stay.ready_at > load.began_at]:
+            found.append(f"it was coming already: {load}; {coming[0]}")
+    return found
+
+
 def needless_loads(told: Sequence[Stay], waited: Sequence[Wait], absences: Sequence[Absence]) -> list[str]:
     """Return what is to be said against each load that nobody needed.
 
-    A load is of use where somebody waits for the model, nobody else is about to have it, and whoever has it does not keep up
-    or is about to part with it. Where somebody has just been lost or has just come back, those who make room for what he had, and
-    need not any more, may change their minds: then one that is kept up with may be loaded all the same.
+    A load is of use where somebody waits for the model in its queue, nobody else is about to have it, and whoever has it does not
+    keep up or is about to part with it. (A suspect waits in a worker that has claimed it, so this is not for tests that make any.)
     """
-    found = []
+    found = doubled_loads(told, absences)
+    for load, others in _with_others(told, absences):
+        lines = [wait for wait in waited if wait.model == load.model and wait.from_at <= load.began_at <= wait.to_at + _LATE_S]
+        staying = [stay for stay in others if stay.ready_at <= load.began_at and stay.ended_at > load.began_at + _LATE_S]
+        if not lines:
+            found.append(f"nobody waited: {load}")
+        elif staying and (longest_s := _longest_s(load, lines, staying)) < _KEEPS_UP_S:
+            found.append(f"it was kept up with, nobody had waited more than {longest_s:.2f} s: {load}; {staying[0]}")
+    return found
+
+
+def _with_others(told: Sequence[Stay], absences: Sequence[Absence]) -> Iterator[tuple[Stay, list[Stay]]]:
+    """Yield each load with the stays of its model elsewhere in that moment."""
     for load in told:
         if _absent(load.home, load.began_at, absences):
             continue  # it was told on the worker's return, and may have been decided before it was lost
-        others = [stay for stay in told if stay is not load and stay.model == load.model and _there(stay, load.began_at, absences)]
-        lines = [wait for wait in waited if wait.model == load.model and wait.from_at <= load.began_at <= wait.to_at + _LATE_S]
-        staying = [stay for stay in others if stay.ended_at > load.began_at + _LATE_S]
-        if not lines:
-            found.append(f"nobody waited: {load}")
-        elif coming := [stay for stay in others if stay.ready_at > load.began_at]:
-            found.append(f"it was coming already: {load}; {coming[0]}")
-        elif staying and not _unsettled(load.began_at, absences) and (longest_s := _longest_s(load, lines, staying)) < _KEEPS_UP_S:
-            found.append(f"it was kept up with, nobody had waited more than {longest_s:.2f} s: {load}; {staying[0]}")
-    return found
+        yield load, [stay for stay in told if stay is not load and stay.model == load.model and _there(stay, load.began_at, absences)]
 
 
 def _longest_s(load: Stay, lines: Sequence[Wait], staying: Sequence[Stay]) -> float:
     """Return how long anybody had waited for those who had the model, the last one to come too: what was before that is not their doing."""
     since = max(stay.ready_at for stay in staying)
     return max(min(load.began_at, wait.to_at) - max(wait.submitted_at, since) for wait in lines)
-
-
-def _unsettled(at: float, absences: Sequence[Absence]) -> bool:
-    return any(0 <= at - change_at < _LATE_S for absence in absences for change_at in (absence.from_at, absence.to_at))
 
 
 def _there(stay: Stay, at: float, absences: Sequence[Absence]) -> bool:
