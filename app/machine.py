@@ -9,6 +9,7 @@ OpenBLAS shim where that helps.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 import shutil
@@ -31,6 +32,7 @@ __all__ = [
     "desktop_notifier",
     "detect",
     "ensure_blas",
+    "machine_id",
     "sound_player",
     "starter_dtype",
     "wakefulness",
@@ -180,6 +182,16 @@ def _writes(fdinfo: Path) -> bool:
 def wakefulness() -> list[str] | None:
     """Return a command that keeps this machine from idle sleep until it or this process ends; None where there is none. macOS has one."""
     return ["caffeinate", "-i", "-w", str(os.getpid())] if shutil.which("caffeinate") else None
+
+
+def machine_id() -> str:
+    """Return what tells this machine from others, from one start to the next; empty where the system has no such word."""
+    if sys.platform == "darwin":
+        identity, patience = (ctypes.c_ubyte * 16)(), (ctypes.c_long * 2)(5, 0)  # a uuid_t, and a timespec of 5 s
+        return bytes(identity).hex() if ctypes.CDLL(None).gethostuuid(identity, patience) == 0 else ""
+    with contextlib.suppress(OSError):
+        return Path("/etc/machine-id").read_text().strip()
+    return ""
 
 
 def _has_nvidia() -> bool:

@@ -42,6 +42,7 @@ from app.jobs.record import JobKind
 from app.jobs.remote_spool import open_spool
 from app.jobs.store import JobStore
 from app.jobs.tally import Tally
+from app.jobs.workers import lives_elsewhere
 from app.log import get_logger
 from app.machine import detect, wakefulness
 from app.models.catalog import load_catalog
@@ -87,11 +88,11 @@ class InferenceWorker:
     def __init__(self, settings: Settings, steps: Mapping[JobKind, Steps] | None = None) -> None:
         self._settings = settings
         self._lock = lock_worker(settings.run_dir)
-        self._home, self._remote = home_id(settings.run_dir), settings.api_url is not None
-        self.id = f"{self._home}-{secrets.token_hex(4)}"
-        self._catalog = load_catalog(settings)
+        self._catalog, self._remote = load_catalog(settings), settings.api_url is not None
         self._store = JobStore(connect(settings), open_spool(settings))
         self._store.check_schema()
+        self._home = home_id(settings.run_dir, taken=partial(lives_elsewhere, self._store.client))
+        self.id = f"{self._home}-{secrets.token_hex(4)}"
         own = rescue.broker_of(self.id)
         self._shared = SharedQueues(self._home, remote=self._remote, catalog=self._current_catalog)
         self._broker = WorkerBroker(settings, broker_id=own, limit=self._shared.first_limit, acknowledged=self._acknowledged)

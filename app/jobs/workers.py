@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple, cast
@@ -14,7 +15,7 @@ from app.jobs.connection import store_errors
 from app.jobs.decoding import ModelState
 from app.jobs.work import WORK_VERSION
 
-__all__ = ["WorkerInfo", "WorkerModels", "furthest", "read_workers", "read_workers_with_models", "troubles"]
+__all__ = ["WorkerInfo", "WorkerModels", "furthest", "lives_elsewhere", "read_workers", "read_workers_with_models", "troubles"]
 
 _CLOCK_OFF_S = 1.0  # a clock that is further off is told of
 _RANK = {"resident": 4, "loading": 3, "waiting": 2, "downloading": 1, "failed": 0}
@@ -70,6 +71,15 @@ def read_workers_with_models(client: redis.Redis) -> list[WorkerModels]:
         said = cast("list[dict[str, str]]", pipe.execute()) if ids else []
     rows = zip(ids, said[::2], said[1::2], strict=True)
     return [_worker(worker_id, facts, models) for worker_id, facts, models in rows if facts]
+
+
+def lives_elsewhere(client: redis.Redis, home: str) -> bool:
+    """Return whether a worker of a home of that name lives on another machine than this one.
+
+    Raises:
+        StoreUnavailable: Redis does not answer.
+    """
+    return any(worker.home == home and worker.host != socket.gethostname() for worker in read_workers(client))
 
 
 def furthest(workers: Sequence[WorkerModels]) -> dict[str, ModelState]:

@@ -12,6 +12,7 @@ from app.jobs import keys
 from app.jobs.decoding import ModelState
 from app.jobs.store import JobStore
 from app.jobs.work import WORK_VERSION
+from app.jobs.workers import lives_elsewhere
 from app.models.catalog import Catalog
 from app.settings import Settings
 from tests.integration.command import mlx_local
@@ -55,6 +56,12 @@ def test_status_doctor_and_watch_tell_of_each_worker_and_of_what_is_wrong_with_i
     assert checks["worker aaa-1"]["status"] == "ok"
     assert checks["worker bbb-1"]["status"] == "warning"
     assert slow in checks["worker bbb-1"]["mend"]
+
+
+def test_whoever_has_the_name_of_a_home_on_another_machine_is_seen(store: JobStore) -> None:
+    appear(store, "aaa-1", "chat", remote=False, version="1")
+    appear(store, "bbb-1", host="another")
+    assert [lives_elsewhere(store.client, home) for home in ("aaa", "bbb", "ccc")] == [False, True, False]
 
 
 def test_the_dashboard_shows_the_same(api_settings: Settings, store: JobStore, start_api: Callable[..., Api]) -> None:
