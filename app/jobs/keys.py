@@ -22,6 +22,7 @@ __all__ = [
     "METRICS",
     "PREFIX",
     "QUARANTINE",
+    "RETENTION",
     "STANDING",
     "WAKE",
     "WEBHOOK",
@@ -66,6 +67,7 @@ WAKE = f"{PREFIX}wake"  # channel: a job's id, whenever its stream or state chan
 CONTROL = f"{PREFIX}control"  # channel: "cancel JOB", "queue NAME", "wish MODEL" and "worker ID", for workers
 WISHES = f"{PREFIX}wishes"  # hash: model id to what users want of it, as JSON
 LOADS = f"{PREFIX}loads"  # hash: model id to the worker that loads it, and the token of that load
+RETENTION = f"{PREFIX}retention"  # hash: how long and how much is kept of what has ended
 METRICS = f"{PREFIX}metrics"  # hash: what has been counted since the store was made; series.py says what
 STANDING = f"{PREFIX}standing"  # hash: KIND:STATE to how many jobs are there; it is counted anew where it is missing
 

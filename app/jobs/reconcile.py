@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from app.jobs import keys
+from app.jobs.retention import Retention
 from app.log import get_logger
 
 if TYPE_CHECKING:
@@ -62,15 +63,23 @@ def announce_lost(store: JobStore, broker: InferenceBroker, announcer: Announcer
 
 
 def expire(store: JobStore, settings: Settings) -> int:
-    """Forget finished jobs past their retention, and the oldest beyond what may be kept; return how many."""
+    """Forget finished jobs past their retention, and the oldest beyond what may be kept; return how many.
+
+    A worker of another machine goes by what the machine that has the jobs wants kept, and forgets nothing before it knows that.
+    """
     store.expire_lingering()
+    kept = Retention.said(store.client) if settings.api_url else Retention.of(settings)
+    return 0 if kept is None else _forget(store, kept)
+
+
+def _forget(store: JobStore, kept: Retention) -> int:
     now = store.now()
     count = 0
     limits = (
-        (keys.ENDED_WAITED, settings.keep_waited.total_seconds(), min(_KEEP_WAITED_AT_MOST, settings.keep_finished)),
-        (keys.ENDED_SUBMITTED, settings.keep_submitted.total_seconds(), settings.keep_finished),
+        (keys.ENDED_WAITED, kept.keep_waited_s, min(_KEEP_WAITED_AT_MOST, kept.keep_finished)),
+        (keys.ENDED_SUBMITTED, kept.keep_submitted_s, kept.keep_finished),
     )
-    crowded = store.used_bytes() > 0.9 * settings.max_redis_bytes
+    crowded = store.used_bytes() > 0.9 * kept.max_redis_bytes
     for index, keep_s, at_most in limits:
         old = cast("list[str]", store.client.zrangebyscore(index, "-inf", now - keep_s, start=0, num=_CHUNK))
         beyond = store.client.zcard(index) - at_most

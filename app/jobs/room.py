@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from app.errors import QueueFull
+from app.jobs.retention import Retention
 
 if TYPE_CHECKING:
     from app.jobs.store import JobStore
@@ -40,7 +41,9 @@ class Room:
         self._checked_s = 0.0
 
     def check(self) -> None:
-        """Refuse what could not be kept. Looks every few seconds, because INFO and statvfs are not free.
+        """Refuse what could not be kept, and say once for how long the rest is.
+
+        Looks every few seconds, because INFO and statvfs are not free.
 
         Raises:
             QueueFull: A limit is reached.
@@ -48,6 +51,7 @@ class Room:
         """
         if not self._schema_checked:
             self._store.check_schema()
+            Retention.of(self._settings).say(self._store.client)
             self._schema_checked = True
         if time.monotonic() - self._checked_s < _CHECK_EVERY_S:
             return

@@ -21,6 +21,7 @@ from app.jobs.files import FileStore
 from app.jobs.hooks import Webhook
 from app.jobs.loads import Loads
 from app.jobs.record import JobKind, JobState, Lane, Progress
+from app.jobs.retention import Retention
 from app.jobs.series import RUNS
 from app.jobs.store import JobStore
 from app.jobs.streams import Piece, SoundPiece
@@ -124,6 +125,7 @@ def use_everything(store: JobStore) -> None:
     use_webhooks(store)
     Wishes(store).say("m", "resident")
     FileStore(store).create("a name", "batch", [b"x"])
+    Retention(keep_waited_s=1, keep_submitted_s=1, keep_finished=1, max_redis_bytes=1).say(store.client)
     tally = Tally()
     tally.observe(RUNS, "chat", "m", value=1)
     loads = Loads(store, "home-1")

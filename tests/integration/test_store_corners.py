@@ -154,3 +154,22 @@ def test_only_deaths_in_the_slice_that_no_attempt_survives_are_charged(store: Jo
             claimed(store, job_id, announce=attempt, token=str(attempt))
             released = store.release(job_id, str(attempt), died_in=died_in)
             assert released.outcome == (outcome if attempt == len(slices) else "requeued"), slices
+
+
+def test_a_worker_of_another_machine_forgets_what_the_machine_with_the_jobs_wants_forgotten(settings: Settings, store: JobStore) -> None:
+    job_id = submitted(store, waited=True)
+    claimed(store, job_id)
+    store.commit(job_id, "t", JobState.SUCCEEDED, output=b"1")
+    impatient = {"api_url": "http://127.0.0.1:9", "keep_waited": timedelta(0), "keep_finished": 0}
+    elsewhere = settings.model_copy(update=impatient)
+    assert reconcile.expire(store, elsewhere) == 0  # nobody has said anything
+
+    async def ask_there(home: Settings) -> None:
+        gateway = await JobGateway.open(home)
+        await gateway.check_room()
+        await gateway.close()
+
+    asyncio.run(ask_there(settings))
+    assert reconcile.expire(store, elsewhere) == 0
+    asyncio.run(ask_there(settings.model_copy(update={"keep_waited": timedelta(0)})))
+    assert reconcile.expire(store, elsewhere) == 1
