@@ -37,7 +37,7 @@ def main(settings: Settings | None = None, steps: Mapping[JobKind, Steps] | None
         steps: Who knows the steps of kinds that are done in several.
 
     Returns:
-        The exit code: 0 after a stop that was asked for.
+        The exit code: 0 after a stop that was asked for, 2 where starting again is of no use.
     """
     try:
         settings = settings or load_settings()
@@ -57,6 +57,9 @@ def main(settings: Settings | None = None, steps: Mapping[JobKind, Steps] | None
     worker.start()
     follows = _wait(stop, following)
     worker.drain()
+    if worker.refusal is not None:
+        sys.stderr.write(f"mlx-local worker: {settings.api_url}: {worker.refusal}\n")
+        return 2
     return _START_AGAIN if follows else 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
@@ -87,9 +88,10 @@ class InferenceWorker:
 
     def __init__(self, settings: Settings, steps: Mapping[JobKind, Steps] | None = None) -> None:
         self._settings = settings
+        self.refusal: str | None = None  # why the API of the machine that has the jobs will not serve this worker any more
         self._lock = lock_worker(settings.run_dir)
         self._catalog, self._remote = load_catalog(settings), settings.api_url is not None
-        self._store = JobStore(connect(settings), open_spool(settings))
+        self._store = JobStore(connect(settings), open_spool(settings, self._end_refused))
         self._store.check_schema()
         self._home = home_id(settings.run_dir, taken=partial(lives_elsewhere, self._store.client))
         self.id = f"{self._home}-{secrets.token_hex(4)}"
@@ -230,6 +232,13 @@ class InferenceWorker:
         self._deaths.forgive_all()
         self._lock.close()
         log.info("worker.stopped", worker=self.id)
+
+    def _end_refused(self, reason: str) -> None:
+        """Have this process end: it would take jobs with media and hold them for ever, while others could do them."""
+        if self.refusal is None:
+            self.refusal = reason
+            log.error("worker.refused", reason=reason)
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _acknowledged(self, left: int) -> None:
         self._conductor.acknowledged(left)

@@ -4,7 +4,8 @@ Fetched once, into a bounded cache, gone on with where a connection broke, and
 checked by its hash. What a job makes for itself alone stays here; what others
 are to read is at the API before anything is recorded that names it, and sending
 it again does no harm. While the API is away its jobs wait and none fails; what
-the API does not have any more fails the job that reads it.
+the API does not have any more fails the job that reads it. An API that refuses
+this worker is told of, because others could do the jobs that wait here.
 
 Nothing is let go of from here: the sweep of the machine that has the spool
 finds blobs whose jobs are gone.
@@ -40,6 +41,7 @@ log = get_logger("worker.spool")
 
 T = TypeVar("T")
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # the last one again and again
+_REFUSED_TRIES = 3  # then it is meant
 _LOOK_S = 1.0  # so often a thread that waits for another one's fetch sees whether its own job is still wanted
 
 
@@ -54,18 +56,24 @@ class _Use:
 _USE: ContextVar[_Use | None] = ContextVar("use", default=None)
 
 
-def open_spool(settings: Settings) -> Blobs:
-    """Return the spool that a worker works with: that of its home, or, with an ``api_url``, that of another machine."""
+def open_spool(settings: Settings, refused: Callable[[str], object] = lambda _: None) -> Blobs:
+    """Return the spool that a worker works with: that of its home, or, with an ``api_url``, that of another machine.
+
+    Args:
+        settings: Say which.
+        refused: Called, perhaps often and by any thread, with the reason why that machine's API will not serve this worker any more.
+    """
     if not settings.api_url:
         return Spool(settings.spool_dir)
-    return RemoteSpool(WorkerApi(settings), BlobCache(settings.fetched_dir, int(settings.worker_cache)))
+    return RemoteSpool(WorkerApi(settings), BlobCache(settings.fetched_dir, int(settings.worker_cache)), refused)
 
 
 class RemoteSpool:
     """Implements :class:`~app.jobs.blobs.Blobs` over an API and a cache."""
 
-    def __init__(self, api: WorkerApi, cache: BlobCache) -> None:
+    def __init__(self, api: WorkerApi, cache: BlobCache, refused: Callable[[str], object]) -> None:
         self._api = api
+        self._refused = refused
         self._cache = cache
         self._guard = threading.Lock()
         self._fetching: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
@@ -190,6 +198,8 @@ class RemoteSpool:
                 if use is None:
                     raise
                 log.warning("spool.waiting", reason=error.reason)
+                if error.lasting and tried >= _REFUSED_TRIES:
+                    self._refused(error.reason)
                 if use.withdrawn.wait(_PAUSES_S[min(tried, len(_PAUSES_S) - 1)]):
                     raise CancelledError from None
                 tried += 1

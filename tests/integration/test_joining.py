@@ -134,6 +134,7 @@ class Elsewhere:
         own = remote.model_copy(update={"redis_url": None, "catalog": catalog})
         url = f"redis://127.0.0.1:{self.redis.port}?socket_timeout=1"  # a user's has 30 s
         words = ["worker", "--redis", url, "--api", str(remote.api_url), "--key-file", str(key_file)]
+        self.ends_with = 0
         self.process = subprocess.Popen([*COMMAND, *words], env=environment(own, MLX_LOCAL_DRAIN_TIMEOUT="1"), stdout=subprocess.DEVNULL)
 
     def close(self) -> int:
@@ -149,7 +150,7 @@ def elsewhere(remote: Settings, redis_server: RedisServer, private_folder: Path,
     worker = Elsewhere(remote, redis_server, scripted_catalog(private_folder, "chat", "ocr"), key_file)
     with worker.redis:
         yield worker
-        assert worker.close() == 0
+        assert worker.close() == worker.ends_with
 
 
 async def submit(settings: Settings, new: NewJob) -> None:
@@ -205,3 +206,15 @@ def test_documents_are_read_elsewhere_while_api_and_redis_come_and_go(
     assert relay.tried.wait(60)
     assert elsewhere.close() == 0
     assert store.get(left.id).state is JobState.QUEUED  # given back, not failed
+
+
+def test_a_worker_whose_key_was_revoked_gives_its_jobs_back_and_ends(api_settings: Settings, store: JobStore, elsewhere: Elsewhere) -> None:
+    keys = NamedKeys(api_settings.home)
+    keys.create("another", Scope.WORKER)  # or none would be needed
+    until(lambda: bool(store.workers()))
+    keys.revoke("elsewhere")
+    left = read(store, barred([1, 2]))
+    asyncio.run(submit(api_settings, left))
+    elsewhere.ends_with = USAGE
+    assert elsewhere.process.wait(120) == USAGE
+    assert store.get(left.id).state is JobState.QUEUED
