@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
+from app.jobs.machines import read_absent
 from app.scheduler.others import Peer
 
 if TYPE_CHECKING:
@@ -44,6 +45,15 @@ class StorePeers:
         others = [_peer(one) for one in self._store.workers_with_models() if one.worker.id != self._worker_id]
         self._main_lives(any(not one.remote for one in others))
         return others
+
+    def absent(self) -> Sequence[Peer]:
+        """Return those that may come back.
+
+        Raises:
+            StoreUnavailable: Redis does not answer.
+        """
+        living = {worker.home for worker in self._store.workers()} | {self._worker_id.partition("-")[0]}
+        return [Peer(home, budget_bytes=one.budget_bytes, has=one.has) for home, one in read_absent(self._store, living).items()]
 
     def claim_load(self, model: str, aware: Collection[str]) -> bool:
         """Take the load of a model, and return whether it may begin; see :meth:`Loads.claim`."""

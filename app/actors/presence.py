@@ -21,6 +21,7 @@ import redis
 from app import __version__
 from app.jobs import keys
 from app.jobs.loads import Loads
+from app.jobs.machines import Machine, queue_machine
 from app.jobs.memory_log import MemoryLog
 from app.jobs.tally import Courier, Tally
 from app.jobs.work import WORK_VERSION
@@ -37,6 +38,7 @@ log = get_logger("worker.presence")
 
 _TTL_S = 30
 _BEAT_S = 5.0
+_NOTE_EVERY_S = 60.0
 _PAUSE_S = 0.05  # between two beats: news that come together are said together
 
 
@@ -74,6 +76,7 @@ class Presence:
             "work_version": WORK_VERSION,
         }
         self._told: object = None  # of what others decide by
+        self._noted_s = 0.0  # when it was last noted what this machine has, for when it is away
 
     def start(self) -> None:
         """Go on beating."""
@@ -162,10 +165,12 @@ class Presence:
         told = (moves, facts.get("has"), facts.get("fetches"), facts.get("budget_bytes"))
         if over or told != self._told:
             pipe.publish(keys.CONTROL, f"worker {self._worker_id}")
+        noted = self._note_machine(pipe, facts, changed=told != self._told)
         asked_at = time.time()
         try:
             (seconds, micros), *_ = pipe.execute()
             self._told = told
+            self._noted_s = time.monotonic() if noted else self._noted_s
             self._note_clock((asked_at + time.time()) / 2 - (seconds + micros / 1e6))
             self._loads.delivered(over)
             self._courier.delivered()
@@ -173,6 +178,15 @@ class Presence:
         except redis.RedisError as error:
             self._told = None  # whoever took this worker for dead has to look again
             log.warning("presence.unsaid", error=type(error).__name__)
+
+    def _note_machine(self, pipe: Any, facts: Mapping[Any, Any], *, changed: bool) -> bool:  # noqa: ANN401 - a redis pipeline
+        """Note what this machine has, for when it is away: where that changed, and now and then. Return whether it was done."""
+        if "has" not in facts or not (changed or time.monotonic() - self._noted_s >= _NOTE_EVERY_S):
+            return False
+        seen_at = time.time() - facts.get("clock_offset_s", 0.0)
+        machine = Machine(seen_at=seen_at, budget_bytes=facts.get("budget_bytes"), has=json.loads(facts["has"]))
+        queue_machine(pipe, facts["home"], machine)
+        return True
 
     def _note_clock(self, offset_s: float) -> None:
         with self._lock:

@@ -39,6 +39,7 @@ from app.jobs.broker import Announcer, declare_actor
 from app.jobs.connection import connect
 from app.jobs.journal import sync_journal
 from app.jobs.loads import Loads
+from app.jobs.machines import forget_machines
 from app.jobs.record import JobKind
 from app.jobs.remote_spool import open_spool
 from app.jobs.store import JobStore
@@ -271,6 +272,7 @@ class InferenceWorker:
             (5.0, partial(reconcile.expire, self._store, self._settings)),
             (60.0, partial(reconcile.announce_lost, self._store, self._broker, self._announcer)),
             (300.0, partial(reconcile.sweep_spool, self._store)),
+            (300.0, partial(forget_machines, self._store)),
         ]
 
     def _resume(self) -> None:

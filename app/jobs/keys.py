@@ -18,6 +18,7 @@ __all__ = [
     "COUNTS",
     "DOWNLOADS",
     "LOADS",
+    "MACHINES",
     "MEMORY",
     "METRICS",
     "PREFIX",
@@ -67,6 +68,7 @@ WAKE = f"{PREFIX}wake"  # channel: a job's id, whenever its stream or state chan
 CONTROL = f"{PREFIX}control"  # channel: "cancel JOB", "queue NAME", "wish MODEL" and "worker ID", for workers
 WISHES = f"{PREFIX}wishes"  # hash: model id to what users want of it, as JSON
 LOADS = f"{PREFIX}loads"  # hash: model id to the worker that loads it, and the token of that load
+MACHINES = f"{PREFIX}machines"  # hash: home to what its worker had when it was last heard of
 RETENTION = f"{PREFIX}retention"  # hash: how long and how much is kept of what has ended
 METRICS = f"{PREFIX}metrics"  # hash: what has been counted since the store was made; series.py says what
 STANDING = f"{PREFIX}standing"  # hash: KIND:STATE to how many jobs are there; it is counted anew where it is missing

@@ -20,6 +20,7 @@ __all__ = ["Elsewhere", "Peers", "Stock"]
 
 _LOOK_EVERY_S = 1.0  # changes are told, but a worker may end without a word
 _STOCK_EVERY_S = 10.0  # files come and go without anybody's telling
+_ABSENT_EVERY_S = 30.0  # as often as a worker that is away may be forgotten; whoever goes is seen at once
 _REFUSED_S = 1.0  # for so long a load that another had claimed is not tried again
 _SILENT_S = 10.0  # a worker that says nothing of what it has for so long has nothing
 
@@ -29,6 +30,14 @@ class Peers(Protocol):
 
     def look(self) -> Sequence[Peer]:
         """Return those that live.
+
+        Raises:
+            StoreUnavailable: Redis does not answer.
+        """
+        ...
+
+    def absent(self) -> Sequence[Peer]:
+        """Return those that do not live, and may come back.
 
         Raises:
             StoreUnavailable: Redis does not answer.
@@ -72,6 +81,8 @@ class Elsewhere:
         self._peers = peers
         self._here = here
         self._others: Sequence[Peer] = ()
+        self._absent: Sequence[Peer] = ()
+        self._absent_at_s: float | None = None
         self._looked_s: float | None = None
         self._stocked_s: float | None = None
         self._stock = Stock()
@@ -90,8 +101,8 @@ class Elsewhere:
 
     @property
     def alone(self) -> bool:
-        """Whether nobody else lives."""
-        return not self._others
+        """Whether nobody else lives, or is waited for."""
+        return not (self._others or self._absent)
 
     @property
     def resident(self) -> frozenset[str]:
@@ -122,7 +133,11 @@ class Elsewhere:
         now_s = time.monotonic()
         if self._looked_s is None or now_s - self._looked_s >= _LOOK_EVERY_S:
             self._looked_s = now_s  # before the look: what is news meanwhile is looked at again
+            before = {one.id for one in self._others}
             self._others = self._dated(self._peers.look())
+            if self._absent_at_s is None or now_s - self._absent_at_s >= _ABSENT_EVERY_S or before != {one.id for one in self._others}:
+                self._absent = self._peers.absent()
+                self._absent_at_s = now_s
         if self.alone and not self._here.remote:
             self.unfit = {}
             return
@@ -152,7 +167,7 @@ class Elsewhere:
 
     def leave(self, asked: Asked) -> Block | None:
         """Return why a model is left to others for now; None: it is not."""
-        return self.refused(asked.model) or leave(asked, self._here, self._others)
+        return self.refused(asked.model) or leave(asked, self._here, self._others, self._absent)
 
     def claim_load(self, model: str) -> bool:
         """Take the load of a model that was not left to others; False: somebody was quicker, and it is left to him for a second.

@@ -6,7 +6,8 @@ several who know the same:
 * a model that one of them has in memory is loaded by no other while that one keeps up;
 * who lacks the files of a model, or the memory for it, leaves it to one who has both;
 * where nobody has both, one of them downloads, and the same one by everybody's reckoning;
-* what no living worker could ever hold is left to the largest of them, where it fails with the numbers.
+* what none of them can have waits for one that is away, and may come back;
+* what nobody could ever hold is left to the largest of the living, where it fails with the numbers.
 
 They may know different things for a moment. So what is decided here is only
 whether to try: a load is claimed before it begins (:mod:`app.jobs.loads`).
@@ -64,8 +65,15 @@ class Asked:
     inside: bool = False  # somebody in this process waits for it, whom nobody else can serve
 
 
-def leave(asked: Asked, here: Peer, others: Sequence[Peer]) -> Block | None:
-    """Return why a model is left to *others*, and until when; None: it is for this worker to load, to download or to refuse."""
+def leave(asked: Asked, here: Peer, others: Sequence[Peer], absent: Sequence[Peer] = ()) -> Block | None:
+    """Return why a model is left to *others*, and until when; None: it is for this worker to load, to download or to refuse.
+
+    Args:
+        asked: The model.
+        here: This worker.
+        others: That live.
+        absent: That may come back.
+    """
     fits = asked.need_bytes is not None and here.affords(asked.need_bytes) and not asked.broken
     if fits:
         return None if asked.inside else _while_warm(asked, others)
@@ -76,7 +84,11 @@ def leave(asked: Asked, here: Peer, others: Sequence[Peer]) -> Block | None:
     fetcher = _fetcher(asked, here, others)
     if fetcher is not None:
         return None if fetcher == here.id else Block(Why.DOWNLOADING_ELSEWHERE)
-    return None if asked.broken or asked.inside or _refuser(asked, here, others) in {None, here.id} else Block(Why.SERVED_ELSEWHERE)
+    if asked.broken or asked.inside:
+        return None
+    if any(one.holds(asked.model) for one in absent):
+        return Block(Why.AWAITED_ELSEWHERE)
+    return None if _refuser(asked, here, others) in {None, here.id} else Block(Why.SERVED_ELSEWHERE)
 
 
 def unfit(here: Peer, others: Sequence[Peer]) -> dict[str, str]:

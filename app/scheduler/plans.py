@@ -27,6 +27,7 @@ class Why(StrEnum):
     LOADING_ELSEWHERE = "loading_elsewhere"
     SERVED_ELSEWHERE = "served_elsewhere"  # this worker lacks the files, or the memory
     DOWNLOADING_ELSEWHERE = "downloading_elsewhere"
+    AWAITED_ELSEWHERE = "awaited_elsewhere"  # who could serve it is away, and was here within a day
     ASKED_ELSEWHERE = "asked_elsewhere"  # a worker that has just begun has not said what it has
 
 

@@ -51,6 +51,8 @@ def _of_others(model: str, word: str) -> str | None:
             return f"{model} waits for another machine, which has its files and the memory for it."
         case Why.DOWNLOADING_ELSEWHERE:
             return f"The files of {model} come to another machine, which has the memory for it."
+        case Why.AWAITED_ELSEWHERE:
+            return f"{model} waits for a machine that is away: no other has its files and the memory for it."
         case Why.ASKED_ELSEWHERE:
             return f"Another machine has just joined; {model} waits until that has said what it has."
         case _:

@@ -117,6 +117,13 @@ def test_each_of_two_machines_serves_what_it_can_and_neither_fails_what_the_othe
         assert set(await ends(gateway, *counts)) == {JobState.FAILED}
         assert {error.code for new in counts if (error := store.get(new.id).error)} == {"unsupported_task"}, "the files were looked at"
         await unload(store, sites)
+        # What one machine alone can hold waits while that is away.
+        assert other.worker.stop() == 0
+        await submit_all(gateway, [awaited := job("large", "say 3")])
+        await until(lambda: (state := store.model_states().get("large")) is not None and state.reason == "awaited_elsewhere")
+        assert store.get(awaited.id).state is JobState.QUEUED
+        other.worker.start()
+        assert await ends(gateway, awaited) == [JobState.SUCCEEDED]
         await gateway.close()
 
     asyncio.run(scenario())

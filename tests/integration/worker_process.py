@@ -77,7 +77,10 @@ class WorkerProcess:
         self._thread = threading.Thread(target=self._keep_running)
 
     def start(self) -> None:
-        """Start the worker; return once the process exists."""
+        """Start the worker, also after a :meth:`stop`; return once the process exists."""
+        self._stopping = False
+        self._started.clear()
+        self._thread = threading.Thread(target=self._keep_running)
         self._thread.start()
         self._started.wait()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -21,6 +22,7 @@ class Neighbours:
 
     def __init__(self, *others: Peer, grants: bool = True) -> None:
         self.others = others
+        self.away: Sequence[Peer] = ()
         self.grants = grants
         self.looks = 0
         self.aware: Collection[str] = ()
@@ -30,6 +32,9 @@ class Neighbours:
     def look(self) -> Sequence[Peer]:
         self.looks += 1
         return self.others
+
+    def absent(self) -> Sequence[Peer]:
+        return self.away
 
     def claim_load(self, model: str, aware: Collection[str]) -> bool:
         self.aware = aware
@@ -64,6 +69,17 @@ def test_the_others_are_looked_at_once_a_second_and_when_there_is_news() -> None
     elsewhere.news()
     elsewhere.look(lambda: _STOCK)
     assert (neighbours.looks, elsewhere.alone, neighbours.told) == (2, False, _STOCK)
+
+
+def test_who_goes_away_is_waited_for_by_who_cannot_serve_what_it_had() -> None:
+    there = Peer("there", budget_bytes=99, has={"m": 50})
+    neighbours = Neighbours(there)
+    elsewhere = seen(neighbours)
+    neighbours.others, neighbours.away = (), (there,)
+    elsewhere.news()
+    elsewhere.look(lambda: _STOCK)
+    block = elsewhere.leave(replace(_FITS, need_bytes=50))
+    assert (elsewhere.alone, block and block.reason, elsewhere.leave(_FITS)) == (False, Why.AWAITED_ELSEWHERE, None)
 
 
 def test_a_load_that_another_has_claimed_is_left_to_him_for_a_second_even_by_who_seems_alone() -> None:

@@ -74,6 +74,14 @@ def test_what_fits_nowhere_fails_with_the_numbers_of_the_largest() -> None:
     assert leave(replace(_LACKS, fetchable=False), _MAIN, [_SMALL]) is None
 
 
+def test_what_only_an_absent_one_could_hold_waits_for_it() -> None:
+    huge, away = Asked("m", need_bytes=9), [_with(_BIG, 9)]
+    assert leave(huge, _MAIN, [], away) == leave(huge, _MAIN, [_with(_SMALL, 9)], away) == Block(Why.AWAITED_ELSEWHERE)
+    assert leave(replace(_LACKS, fetchable=False), _MAIN, [], away) == Block(Why.AWAITED_ELSEWHERE)
+    for asked in (_LACKS, _FITS, replace(_FITS, broken=True), replace(huge, inside=True), replace(huge, need_bytes=20)):
+        assert leave(asked, _MAIN, [], [_with(_BIG, asked.need_bytes or 1)]) is None
+
+
 def test_of_those_who_lack_the_files_the_machine_with_the_jobs_downloads_and_else_the_one_with_most_memory() -> None:
     assert leave(_LACKS, _MAIN, [_without(_BIG)]) is None
     assert leave(_LACKS, _BIG, [_without(_MAIN)]) == Block(Why.DOWNLOADING_ELSEWHERE)
