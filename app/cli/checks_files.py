@@ -53,6 +53,8 @@ def check_folders(settings: Settings) -> Iterator[Finding]:
         "transcribe": settings.transcribe_dir,
         **{f"transcribe {number}": folder for number, folder in enumerate(settings.transcribe_dirs, start=2)},
     }
+    if settings.api_url:  # a worker of another machine has no jobs and no recordings of its own
+        folders = {name: folders[name] for name in ("home", "logs", "run", "models")} | {"fetched": settings.fetched_dir}
     for name, folder in folders.items():
         yield _check_folder(f"folder {name}", folder)
 

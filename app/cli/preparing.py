@@ -68,6 +68,14 @@ def check_redis(settings: Settings, say: Callable[[str], None]) -> None:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             msg = "MLX_LOCAL_REDIS_URL: the certificate there is not trusted; add ?ssl_ca_certs=/path/ca.pem, or set SSL_CERT_FILE."
             raise CommandError(msg, USAGE) from None
+        if "WRONG_VERSION_NUMBER" in str(error):
+            msg = "MLX_LOCAL_REDIS_URL: the Redis there speaks no TLS at that port; redis:// is for that, and rediss:// for TLS."
+            raise CommandError(msg, USAGE) from None
+        if isinstance(error.__context__, FileNotFoundError | PermissionError) and not settings.redis_url.startswith("unix:"):
+            msg = (
+                f"MLX_LOCAL_REDIS_URL: a file that the address names, such as ssl_ca_certs, cannot be read ({error.__context__.strerror})."
+            )
+            raise CommandError(msg, USAGE) from None
         # The address may carry a password, so it is not repeated.
         msg = f"MLX_LOCAL_REDIS_URL: the Redis there does not answer ({error})."
         raise CommandError(msg, NOT_RUNNING) from None

@@ -111,6 +111,9 @@ def _transport() -> Iterator[None]:
         if isinstance(root, ssl.SSLCertVerificationError):
             reason = f"its certificate is not trusted ({root.verify_message}); SSL_CERT_FILE names a file of authorities that are."
             raise SpoolUnavailable(reason, lasting=True) from error
+        if isinstance(root, ssl.SSLError) and root.reason == "WRONG_VERSION_NUMBER":
+            reason = "it speaks no TLS at that port: http:// is for that."
+            raise SpoolUnavailable(reason, lasting=True) from error
         reason = f"it does not answer ({type(error).__name__}: {error})."
         raise SpoolUnavailable(reason) from error
 

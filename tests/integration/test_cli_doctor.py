@@ -68,6 +68,16 @@ def test_a_port_that_somebody_else_has_is_a_failure_that_names_the_setting(nobod
     assert "MLX_LOCAL_AUDIO_PORT" in check["mend"]
 
 
+def test_the_home_of_another_machines_worker_is_not_examined_for_what_it_has_not(nobody: Settings) -> None:
+    joins = {"MLX_LOCAL_API_URL": "http://127.0.0.1:9", "MLX_LOCAL_REDIS_URL": "redis://127.0.0.1:9", "MLX_LOCAL_HOST": "203.0.113.1"}
+    with socket.create_server(("127.0.0.1", nobody.port)):
+        _, checks = examined(nobody, **joins)
+    assert {name for name in checks if name.startswith(("port", "keys", "folder"))} == {
+        "folder home", "folder logs", "folder run", "folder models", "folder fetched",
+    }  # fmt: skip
+    assert {name for name, check in checks.items() if check["status"] == "failed"} == {"redis", "api of the jobs"}
+
+
 def test_a_port_of_ours_is_well(nobody: Settings, api_settings: Settings, start_api: Callable[[Settings], Api]) -> None:
     api = start_api(api_settings)
     lock = claim_process(api_settings.run_dir, "api", None)  # this test's process serves, as the real one would

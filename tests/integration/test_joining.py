@@ -98,6 +98,8 @@ def test_a_certificate_that_is_not_trusted_is_refused(
         assert (code, "SSL_CERT_FILE" in message) == (USAGE, True), message
         monkeypatch.setenv("SSL_CERT_FILE", str(private_folder / "ca.pem"))
         check_cluster(over_tls, lambda _: None)
+    code, message = refusal(remote.model_copy(update={"api_url": f"https://127.0.0.1:{api.port}"}))
+    assert (code, "speaks no TLS" in message) == (USAGE, True), message
 
 
 def test_a_clock_that_is_off_is_told_and_one_that_is_not_is_not(remote: Settings) -> None:

@@ -84,6 +84,7 @@ def test_who_is_not_let_in_is_told_why_and_never_shown_the_password(url: str, re
         url.replace(f":{QUOTED}@", ""): (USAGE, "password"),
         url.partition("?")[0]: (USAGE, "certificate"),
         url.replace("localhost", "127.0.0.1"): (USAGE, "certificate"),  # of another name
+        f"{url}.gone": (USAGE, "ssl_ca_certs"),
     }
     for wrong, (code, word) in cases.items():
         with pytest.raises(CommandError) as refused:
