@@ -59,7 +59,7 @@ class BlobCache:
     def part(self, name: str) -> Path:
         """Return where a blob is while it is fetched; there may be a part of it already."""
         with self._lock:
-            self._known()
+            self._known().setdefault(f"{name}{_PART}", 0)
         return self._folder / f"{name}{_PART}"
 
     def place(self, file: Path, name: str) -> Path:
@@ -92,6 +92,7 @@ class BlobCache:
             return self._trim(self._known(), self._limit_bytes if limit_bytes is None else limit_bytes)
 
     def _trim(self, sizes: OrderedDict[str, int], limit_bytes: int, spare: str | None = None) -> int:
+        self._measure_parts(sizes)
         total, removed = sum(sizes.values()), 0
         for name in list(sizes):
             if total <= limit_bytes:
@@ -102,6 +103,14 @@ class BlobCache:
             total -= sizes.pop(name)
             removed += 1
         return removed
+
+    def _measure_parts(self, sizes: OrderedDict[str, int]) -> None:
+        """See how far parts have grown since; of a fetch that was given up one is left."""
+        for name in [name for name in sizes if name.endswith(_PART)]:
+            try:
+                sizes[name] = (self._folder / name).stat().st_size
+            except FileNotFoundError:
+                del sizes[name]
 
     def _known(self) -> OrderedDict[str, int]:
         """Return the files that an earlier process left too; half-written ones of it go."""

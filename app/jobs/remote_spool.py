@@ -106,12 +106,16 @@ class RemoteSpool:
 
     def _fetch(self, name: str) -> Path:
         part = self._cache.part(name)
-        self._api.fetch(name, part, _is_withdrawn)
-        if _digest(part) != name:
-            part.unlink()
-            reason = "what came from there was damaged on its way."
-            raise SpoolUnavailable(reason)
-        return self._cache.place(part, name)
+        self._cache.pin(name)  # also where no job does
+        try:
+            self._api.fetch(name, part, _is_withdrawn)
+            if _digest(part) != name:
+                part.unlink()
+                reason = "what came from there was damaged on its way."
+                raise SpoolUnavailable(reason)
+            return self._cache.place(part, name)
+        finally:
+            self._cache.unpin(name)
 
     def put(self, content: bytes, *, holder: str) -> str:
         """Store *content* at the API, held by *holder*, and return its name."""

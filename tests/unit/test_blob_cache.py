@@ -61,6 +61,16 @@ def test_the_next_process_knows_what_was_used_and_takes_no_half_written_file(tmp
     assert names(tmp_path) == {"d", "a", "e"}
 
 
+def test_what_is_left_of_a_fetch_that_was_given_up_counts_and_leaves(tmp_path: Path) -> None:
+    cache = BlobCache(tmp_path, 30)
+    cache.pin("a")
+    cache.part("a").write_bytes(b"x" * 40)
+    assert cache.trim() == 0
+    cache.unpin("a")
+    assert cache.trim() == 1
+    assert names(tmp_path) == set()
+
+
 def test_a_file_that_somebody_removed_is_not_here(tmp_path: Path) -> None:
     cache = BlobCache(tmp_path, 30)
     place(cache, "a", 25)
