@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import httpx
 
+from app.cli.joining import refuse_to_ask
 from app.cli.programs import local_host
 from app.cli.terminal import NOT_RUNNING, CommandError
 from app.internal_key import authorization
@@ -102,6 +103,7 @@ def stream(settings: Settings, path: str, body: Mapping[str, Any]) -> Generator[
 
 @contextmanager
 def _talking(settings: Settings) -> Iterator[httpx.Client]:
+    refuse_to_ask(settings)
     host = local_host(settings)
     base = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
     headers = authorization(settings)

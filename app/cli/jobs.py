@@ -13,6 +13,7 @@ import typer
 
 from app.cli import terminal
 from app.cli.completion import ended_jobs, job_ids, living_jobs, model_names
+from app.cli.joining import refuse_to_ask
 from app.cli.store_access import job_store
 from app.errors import NoModelForRole, StoreUnavailable, UnknownModel
 from app.jobs.record import JSON_TYPE, Job, JobKind, JobState, Lane
@@ -121,6 +122,7 @@ def cancel(job_id: LivingJob, *, as_json: AsJson = False) -> None:
 def retry(job_id: EndedJob, *, as_json: AsJson = False) -> None:
     """Submit the request of a job that has ended once more, as a new job."""
     settings = terminal.settings()
+    refuse_to_ask(settings)  # what the request reads is held again, where the spool is
     with job_store(settings) as store:
         job = store.retry(job_id, max_queued=settings.max_queued)
         _announce(settings, store, job.id)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from app.jobs.blobs import ApiFacts
     from app.settings import Settings
 
-__all__ = ["ask_api", "check_cluster", "clock_offset_s", "refuse_to_serve", "tell_clock"]
+__all__ = ["ask_api", "check_cluster", "clock_offset_s", "refuse_to_ask", "refuse_to_serve", "tell_clock"]
 
 _MAY_DIFFER_S = 1.0
 
@@ -29,6 +29,17 @@ def refuse_to_serve(settings: Settings) -> None:
             f"MLX_LOCAL_API_URL is set, so this home is that of a worker for {settings.api_url}: start it with `mlx-local worker`."
             " For a stack of its own, unset it, or choose another MLX_LOCAL_HOME."
         )
+        raise CommandError(msg, USAGE)
+
+
+def refuse_to_ask(settings: Settings) -> None:
+    """Refuse a command that asks an API, or has a job begin: what answers at this machine's port would be another one, if anything.
+
+    Raises:
+        CommandError: This is the home of a worker of another machine.
+    """
+    if settings.api_url:
+        msg = f"This home is that of a worker for {settings.api_url}, and has no API: say this where that runs, or use a client."
         raise CommandError(msg, USAGE)
 
 

@@ -71,7 +71,8 @@ def _pull_one(settings: Settings, catalog: Catalog, model: str, repo: str, *, qu
     if Path(repo).is_absolute():
         msg = f"{model} is the folder {repo} of the catalog; put its files there."
         raise CommandError(msg)
-    served = get_status(settings, settings.port, "/health") == HTTPStatus.OK
+    # What answers where a worker of another machine lives is the API of something else.
+    served = not settings.api_url and get_status(settings, settings.port, "/health") == HTTPStatus.OK
     with _lines(model) if quiet or not sys.stdout.isatty() else _bar(model) as show:
         told: Tell = (lambda _done, _total: None) if quiet else show
         # By its id: an entry of the catalog says which of several models of one repository is meant.

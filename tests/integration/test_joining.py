@@ -120,6 +120,9 @@ def test_what_a_worker_of_another_machine_lacks_is_said_at_once(settings: Settin
     done = mlx_local(settings, "worker", "--api", "http://127.0.0.1:1", "--key-file", str(private_folder / "nowhere"))
     assert (done.returncode, "--key-file" in done.stderr) == (USAGE, True)
     (settings.home / "config.toml").write_text('api_url = "http://127.0.0.1:1"\n')
+    for words in (("chat", "hello"), ("models", "load", "chat"), ("jobs", "retry", "job_1")):
+        done = mlx_local(settings, *words)
+        assert (done.returncode, "has no API" in done.stderr) == (USAGE, True), done.stderr
     done = mlx_local(settings, "api")
     assert (done.returncode, "`mlx-local worker`" in done.stderr) == (USAGE, True)
 
