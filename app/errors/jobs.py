@@ -192,12 +192,14 @@ class SpoolUnavailable(StoreUnavailable):
     Attributes:
         reason: What is the matter.
         lasting: Whether somebody must change something before another try can succeed.
+        refuses: Whether that API let this worker not in: its key, or the name that it asks by.
     """
 
-    def __init__(self, reason: str, *, lasting: bool = False) -> None:
+    def __init__(self, reason: str, *, lasting: bool = False, refuses: bool = False) -> None:
         InferenceError.__init__(self, f"The API of the machine that has the jobs cannot be used: {reason}")
         self.reason = reason
         self.lasting = lasting
+        self.refuses = refuses
 
 
 class NewerSchema(InferenceError):

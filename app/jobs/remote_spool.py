@@ -202,7 +202,7 @@ class RemoteSpool:
                 if use is None:
                     raise
                 log.warning("spool.waiting", reason=error.reason)
-                if error.lasting and tried >= _REFUSED_TRIES:
+                if error.refuses and tried >= _REFUSED_TRIES:
                     self._refused(error.reason)
                 if use.withdrawn.wait(_PAUSES_S[min(tried, len(_PAUSES_S) - 1)]):
                     raise CancelledError from None

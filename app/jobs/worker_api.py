@@ -26,7 +26,8 @@ __all__ = ["WorkerApi"]
 _PIECE_BYTES = 1024**2
 # Reading has the longest: once an upload is whole, the API hashes it and brings it to its disk before it answers.
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0, read=60.0, pool=None)
-_LASTING = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
+_REFUSES = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+_LASTING = {*_REFUSES, HTTPStatus.NOT_FOUND}
 _NEEDS_KEY = (
     "needs a key of the scope worker, and MLX_LOCAL_WORKER_KEY (or --key-file) has none that it knows: make one there with"
     " `mlx-local keys create NAME --scope worker`."
@@ -138,4 +139,4 @@ def _check(answer: httpx.Response, blob: str = "") -> None:
         raise BlobNotHere(blob)
     if code == "invalid_api_key":
         detail = f"it {_NEEDS_KEY}"
-    raise SpoolUnavailable(detail, lasting=answer.status_code in _LASTING)
+    raise SpoolUnavailable(detail, lasting=answer.status_code in _LASTING, refuses=answer.status_code in _REFUSES)
