@@ -73,7 +73,7 @@ class Machine:
     @property
     def home_id(self) -> str:
         """The home's name among workers; there once its worker has begun."""
-        return (self.home / "run" / "home-id").read_text().strip()
+        return (self.home / "run" / "home-id").read_text().partition("\n")[0]
 
     def presence(self, store: JobStore) -> WorkerInfo | None:
         """Return what its worker says of itself, while it can be heard."""
