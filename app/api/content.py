@@ -7,15 +7,31 @@ the end is refused in the shape of every other error.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi.responses import FileResponse
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
+from app.api.describe import Responses, ref
 from app.api.errors import RangeNotSatisfiable
 
-__all__ = ["Content"]
+__all__ = ["BYTES", "CONTENT", "Content"]
+
+BYTES: Mapping[str, Any] = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
+"""What the document says of any bytes."""
+
+CONTENT: Responses = {
+    200: {"content": {"application/octet-stream": BYTES}},
+    206: {
+        "description": "The ranges that were asked for.",
+        "headers": {"Content-Range": ref("Content-Range", "headers")},
+        "content": {"application/octet-stream": BYTES, "multipart/byteranges": BYTES},
+    },
+}
+"""What it says of the answers of a route that sends :class:`Content`."""
 
 
 class Content(FileResponse):

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.datastructures import FormData, UploadFile
 
-from app.api.content import Content
+from app.api.content import CONTENT, Content
 from app.api.describe import STORE_ERRORS, errors, ref, takes
 from app.api.forms import file_of, name_of, pieces_of, read_form
 from app.api.services import ServicesDep
@@ -18,8 +18,6 @@ from app.jobs.files import Purpose, UploadedFile
 __all__ = ["FileDeleted", "FilePage", "router"]
 
 router = APIRouter(prefix="/v1/files", responses=errors(*STORE_ERRORS))
-
-_BYTES = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
 
 
 class FilePage(BaseModel):
@@ -93,15 +91,7 @@ async def show_file(file_id: str, services: ServicesDep) -> UploadedFile:
 @router.get(
     "/{file_id}/content",
     response_class=Content,
-    responses=errors("file_not_found", "range_not_satisfiable", *STORE_ERRORS)
-    | {
-        200: {"content": {"application/octet-stream": _BYTES}},
-        206: {
-            "description": "The ranges that were asked for.",
-            "headers": {"Content-Range": ref("Content-Range", "headers")},
-            "content": {"application/octet-stream": _BYTES, "multipart/byteranges": _BYTES},
-        },
-    },
+    responses=errors("file_not_found", "range_not_satisfiable", *STORE_ERRORS) | CONTENT,
     openapi_extra={"parameters": [ref("Range", "parameters")]},
 )
 async def read_file(file_id: str, services: ServicesDep) -> Content:

@@ -18,7 +18,7 @@ from fastapi import Path as InPath
 from starlette.requests import ClientDisconnect
 
 from app import __version__
-from app.api.content import Content
+from app.api.content import BYTES, CONTENT, Content
 from app.api.describe import STORE_ERRORS, errors, ref
 from app.api.errors import ClientHungUp
 from app.api.services import Services, ServicesDep
@@ -33,7 +33,6 @@ __all__ = ["router"]
 router = APIRouter(prefix="/v1/worker", responses=errors("invalid_request", *STORE_ERRORS))
 
 _PIECE_BYTES = 1024**2
-_BYTES = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 _HOLDER = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}$"
@@ -58,15 +57,7 @@ async def show_api(services: ServicesDep) -> ApiFacts:
 @router.get(
     "/blobs/{blob}",
     response_class=Content,
-    responses=errors("blob_not_found", "range_not_satisfiable")
-    | {
-        200: {"content": {"application/octet-stream": _BYTES}},
-        206: {
-            "description": "The ranges that were asked for.",
-            "headers": {"Content-Range": ref("Content-Range", "headers")},
-            "content": {"application/octet-stream": _BYTES, "multipart/byteranges": _BYTES},
-        },
-    },
+    responses=errors("blob_not_found", "range_not_satisfiable") | CONTENT,
     openapi_extra={"parameters": [ref("Range", "parameters")]},
 )
 async def read_blob(blob: BlobName, services: ServicesDep) -> Content:
@@ -81,7 +72,7 @@ async def read_blob(blob: BlobName, services: ServicesDep) -> Content:
     "/blobs/{blob}",
     status_code=204,
     responses=errors("wrong_content", "blob_not_found", "queue_full"),
-    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": _BYTES}}},
+    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": BYTES}}},
 )
 async def receive_blob(
     blob: BlobName,
