@@ -140,7 +140,9 @@ class Elsewhere:
         url = f"redis://127.0.0.1:{self.redis.port}?socket_timeout=1"  # a user's has 30 s
         words = ["worker", "--redis", url, "--api", str(remote.api_url), "--key-file", str(key_file)]
         self.ends_with = 0
-        self.process = subprocess.Popen([*COMMAND, *words], env=environment(own, MLX_LOCAL_DRAIN_TIMEOUT="1"), stdout=subprocess.DEVNULL)
+        # The engine is of the tests, which are not installed.
+        chosen = environment(own, MLX_LOCAL_DRAIN_TIMEOUT="1", PYTHONPATH=str(Path(__file__).parents[2]))
+        self.process = subprocess.Popen([*COMMAND, *words], env=chosen, stdout=subprocess.DEVNULL)
 
     def close(self) -> int:
         self.process.terminate()
