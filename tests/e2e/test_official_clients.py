@@ -58,7 +58,7 @@ def vectors(answer: Facts) -> np.ndarray[Any, Any]:
     return np.array([row["embedding"] for row in answer["data"]])
 
 
-@pytest.mark.parametrize("client", CLIENTS[1:])
+@pytest.mark.parametrize("client", [pytest.param(each, marks=[pytest.mark.slow] if each == "asyncio" else []) for each in CLIENTS[1:]])
 def test_every_client_is_told_the_same(told: Callable[[str], Facts], client: str) -> None:
     # Answers of a warm prefix cache differ from those of a cold one in the last digits of a likelihood.
     assert comparable(told(client)) == pytest.approx(comparable(told(CLIENTS[0])), abs=1e-3)

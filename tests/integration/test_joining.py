@@ -172,6 +172,7 @@ def text(job: Job, store: JobStore) -> str:
     return store.output(job.id).content.decode()
 
 
+@pytest.mark.slow
 def test_documents_are_read_elsewhere_while_api_and_redis_come_and_go(
     api_settings: Settings, store: JobStore, remote: Settings, relay: Relay, elsewhere: Elsewhere, background: ThreadPoolExecutor
 ) -> None:

@@ -121,6 +121,7 @@ def test_a_process_that_stops_gives_back_what_it_was_sending(hook_settings: Sett
         receiver.go_on.set()
 
 
+@pytest.mark.slow  # its lease lasts 15 s
 def test_what_a_killed_process_was_sending_another_one_sends_with_the_same_id(
     hook_settings: Settings, start_api: Callable[..., Api], worker: FakeWorker
 ) -> None:
