@@ -51,8 +51,7 @@ def works_of(claim: Claimed, request: Mapping[str, Any], frontend: Frontend, pub
         ids = published[first].ids if first in published else ()
         name = work_id(claim.id, claim.attempt, first)
         work = frontend.prepare(name, claim.kind, one, seed=claim.seed, published=ids, alone=claim.suspect)
-        if isinstance(work, TextWork) and claim.lane is Lane.BATCH:
-            work = replace(work, patient=True)
+        work = replace(work, patient=claim.lane is Lane.BATCH)
         yield work if first == 0 else _another(work, first)
         for choice in range(first + 1, first + n):
             if isinstance(work, TextWork):

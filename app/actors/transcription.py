@@ -24,7 +24,7 @@ from app.engines.hearing import Heard, Hears, SpansWork, TranscriptionWork
 from app.errors import EngineFailed
 from app.jobs.bodies import keep_seconds
 from app.jobs.chains import MAX_CHILDREN, Child, Children, Plan
-from app.jobs.record import JobKind
+from app.jobs.record import JobKind, Lane
 
 if TYPE_CHECKING:
     from app.engines.protocols import Frontend
@@ -128,7 +128,7 @@ class TranscriptionSteps:
             hotwords = self._refuse_early(frontend, run, path)
             if not frontend.finds_speech:
                 return _Look(speech_spans(path), frontend.longest_chunk_s, hotwords)
-            self._gpu.add(claim.model, SpansWork(run.work_id, path, alone=claim.suspect))
+            self._gpu.add(claim.model, SpansWork(run.work_id, path, alone=claim.suspect, patient=claim.lane is Lane.BATCH))
             futures: set[Future[Any]] = {run.spans, run.ended}
             wait(futures, return_when=FIRST_COMPLETED)
             if run.ended.done():

@@ -28,6 +28,7 @@ class SpansWork:
     id: str
     audio: Path  # a pcm file
     alone: bool = False
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class TranscriptionWork:
     words: bool = False  # say when each word is spoken
     published: tuple[int, ...] = ()  # the text so far, by an earlier attempt: heard again, not emitted again
     alone: bool = False
+    patient: bool = False
     whole: bool = True  # all of the recording: its text is emitted as it comes to stand; else in :class:`Heard` alone
 
 

@@ -87,7 +87,7 @@ class TextWork:
     alone: bool = False  # a suspect: nothing else of this engine may share a slice with it
     logprobs: int | None = None  # report how likely each token was, beside this many of the likeliest; None: do not
     extra: bool = False  # one more answer of a request that has one in the engine: other requests' first ones go before it
-    patient: bool = False  # nobody waits for it: others' first answers go before it
+    patient: bool = False  # nobody waits for it: others' first answers go before it, in this engine and in others
     ends_loops: bool = False  # an answer that ends in the same few tokens again and again is over
     pictures: tuple[Picture, ...] = ()  # in the order in which the prompt has places for them
     markup: Markup | None = None  # what of the answer's text is markup; None: nothing
@@ -103,6 +103,7 @@ class EmbeddingWork:
     id: str
     rows: tuple[tuple[int, ...], ...]  # token ids of each text, none empty
     alone: bool = False
+    patient: bool = False
 
 
 Work = TextWork | EmbeddingWork | RerankWork | SpansWork | TranscriptionWork | SpeechWork

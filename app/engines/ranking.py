@@ -16,6 +16,7 @@ class RerankWork:
     rows: tuple[tuple[int, ...], ...]  # token ids of the query with each document, none empty
     documents_at: tuple[int, ...]  # where in each row the document begins, for models that are told; its length for others
     alone: bool = False
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

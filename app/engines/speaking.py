@@ -35,6 +35,7 @@ class SpeechWork:
     repetition_penalty: float | None = None
     first: int = 0  # the sentence to begin with: those before it were published by an earlier attempt
     alone: bool = False  # a suspect: nothing else of this engine may share a slice with it
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,6 @@ class SpeechFrontend:
         instructions = self._instructions(request.get("instructions"))
         reference = self._reference(request)
         given = request.get("seed")
-        drawn = {name: request.get(name) for name in ("temperature", "top_k", "top_p", "repetition_penalty")}
         return SpeechWork(
             id=work_id,
             sentences=sentences,
@@ -116,7 +115,10 @@ class SpeechFrontend:
             text_tokens=sum(len(self._tokenizing.encode(sentence)) for sentence in sentences),
             first=max(published, default=-1) + 1,
             alone=alone,
-            **drawn,
+            temperature=request.get("temperature"),
+            top_k=request.get("top_k"),
+            top_p=request.get("top_p"),
+            repetition_penalty=request.get("repetition_penalty"),
         )
 
     def open(self, account: KvAccount | None = None) -> Loading:

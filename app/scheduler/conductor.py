@@ -151,6 +151,8 @@ class Conductor:
         over = self._claimed - {self._residency.loading}  # before the look, which then sees what came of these loads
         seen = self._lookout.look()
         made = plan(seen.world)
+        if seen.world.loading is not None and seen.world.backlog(seen.world.loading).asked:
+            self._residency.asked = True
         self._residency.refuse(seen.refusals)
         self._carry_out(made, seen)
         self._tell(made, seen)
@@ -178,7 +180,7 @@ class Conductor:
         if made.load is not None and self._claim(made.load):
             spec = seen.specs[made.load]
             log.info("model.comes", model=spec.id, need_bytes=seen.needs[spec.id].load_bytes)
-            self._residency.load(spec, seen.needs[spec.id])
+            self._residency.load(spec, seen.needs[spec.id], asked=bool(seen.world.backlog(spec.id).asked))
             self._poked.set()  # a plan that loads unloads nobody: what else is due comes now
         for queue, limit in made.gates.items():
             self._set(queue, limit)

@@ -5,7 +5,8 @@ cannot be interrupted. So everything that touches MLX happens here, in bounded
 slices: each round gives every engine with work one slice, the shortest by
 measure first, so that an embedding does not wait for a long prompt. A load is
 a sequence of slices too, one load at a time, so resident models go on
-answering meanwhile.
+answering meanwhile. While somebody waits for the first of an answer, engines
+and loads for which nobody waits are left out of some rounds.
 
 Other threads only leave commands; they are carried out between slices. What
 engines produce goes to a callable that must not block.
@@ -20,12 +21,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
 from app.engines import device
-from app.engines.protocols import Conclusion, Event, Failed, Frontend, KeepsRequests, Work
+from app.engines.protocols import Conclusion, Event, Failed, Frontend, KeepsRequests, Prefilled, Work
 from app.errors import EngineFailed, InferenceError, ModelLoadFailed
 from app.log import get_logger
 from app.scheduler.books import MemoryBooks, Need
 from app.scheduler.breadcrumb import Breadcrumb, load_name
-from app.scheduler.stepping import EngineState, LoadFacts, PendingLoad, SteppedEngine
+from app.scheduler.stepping import EngineState, LoadFacts, PendingLoad, SteppedEngine, gives_way
 
 __all__ = ["GpuThread"]
 
@@ -80,7 +81,9 @@ class GpuThread:
         """Return what each engine in memory holds and lacks."""
         return dict(self._states)
 
-    def load(self, model: str, frontend: Frontend, wanted_by: str, need: Need | None = None) -> Future[LoadFacts]:
+    def load(
+        self, model: str, frontend: Frontend, wanted_by: str, need: Need | None = None, asked: Callable[[], bool] = lambda: True
+    ) -> Future[LoadFacts]:
         """Load a model after those asked for before it.
 
         Args:
@@ -88,11 +91,12 @@ class GpuThread:
             frontend: The half that is ready.
             wanted_by: Work id that the load is for.
             need: What it is expected to take.
+            asked: Says, at each slice, whether somebody waits for it; must be quick.
 
         Returns:
             Its cost, or :class:`ModelLoadFailed`; cancelled when the thread stops before.
         """
-        load = PendingLoad(model, frontend, wanted_by, need or Need(), Future())
+        load = PendingLoad(model, frontend, wanted_by, need or Need(), Future(), asked)
         if not self._order(lambda: self._loads.append(load)):
             load.done.cancel()
         return load.done
@@ -162,9 +166,9 @@ class GpuThread:
             if self._stopping:
                 return
             resident = self._residents.get(model)
-            if resident and resident.engine.has_work:
+            if resident and resident.engine.has_work and not gives_way(resident, self._residents.values()):
                 self._step(model, resident)
-        if self._loads and not self._stopping:
+        if self._loads and not self._stopping and not gives_way(self._loads[0], self._residents.values()):
             self._load_slice(self._loads[0])
 
     def _step(self, model: str, resident: SteppedEngine) -> None:
@@ -184,7 +188,9 @@ class GpuThread:
         self._publish_state(model, resident)
         for event in events:
             if isinstance(event, Conclusion):
-                resident.work.pop(event.id, None)
+                resident.forget(event.id)
+            elif not isinstance(event, Prefilled):
+                resident.awaited.discard(event.id)
             self._emit(event)
 
     def _publish_state(self, model: str, resident: SteppedEngine) -> None:
@@ -271,17 +277,15 @@ class GpuThread:
             self._emit(Failed(work.id, EngineFailed(text)))
             return
         try:
-            resident.engine.add(work)
+            resident.take(work)
         except BaseException as error:  # of this work alone: nothing of it has been computed
             log.exception("engine.refused", model=model, error=type(error).__name__)
             self._emit(Failed(work.id, _engine_failed(model, error)))
-        else:
-            resident.work[work.id] = 0
 
     def _cancel(self, model: str, work_id: str) -> None:
         resident = self._residents.get(model)
         if resident is not None:
-            resident.work.pop(work_id, None)
+            resident.forget(work_id)
             try:
                 resident.engine.cancel(work_id)
             except BaseException as error:  # noqa: BLE001 - as in a step

@@ -84,6 +84,7 @@ class Residency:
         self._refusals: Mapping[str, InferenceError] = {}
         self._loading: str | None = None
         self.loading_since = 0.0  # epoch s
+        self.asked = False  # whether somebody waits for what is being loaded; its load gives way to others' answers until then
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -152,13 +153,14 @@ class Residency:
             if waiter.granted.set_running_or_notify_cancel():
                 waiter.granted.set_exception(error)
 
-    def load(self, spec: ModelSpec, need: Need) -> None:
-        """Begin to load *spec*, which is expected to take *need*. One load at a time; :attr:`loading` says which."""
+    def load(self, spec: ModelSpec, need: Need, *, asked: bool = True) -> None:
+        """Begin to load *spec*, which is expected to take *need*; *asked*: for somebody who waits. One at a time, :attr:`loading`."""
         with self._lock:
             if self._loading is not None:
                 msg = f"{self._loading} is being loaded"
                 raise RuntimeError(msg)
             self._loading = spec.id
+            self.asked = asked
             self.loading_since = time.time()
         threading.Thread(target=self._load, args=(spec, need), name="loader", daemon=True).start()
 
@@ -260,7 +262,7 @@ class Residency:
             raise ModelLoadFailed(text, param="model")
         with self._preparing.naming(load_name(spec.id), *filter(None, (wanted_by,))):
             frontend = open_frontend(spec, self._directory(spec), silero_directory(self._settings))
-        return frontend, self._gpu.load(spec.id, frontend, wanted_by, need).result()
+        return frontend, self._gpu.load(spec.id, frontend, wanted_by, need, lambda: self.asked).result()
 
     def _arrive(self, model: str, frontend: Frontend, facts: LoadFacts) -> None:
         now = time.time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING
 from app.scheduler.breadcrumb import slice_name
 
 if TYPE_CHECKING:
-    from app.engines.protocols import Engine, Frontend, Loading
+    from app.engines.protocols import Engine, Frontend, Loading, Work
     from app.scheduler.books import Need
 
-__all__ = ["EngineState", "LoadFacts", "PendingLoad", "SteppedEngine"]
+__all__ = ["EngineState", "LoadFacts", "PendingLoad", "SteppedEngine", "gives_way"]
+
+_MOST_PASSED = 8  # rounds in a row that what nobody waits for is left out of; a line lets as many pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,37 @@ class SteppedEngine:
     slice_s: float = 0.0
     most_slice_bytes: int = 0  # beyond what was in memory before the slice
     work: dict[str, int] = field(default_factory=dict)  # how many slices each has had
+    hurried: set[str] = field(default_factory=set)  # those that are not patient
+    awaited: set[str] = field(default_factory=set)  # those of them of which nothing has come yet
+    passed: int = 0  # rounds in which it gave way since its last slice
+
+    def take(self, work: Work) -> None:
+        """Give *work* to the engine. Raises what the engine does, and has not taken it then."""
+        self.engine.add(work)
+        self.work[work.id] = 0
+        if not work.patient:
+            self.hurried.add(work.id)
+            self.awaited.add(work.id)
+
+    def forget(self, work_id: str) -> None:
+        """Note that *work_id* is over."""
+        self.work.pop(work_id, None)
+        self.hurried.discard(work_id)
+        self.awaited.discard(work_id)
+
+    @property
+    def patient(self) -> bool:
+        """Whether nobody waits for anything here."""
+        return not self.hurried
+
+    def is_awaited(self) -> bool:
+        """Whether the next slice brings somebody closer to the first of an answer. What waits for room or for a slot does not."""
+        if not self.awaited:
+            return False
+        try:
+            return not self.awaited.isdisjoint(self.engine.stepping())
+        except BaseException:  # noqa: BLE001 - native code may raise anything; its own slice tells of it
+            return False
 
     def name_slice(self) -> list[str]:
         """Count the slice that comes next; return what a breadcrumb calls it, one name for each work that it touches."""
@@ -62,7 +96,21 @@ class PendingLoad:
     wanted_by: str  # who is charged if this load kills the process
     need: Need
     done: Future[LoadFacts]
+    asked: Callable[[], bool]  # whether somebody waits for it
     steps: Loading | None = None
     began_s: float = 0.0
     longest_slice_s: float = 0.0
     bytes_before: int = 0
+    passed: int = 0  # rounds in which it gave way since its last slice
+
+    @property
+    def patient(self) -> bool:
+        """Whether nobody waits for it."""
+        return not self.asked()
+
+
+def gives_way(one: SteppedEngine | PendingLoad, residents: Iterable[SteppedEngine]) -> bool:
+    """Return whether *one*, for which nobody waits, is left out of a round so that somebody sees the first of an answer sooner."""
+    way = one.patient and one.passed < _MOST_PASSED and any(resident.is_awaited() for resident in residents)
+    one.passed = one.passed + 1 if way else 0
+    return way

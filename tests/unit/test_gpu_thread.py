@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,60 @@ def test_each_slice_is_named_before_it_with_its_number(tmp_path: Path) -> None:
     stage.gpu.stop()
     assert seen == [[(name, number)] for name in ("job/1", "job/2#1") for number in (1, 2, 3)]
     assert crumb.read() == []
+
+
+class Noted(ScriptedEngine):
+    """Writes down, with the other engines and loads, whose slice it was."""
+
+    def __init__(self, name: str, notes: list[str]) -> None:
+        super().__init__()
+        self._name, self._notes = name, notes
+
+    def step(self) -> Sequence[Event]:
+        self._notes.append(self._name)
+        return super().step()
+
+
+def test_what_nobody_waits_for_lets_first_answers_pass_but_not_for_ever(tmp_path: Path) -> None:
+    notes: list[str] = []
+    wanted = threading.Event()
+
+    class Loaded(Frontend):
+        def open(self, account: KvAccount | None = None) -> Loading:
+            def load() -> Iterator[Engine | None]:
+                while not wanted.is_set():
+                    notes.append("load")
+                    yield None
+                yield ScriptedEngine()
+
+            return load()
+
+    stage = Stage(tmp_path)
+    for name in ("batch", "asked"):
+        stage.load(name, Noted(name, notes))
+    stage.gpu.add("batch", replace(work("lines", 100_000), patient=True))
+    load = stage.gpu.load("third", Loaded(ScriptedEngine()), "", asked=wanted.is_set)
+    while "load" not in notes:
+        time.sleep(0.01)
+    stage.gpu.add("asked", replace(work("person", 40), prompt=tuple(b"think 40")))
+    stage.ending()
+    while notes[-1] == "asked":
+        time.sleep(0.01)
+    first = notes.index("asked")
+    meanwhile = notes[first : len(notes) - notes[::-1].index("asked")]
+    assert meanwhile.count("asked") == 41
+    assert 1 <= meanwhile.count("batch") <= 5
+    assert 1 <= meanwhile.count("load") <= 5
+
+    # Once its answer has begun, all take turns.
+    del notes[:]
+    stage.gpu.add("asked", work("person", 40))
+    stage.ending()
+    assert notes.count("batch") >= 35
+
+    wanted.set()
+    load.result(20)
+    stage.gpu.stop()
 
 
 def test_what_many_threads_prepare_is_named_until_each_is_done(tmp_path: Path) -> None:
