@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 from app.engines.channels import Channel, Channels
 from app.engines.detokenize import Detokenizer
 from app.engines.markup import PLAIN
-from app.engines.protocols import CallPiece, FinishReason, TextWork
+from app.engines.protocols import CallPiece, Finished, FinishReason, TextWork
 from app.engines.repetition import loops
 
 __all__ = ["Answer", "Shown"]
+
+_MOST_RESTS = 8
 
 
 class Shown(NamedTuple):
@@ -36,6 +38,7 @@ class Answer:
         cached_tokens: Of the prompt, taken from the prefix cache.
         alone: Whether nothing else of the engine may share a slice with it.
         prefilled: Whether ``Prefilled`` was reported.
+        rests: How often its prompt was set aside, half read.
         looped: Whether it ended because it repeated itself.
         reasoning_tokens: How many of its tokens were thought.
     """
@@ -47,6 +50,7 @@ class Answer:
         self.cached_tokens = 0
         self.alone = work.alone
         self.prefilled = False
+        self.rests = 0
         self.looped = False
         self.reasoning_tokens = 0
         self._markup = work.markup or PLAIN
@@ -74,6 +78,17 @@ class Answer:
     def missing(self) -> int:
         """How many tokens the answer may still have."""
         return self.work.max_tokens - len(self.ids)
+
+    @property
+    def may_rest(self) -> bool:
+        """Whether its prompt may be set aside for another's: nobody waits for it, and it was not made to often enough."""
+        return self.work.patient and not self.alone and self.rests < _MOST_RESTS
+
+    @property
+    def finished(self) -> Finished:
+        """How it ended."""
+        counted = (len(self.work.prompt), len(self.ids), self.cached_tokens)
+        return Finished(self.work.id, self.finish or "stop", *counted, self.looped, self.reasoning_tokens, self.stopped_by)
 
     def take(self, token: int) -> Shown:
         """Add *token* and return what may be shown now.

@@ -14,6 +14,8 @@ from typing import Final, NamedTuple, cast
 
 import mlx.core as mx
 
+from app.engines.protocols import Likelihood
+
 __all__ = ["Before", "Drawn", "Likelihoods"]
 
 _RULED_OUT: Final = -9999.0  # OpenAI's value for what JSON cannot say
@@ -24,6 +26,12 @@ class Drawn(NamedTuple):
 
     logprob: float
     top: tuple[tuple[int, float], ...]
+
+    def spelled(self, token: int, words: Sequence[bytes]) -> Likelihood:
+        """Return it as it is told of *token*, given the bytes of every token."""
+        # Embedding tables are padded: a model may emit an id that the tokenizer lacks.
+        own, *others = (words[one] if one < len(words) else b"" for one in (token, *(other for other, _ in self.top)))
+        return Likelihood(own, self.logprob, tuple(zip(others, (value for _, value in self.top), strict=True)))
 
 
 class Before:

@@ -75,6 +75,11 @@ class Line:
         ready = (answer for answer in self._waiting if answer is not head and _may_overtake(answer, company))
         return next((answer for answer in ready if self._kv.fits(running, chosen, answer)), None)
 
+    def passes(self, running: Collection[Answer], reading: Collection[Answer]) -> bool:
+        """Return whether the next to enter is one that somebody waits for, and all of *reading* may rest meanwhile, half read."""
+        first = self.next(running, reading) if all(answer.may_rest for answer in reading) else None
+        return first is not None and not _lets_pass(first)
+
     def enter(
         self, running: Collection[Answer], chosen: Collection[Answer] = (), joins: Callable[[Answer], bool] = lambda _: True
     ) -> Answer | None:

@@ -2,10 +2,10 @@
 
 Requests enter in the order of their line, one prompt being read at a time or several
 short ones together, while every other answer goes on; each when all that its prompt
-and its tokens may take is reserved, beside those who enter with it. What a request
-gets does not depend on its company.
-A failure ends the request that caused it: when several shared the slice, each
-is tried again by itself, from the tokens that it has.
+and its tokens may take is reserved, beside those who enter with it. A prompt that nobody
+waits for rests, half read, while somebody's is read. What a request gets does not depend
+on its company. A failure ends the request that caused it: when several shared the slice,
+each is tried again by itself, from the tokens that it has.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from app.engines.device import on_cpu, prefix_cache_bytes, release_memory
 from app.engines.faults import LIBRARY_ERRORS, NOT_FINITE, engine_failed
 from app.engines.holding import Held
 from app.engines.kv_admission import KvAdmission
-from app.engines.likelihoods import Drawn
 from app.engines.line import Line
 from app.engines.pace import Pace
-from app.engines.protocols import Event, Failed, Finished, Likelihood, Prefilled, TextWork, Tokens, Work
+from app.engines.protocols import Event, Failed, Prefilled, TextWork, Tokens, Work
 from app.engines.sampling import NOT_A_TOKEN
 from app.engines.vlm_library import TextBatch, Tick
 from app.engines.vlm_library_pictures import sight_of
@@ -119,13 +118,13 @@ class TextEngine:
     def stepping(self) -> Sequence[str]:
         """Choose who enters with the next step, and return all that it touches: those who run, and those who enter."""
         self._choose()
-        return [answer.work.id for answer in (*self._running.values(), *self._joining())]
+        return [answer.work.id for answer in (*self._split(self._batch.aside)[1], *self._joining())]
 
     def step(self) -> Sequence[Event]:
         """Let in who was chosen, decode one token of every answer, and read one piece of the prompts on their way in."""
         if not self._entering:
             self._choose()
-        events: list[Event] = [*self._refused, *(_finished(answer) for answer in self._line.take_finished())]
+        events: list[Event] = [*self._refused, *(answer.finished for answer in self._line.take_finished())]
         self._refused.clear()
         # A picture is a slice: who enters sees one with each step, and others' answers go on beside that.
         looked = self._look()
@@ -167,17 +166,36 @@ class TextEngine:
 
     def _choose(self) -> None:
         """Choose who enters with the next step, besides those who were chosen, and reserve room for them."""
-        if self._batch.prefilling:
+        if not self._entering and all(answer.ids for answer in self._split(self._batch.reading)[1]):
+            self._batch.take_up()  # not before those for whom it rested have seen a token
+        if self._batch.prefilling and not self._set_aside():
             return
         chosen = len(self._entering)
-        while (answer := self._line.enter(self._running.values(), self._entering, self._joins)) is not None:
+        aside, running = self._split(self._batch.aside)
+        while (answer := self._line.enter(running, [*aside, *self._entering], self._joins)) is not None:
             self._entering.append(answer)
         if len(self._entering) > chosen:
             self._let_cache_grow()
 
+    def _set_aside(self) -> bool:
+        """Let prompts rest for which nobody waits, so that somebody's is read first. Return whether there is somebody."""
+        reading, running = self._split(self._batch.reading)
+        if self._entering or self._batch.aside or not self._line.passes(running, reading):
+            return False
+        for answer in reading:
+            answer.rests += 1
+        self._batch.set_aside()
+        return True
+
+    def _split(self, rows: Sequence[int]) -> tuple[list[Answer], list[Answer]]:
+        """Return the answers of *rows*, and the others that are in."""
+        its, others = ([answer for row, answer in self._running.items() if (row in rows) is wanted] for wanted in (True, False))
+        return its, others
+
     def _joins(self, answer: Answer) -> bool:
         """Return whether *answer*'s prompt is read together with all that were chosen: patient ones would delay who is waited for."""
-        return all(one.work.patient == answer.work.patient for one in self._entering) and self._read_together([*self._entering, answer])
+        together = all(one.work.patient == answer.work.patient for one in self._entering)
+        return together and not (answer.work.patient and self._batch.aside) and self._read_together([*self._entering, answer])
 
     def _joining(self) -> Sequence[Answer]:
         """Return who of the chosen enters: all, unless room for the last took from the prefix cache what was held of the first."""
@@ -227,17 +245,13 @@ class TextEngine:
 
     def _settle(self) -> None:
         """Give back what those who left do not need any more."""
-        incoming = set(self._batch.reading)
-        reading = [answer for row, answer in self._running.items() if row in incoming]
-        self._kv.settle([answer for row, answer in self._running.items() if row not in incoming], [*reading, *self._entering])
+        reading, running = self._split(self._batch.reading)
+        self._kv.settle(running, [*reading, *self._entering])
         self._let_cache_grow()
 
     def _let_cache_grow(self) -> None:
         if self._cache_bytes:
-            self._batch.limit_prefix_cache(self._kv.lend(self._cache_bytes, self._shrink_cache))
-
-    def _shrink_cache(self, most_bytes: int) -> int:
-        return self._batch.limit_prefix_cache(most_bytes)
+            self._batch.limit_prefix_cache(self._kv.lend(self._cache_bytes, self._batch.limit_prefix_cache))
 
     def _grow(self, row: int, token: int, tick: Tick) -> list[Event]:
         """Add *token* to the answer of *row* and return what came of it."""
@@ -246,21 +260,14 @@ class TextEngine:
             del self._running[row]
             return [Failed(answer.work.id, EngineFailed(tick.gave_out.get(row, NOT_FINITE)))]
         drawn = tick.drawn.get(row)
-        seen = () if drawn is None or token in self._eos_token_ids else (self._likelihood(token, drawn),)
+        seen = () if drawn is None or token in self._eos_token_ids else (drawn.spelled(token, self._spelled),)
         shown = answer.take(token)
         events: list[Event] = [Tokens(answer.work.id, (token,), shown.text, seen, shown.reasoning, shown.calls, shown.runs)]
         if answer.finish is not None:
             del self._running[row]
             self._batch.remove(row, keep=True)  # a stop string is known here alone; at any other end the row has left
-            events.append(_finished(answer))
+            events.append(answer.finished)
         return events
-
-    def _likelihood(self, token: int, drawn: Drawn) -> Likelihood:
-        return Likelihood(self._spell(token), drawn.logprob, tuple((self._spell(other), value) for other, value in drawn.top))
-
-    def _spell(self, token: int) -> bytes:
-        # Embedding tables are padded: a model may emit an id that the tokenizer lacks.
-        return self._spelled[token] if token < len(self._spelled) else b""
 
     def _recover(self, error: BaseException) -> list[Event]:
         """Take up work after a slice raised: the one answer in it fails; of several, each is tried by itself."""
@@ -291,10 +298,3 @@ class TextEngine:
             pace=self._pace,
             sight=self._sight,
         )
-
-
-def _finished(answer: Answer) -> Finished:
-    work = answer.work
-    reason = answer.finish or "stop"
-    counted = (len(work.prompt), len(answer.ids), answer.cached_tokens)
-    return Finished(work.id, reason, *counted, answer.looped, answer.reasoning_tokens, answer.stopped_by)

@@ -34,8 +34,7 @@ __all__ = ["TextBatch", "Tick", "has_text_model", "load_lazily"]
 # Families whose prompts may be read together, since each is then read as it is alone: tests/conformance/test_company.py
 # shows it of each. Others' positions or states depend on the padding.
 _EXACT_TOGETHER: Final = frozenset({"llama", "qwen3"})
-# So many tokens of short prompts may be read together even when the pace is below that: it sinks for long contexts, of
-# which a token costs several times as much.
+# So many tokens of short prompts may be read together even when the pace is below that, as it is after long contexts.
 _TOGETHER_TOKENS: Final = 192
 _SHORT_TOKENS: Final = 256
 # Shorter texts are read again as quickly as they are kept: of them the prompts alone are.
@@ -74,6 +73,7 @@ class _Row:
     answered: int  # tokens that an earlier attempt drew
     missing: int  # tokens that it may still have
     tokens: list[int]  # all that the model has read, or is reading, of it
+    piece: int | None  # of its prompt and of those read with it, what a step may read
     sees: bool = False  # its prompt has pictures, which its tokens do not tell apart
     mask: GrammarMask | None = None
 
@@ -100,7 +100,6 @@ class TextBatch:
         self._rows: dict[int, _Row] = {}
         self._order: list[int] = []  # rows that decode, as the generator has them
         self._incoming: list[int] = []
-        self._piece: int | None = None  # tokens of the incoming prompts that a step may read, None: as many as the pace allows
         self._together = getattr(model.config, "model_type", None) in _EXACT_TOGETHER
         self._draw: Draw | None = None  # of the rows in _order
         self._likelihoods = Likelihoods()
@@ -122,8 +121,21 @@ class TextBatch:
 
     @property
     def reading(self) -> Sequence[int]:
-        """The rows whose prompts are on their way in."""
-        return self._generator.incoming
+        """The rows whose prompts are on their way in, or rest half read."""
+        return [*self._generator.incoming, *self._generator.aside]
+
+    @property
+    def aside(self) -> Sequence[int]:
+        """Those of them that rest."""
+        return self._generator.aside
+
+    def set_aside(self) -> None:
+        """Let the prompts on their way in rest until those that are inserted next are read. Not while some rest already."""
+        self._generator.set_aside()
+
+    def take_up(self) -> None:
+        """Have the next step read what rests, unless there is something to be read before it."""
+        self._generator.take_up()
 
     def takes(self, prompts: Sequence[Sequence[int]], piece: int | None = None) -> bool:
         """Return whether *prompts* may all be inserted before the next step: any one, or several that make a piece.
@@ -141,7 +153,7 @@ class TextBatch:
         if shared + max(unread) > max(len(tokens) for tokens in prompts):
             return False  # what is held of one stands before what is unread of another: longer rows than anybody reserved
         short = all(len(tokens) <= _SHORT_TOKENS for tokens in prompts)
-        most = self._most_together() if short else self._pace.size
+        most = max(self._pace.size, _TOGETHER_TOKENS if short else 0)
         most = most if piece is None else min(most, piece)
         return self._together and max(unread) <= self._pace.size and max(unread) * len(prompts) <= most
 
@@ -168,7 +180,6 @@ class TextBatch:
             pictures: What the prompt has places for; all of them are encoded.
             held: What its answer is held to.
         """
-        self._piece = piece
         ids = list(tokens)
         # Without a hash of our own the embeddings would be hashed whole, and no two prompts would share a prefix.
         extras = self._embedded(ids, pictures) | {"_apc_semantic_hash": pictures_hash(pictures)}
@@ -181,7 +192,7 @@ class TextBatch:
         processors: list[Callable[[mx.array, mx.array], mx.array]] = [*([before] if before else []), *changes]
         # One more than the row may have: it leaves when we say so, and its keys and values can be kept before it does.
         (row,) = self._generator.insert([ids], max_tokens=[most + 1], prompt_kwargs=[extras], logits_processors=[processors])
-        self._rows[row] = _Row(sampling, answered, most, ids, bool(pictures), mask)
+        self._rows[row] = _Row(sampling, answered, most, ids, piece, bool(pictures), mask)
         if logprobs is not None:
             self._likelihoods.ask(row, logprobs, before)
         return int(row)
@@ -191,7 +202,7 @@ class TextBatch:
         self._incoming = self._generator.incoming
         rows = len(self._incoming)
         before = self._generator.columns
-        self._set_piece(rows)
+        self._set_piece()
         seen = self._likelihoods.begin_step()
         started = time.perf_counter()
         prompts, responses = self._generator.next()
@@ -261,7 +272,6 @@ class TextBatch:
             self._forget(row)
 
     def _embedded(self, ids: list[int], pictures: Sequence[Picture]) -> dict[str, Any]:
-        """Return what the generator is told of a prompt, its embeddings among it."""
         if self._sight is not None:
             return self._sight.embed(self._model, ids, pictures)
         features = self._model.get_input_embeddings(mx.array([ids])).to_dict()
@@ -274,14 +284,12 @@ class TextBatch:
             self._order.remove(row)
             self._draw = None
 
-    def _most_together(self) -> int:
-        """Return how many tokens of several short prompts a step may read."""
-        return max(self._pace.size, _TOGETHER_TOKENS)
-
-    def _set_piece(self, rows: int) -> None:
-        """Bound what the next step reads of each of *rows* prompts. More is unread than they came with if the prefix cache gave way."""
-        together = self._most_together() if self._piece is None else min(self._most_together(), self._piece)
-        self._generator.set_piece(max(1, min(self._pace.size, together // max(1, rows))))
+    def _set_piece(self) -> None:
+        """Bound what the next step reads of each incoming prompt. More is unread than they came with if the prefix cache gave way."""
+        together = max(self._pace.size, _TOGETHER_TOKENS)
+        pieces = [piece for row in self._incoming if (piece := self._rows[row].piece) is not None]
+        together = min([together, *pieces])
+        self._generator.set_piece(max(1, min(self._pace.size, together // max(1, len(self._incoming)))))
 
     def _learn(self, seconds: float, *, prefilling: bool, piece: int) -> None:
         """Learn from a step: what decoding takes from one without a prompt, what a piece takes from the rest."""

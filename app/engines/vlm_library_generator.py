@@ -61,6 +61,7 @@ class Generator(BatchGenerator):
         self.piece = piece
         self.prefixes = SharedPrefixes(cache_bytes) if cache_bytes and keeps_every_token(language_model) else None
         self._last = _last_places(language_model)
+        self._resting: Any = None  # the library's batch of them
         states = state_cache(cache_bytes) if cache_bytes and self.prefixes is None else None
         # It looks for a rule of where rows end, and gets one that ends none: whoever draws the tokens knows.
         super().__init__(language_model, _NoEnds(), prefill_step_size=piece, apc_manager=states, **options)
@@ -77,6 +78,29 @@ class Generator(BatchGenerator):
         if self._prompt_batch is not None:
             return list(self._prompt_batch.uids)
         return [waiting[0] for waiting in self.unprocessed_prompts]
+
+    @property
+    def aside(self) -> list[int]:
+        """The rows whose prompts rest, half read, while others' are read."""
+        return [] if self._resting is None else list(self._resting.uids)
+
+    def set_aside(self) -> None:
+        """Let the prompts on their way in rest: others may be inserted, and are read first."""
+        self._resting, self._prompt_batch = self._prompt_batch, None
+
+    def take_up(self) -> None:
+        """Go on with the prompts that rest, if none is to be read before them."""
+        if self._resting is not None and not self.has_pending_prompts:
+            self._prompt_batch, self._resting = self._resting, None
+
+    def remove(self, uid: int) -> bool:
+        """End a row, wherever it is."""
+        if uid not in self.aside:
+            return bool(super().remove(uid))
+        with mx.stream(self.stream):
+            self._resting.remove(uid)
+        self._resting = self._resting if self._resting.uids else None
+        return True
 
     @property
     def columns(self) -> int:

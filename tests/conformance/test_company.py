@@ -8,11 +8,15 @@ that keep a state (Qwen 3.5), and positions in three dimensions (Qwen 3-VL).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
-from app.engines.protocols import Work
+from app.engines import text
+from app.engines.ledger import KvAccount, KvLedger
+from app.engines.pace import Pace
+from app.engines.protocols import Prefilled, TextWork, Work
 from tests.conformance.driver import Outcome, Run, run, same
 from tests.conformance.subjects import Subject
 
@@ -84,3 +88,83 @@ def test_what_was_read_beside_others_is_as_good_as_what_was_read_alone(family: S
     longer: list[Any] = [family.work(n, prompt=(*work.prompt, *family.tokens(n + 40, 6))) for n, work in enumerate(first)]  # type: ignore[union-attr]
     for outcome, other in zip(run(engine, *longer).values(), solo(family, longer), strict=True):
         assert same(outcome, other)
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "Pace", lambda **_: Pace(start=32, least=32, most=32))
+
+
+def of_the_night(family: Subject, number: int, tokens: int, size: int = 10) -> Work:
+    """Return work that nobody waits for."""
+    prompt = tuple(token for part in range(40) for token in family.tokens(number + part))[:tokens]
+    return replace(cast("TextWork", family.work(number, prompt=prompt, size=size)), patient=True)
+
+
+def is_read(outcome: Outcome) -> bool:
+    return any(isinstance(event, Prefilled) for event in outcome.events)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_prompt_that_nobody_waits_for_rests_while_others_are_read_and_goes_on_unharmed(family: Subject) -> None:
+    decodes, night = of_the_night(family, 0, 5, 60), of_the_night(family, 1, 300)
+    short, long = family.work(2), family.work(3, prompt=tuple(token for part in range(90, 98) for token in family.tokens(part)))
+    one = Run(family.open(cache_bytes=CACHE))
+    one.add(decodes)
+    one.step()
+    one.add(night)
+    for _ in range(3):
+        one.step()
+    for person in (short, long):
+        one.add(person)
+        while not one.outcomes[person.id].ids:
+            one.step()
+            assert night.id not in one.steps[-1]
+        one.step()
+        assert night.id in one.steps[-1]
+    assert not is_read(one.outcomes[night.id])
+    each = [decodes, night, short, long]
+    for outcome, other in zip(one.finish().values(), solo(family, each), strict=True):
+        assert same(outcome, other)
+        assert outcome.finished.cached_tokens == 0
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("leaves", ["night", "person"])
+def test_who_leaves_while_a_prompt_rests_harms_nobody(
+    subject_named: Callable[[str], Subject], monkeypatch: pytest.MonkeyPatch, leaves: str
+) -> None:
+    family = subject_named("qwen3-f32")
+    ledger = KvLedger(10**9)
+    one = Run(family.open(account=KvAccount(ledger, "m")))
+    works = {"night": of_the_night(family, 0, 300), "person": replace(cast("TextWork", of_the_night(family, 5, 200)), patient=False)}
+    for work in works.values():
+        one.add(work)
+        one.step()
+        one.step()
+    assert works["person"].id in one.steps[-1]
+    assert works["night"].id not in one.steps[-1]
+    one.cancel(works.pop(leaves).id)
+    (left,) = works.values()
+    assert same(one.finish()[left.id], solo(family, [left])[0])
+    assert ledger.reserved_bytes == 0
+    family.close_all()
+
+
+def test_people_who_keep_coming_do_not_hold_up_a_prompt_for_ever(
+    subject_named: Callable[[str], Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = subject_named("qwen3-f32")
+    one, night = Run(family.open()), of_the_night(family, 0, 1000)
+    one.add(night)
+    one.step()
+    came = 0
+    while not is_read(one.outcomes[night.id]):
+        person = family.work(10 + came, size=1)
+        one.add(person)
+        came += 1
+        while not one.outcomes[person.id].end:
+            one.step()
+    assert 8 <= came <= 10
+    one.finish()
+    family.close_all()

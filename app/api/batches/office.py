@@ -72,6 +72,8 @@ class BatchOffice:
             await clerk.attend()
         except* (NoLongerClerk, StoreUnavailable):
             log.debug("batch.left", batch=batch)
+        except* OSError as errors:  # a full disk, mostly: there may be room at the next look
+            log.warning("batch.disk", batch=batch, reasons=sorted({str(error) for error in errors.exceptions}))
         except* Exception as errors:  # the task's boundary: one batch that cannot be seen to keeps none of the others
             log.exception("batch.broke", batch=batch, errors=[type(error).__name__ for error in errors.exceptions])
         finally:
