@@ -1,7 +1,7 @@
 """The engine that hears: finds speech in recordings and writes chunks of them down.
 
 Those who are in take turns, a slice each, so a short recording passes between the
-slices of a long one. Nobody shares a slice, so company changes no text and a failure
+slices of a long one, and what somebody waits for before the rest. Nobody shares a slice, so company changes no text and a failure
 concerns one alone. A chunk enters when the ledger has room for all that its model
 may keep of it.
 """
@@ -25,6 +25,7 @@ from app.engines.ledger import KvAccount
 from app.engines.listening import Listener
 from app.engines.loading import evaluate_in_slices, load_failed
 from app.engines.protocols import Event, Failed, Tokens, Work
+from app.engines.rotation import Rotation
 from app.errors import InferenceError
 
 __all__ = ["Detector", "HearingEngine", "load_hearing_engine", "whole_recording"]
@@ -108,7 +109,7 @@ class HearingEngine:
         self._chunk_bytes = chunk_bytes
         self._account = account
         self._waiting: deque[SpansWork | TranscriptionWork] = deque()
-        self._turns: deque[_Turn] = deque()  # the first has the next slice
+        self._turns: Rotation[_Turn] = Rotation(lambda turn: turn.work.patient)
 
     def add(self, work: Work) -> None:
         """Take *work*.
@@ -148,15 +149,14 @@ class HearingEngine:
     def stepping(self) -> Sequence[str]:
         """Return whose turn it is."""
         self._admit()
-        return [self._turns[0].work.id] if self._turns else []
+        return [turn.work.id] if (turn := self._turns.first) else []
 
     def step(self) -> Sequence[Event]:
         """Do one slice of the one whose turn it is."""
         self._admit()
-        if not self._turns:
+        if (turn := self._turns.first) is None:
             return []
-        turn = self._turns[0]
-        self._turns.rotate(-1)
+        self._turns.pass_on()
         ends_at = time.perf_counter() + _SLICE_S
         said: list[Event] = []
         try:
@@ -193,14 +193,14 @@ class HearingEngine:
             if not self._reserve(self._held_bytes() + self._cost(work)):
                 return
             self._waiting.popleft()
-            self._turns.append(_Turn(work, self._begin(work)))
+            self._turns.join(_Turn(work, self._begin(work)))
 
     def _begin(self, work: SpansWork | TranscriptionWork) -> Generator[Tokens | None, None, Heard | Spans]:
         return hear_chunk(work, self._listener) if isinstance(work, TranscriptionWork) else _find(work, self._detector)
 
     def _leave(self, turn: _Turn) -> None:
         turn.rest.close()
-        self._turns.remove(turn)
+        self._turns.leave(turn)
         self._reserve(self._held_bytes())
 
     def _cost(self, work: SpansWork | TranscriptionWork) -> int:

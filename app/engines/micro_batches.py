@@ -25,6 +25,7 @@ from app.engines.faults import LIBRARY_ERRORS, NOT_FINITE, engine_failed
 from app.engines.pace import Pace
 from app.engines.protocols import EmbeddingWork, Event, Failed, Work
 from app.engines.ranking import RerankWork
+from app.engines.rotation import Rotation
 from app.errors import EngineFailed
 from app.models.footprint import BATCH_TOKENS, BATCH_TOKENS_CPU
 
@@ -92,7 +93,7 @@ class MicroBatchEngine(ABC, Generic[W]):
         most = BATCH_TOKENS_CPU if on_cpu() else BATCH_TOKENS
         self._pace = Pace(start=1024, least=128, most=most)  # tokens of a micro-batch, padding included
         self._waiting: deque[_Request[W]] = deque()
-        self._turns: deque[_Request[W]] = deque()  # requests in the engine; the first begins the next micro-batch
+        self._turns: Rotation[_Request[W]] = Rotation(lambda request: request.work.patient)  # the first begins the next micro-batch
 
     @abstractmethod
     def _compute(self, batch: Padded[W]) -> mx.array:
@@ -120,12 +121,13 @@ class MicroBatchEngine(ABC, Generic[W]):
     def cancel(self, work_id: str) -> None:
         """Forget *work_id*."""
         self._waiting = deque(request for request in self._waiting if request.work.id != work_id)
-        self._turns = deque(request for request in self._turns if request.work.id != work_id)
+        for request in [request for request in self._turns if request.work.id == work_id]:
+            self._turns.leave(request)
 
     @property
     def has_work(self) -> bool:
         """Whether ``step`` would do anything."""
-        return bool(self._waiting or self._turns)
+        return bool(self._waiting or len(self._turns))
 
     def stepping(self) -> Sequence[str]:
         """Return the requests that have rows in the next micro-batch."""
@@ -136,7 +138,7 @@ class MicroBatchEngine(ABC, Generic[W]):
         if not self.has_work:
             return []
         batch = self._plan()
-        self._turns.rotate(-1)
+        self._turns.pass_on()
         started = time.perf_counter()
         try:
             values = self._values(batch)
@@ -161,10 +163,11 @@ class MicroBatchEngine(ABC, Generic[W]):
             kept_apart = self._waiting[0].alone or any(request.alone for request in self._turns)
             if kept_apart and self._turns:
                 break
-            self._turns.append(self._waiting.popleft())
-        first = self._turns[0]
-        length = next(iter(first.missing.values()))
-        queues = [(request, deque(index for index, its in request.missing.items() if its == length)) for request in self._turns]
+            self._turns.join(self._waiting.popleft())
+        first = self._turns.first
+        turns = sorted(self._turns, key=lambda request: request is not first)
+        length = next(iter(turns[0].missing.values()))
+        queues = [(request, deque(index for index, its in request.missing.items() if its == length)) for request in turns]
         rows: list[tuple[_Request[W], int]] = []
         while any(queue for _, queue in queues) and (not rows or (len(rows) + 1) * length <= self._pace.size):
             request, queue = queues.pop(0)
@@ -191,7 +194,7 @@ class MicroBatchEngine(ABC, Generic[W]):
         """Return what came of *request*, None while rows are missing; one that has ended leaves the engine."""
         if request.missing and not request.broken:
             return None
-        self._turns.remove(request)
+        self._turns.leave(request)
         if request.broken:
             return Failed(request.work.id, EngineFailed(NOT_FINITE))
         return self._concluded(request.work, np.stack([request.values[index] for index in range(len(request.work.rows))]))
@@ -199,9 +202,9 @@ class MicroBatchEngine(ABC, Generic[W]):
     def _recover(self, requests: Sequence[_Request[W]], error: BaseException) -> list[Event]:
         """Take up work after a slice raised: the one request in it fails; of several, each is tried by itself."""
         if len(requests) == 1:
-            self._turns.remove(requests[0])
+            self._turns.leave(requests[0])
             return [Failed(requests[0].work.id, engine_failed(error))]
-        for request in reversed(self._turns):
+        for request in reversed([*self._turns]):
             request.alone = request.alone or request in requests
             self._waiting.appendleft(request)
         self._turns.clear()

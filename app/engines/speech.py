@@ -26,6 +26,7 @@ from app.engines.faults import LIBRARY_ERRORS, NOT_FINITE, engine_failed
 from app.engines.loading import evaluate_in_slices, load_failed
 from app.engines.pace import Pace
 from app.engines.protocols import Event, Failed, Work
+from app.engines.rotation import Rotation
 from app.engines.speaking import Sound, SpeechWork, Spoken
 from app.engines.speech_books import SpeechBooks
 from app.engines.speech_library import Utterance, finish_loading, load_lazily, reference_rate, resampled, sample_rate
@@ -161,7 +162,7 @@ class SpeechEngine:
         self._books = books or SpeechBooks()
         self._pace = Pace(start=1, least=1, most=_MOST_TOKENS)
         self._waiting: deque[SpeechWork] = deque()
-        self._turns: deque[_Speech] = deque()  # requests in the engine; the first has the next slice
+        self._turns: Rotation[_Speech] = Rotation(lambda speech: speech.work.patient)
         self._refused: list[Failed] = []  # to be told with the next step
 
     def add(self, work: Work) -> None:
@@ -200,17 +201,16 @@ class SpeechEngine:
     def stepping(self) -> Sequence[str]:
         """Return whose turn it is. Nobody shares a slice, so work that must be alone is."""
         self._admit()
-        return [self._turns[0].work.id] if self._turns else []
+        return [speech.work.id] if (speech := self._turns.first) else []
 
     def step(self) -> Sequence[Event]:
         """Say a few tokens more of one request."""
         self._admit()
         events: list[Event] = [*self._refused]
         self._refused.clear()
-        if not self._turns:
+        if (speech := self._turns.first) is None:
             return events
-        speech = self._turns[0]
-        self._turns.rotate(-1)
+        self._turns.pass_on()
         began = time.perf_counter()
         try:
             came, tokens = speech.advance(self._pace.size)
@@ -236,9 +236,9 @@ class SpeechEngine:
         while self._waiting and len(self._turns) < self.slots:
             if not self._books.admit([speech.work for speech in self._turns], self._waiting[0]):
                 return
-            self._turns.append(_Speech(self._waiting.popleft(), self._model))
+            self._turns.join(_Speech(self._waiting.popleft(), self._model))
 
     def _leave(self, speech: _Speech) -> None:
-        self._turns.remove(speech)
+        self._turns.leave(speech)
         speech.close()
         self._books.settle([other.work for other in self._turns])

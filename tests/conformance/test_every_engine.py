@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 
 import mlx.core as mx
 import pytest
@@ -81,6 +82,17 @@ def test_work_begins_in_the_order_it_came(subject: Subject) -> None:
     one.finish()
     begun = list(dict.fromkeys(name for named in one.steps for name in named))
     assert begun == [work.id for work in works]
+
+
+def test_what_nobody_waits_for_lets_the_others_go_first(subject: Subject) -> None:
+    one = Run(subject.open(slots=4))
+    one.add(*(replace(subject.work(number), patient=True) for number in range(3)))
+    one.step()
+    one.add(subject.work(3))
+    one.step()
+    assert "work-3" in one.steps[-1]
+    for outcome, expected in zip(one.finish().values(), solo(subject, 0, 1, 2, 3), strict=True):
+        assert same(outcome, expected)
 
 
 def test_what_must_be_alone_shares_no_step_and_no_answer_changes(subject: Subject) -> None:

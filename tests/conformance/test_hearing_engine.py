@@ -6,6 +6,7 @@ import gc
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -76,6 +77,18 @@ def test_company_changes_no_text_and_everybody_gets_turns(ear: Ear) -> None:
     assert all(len(named) == 1 for named in one.steps)
     begun = list(dict.fromkeys(name for named in one.steps for name in named))
     assert begun == [*(f"work-{number}" for number in range(5)), "spans-0"]
+
+
+def test_what_somebody_waits_for_is_heard_before_what_nobody_does(ear: Ear) -> None:
+    one = Run(ear.open())
+    one.add(*(replace(ear.work(number), patient=True) for number in range(3)))
+    one.step()
+    person = ear.work(3)
+    one.add(person)
+    one.step()
+    assert one.steps[-1] == [person.id]
+    for outcome, expected in zip(one.finish().values(), solo(ear, 0, 1, 2, 3), strict=True):
+        assert same(outcome, expected)
 
 
 def test_what_is_drawn_depends_on_the_seed_and_on_nothing_global(ear: Ear) -> None:
