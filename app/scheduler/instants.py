@@ -14,11 +14,14 @@ from app.scheduler.eviction import linger_until
 from app.scheduler.turns import Claim
 from app.scheduler.world import Resident, World
 
-__all__ = ["PRESSURE_IDLE_S", "due", "next_instant"]
+__all__ = ["PRESSURE_IDLE_S", "due", "next_instant", "returns_at"]
 
 # While the machine is short of memory an idle model goes after this: long enough that a running
 # conversation keeps its model, short enough to be of help.
 PRESSURE_IDLE_S = 5.0
+# How many times as long as its load an `always` model stays away before it comes back unasked: a model that
+# leaves again and again takes no more than a tenth of the time for that.
+_AWAY_LOADS = 10
 
 
 def due(world: World, resident: Resident) -> bool:
@@ -26,6 +29,12 @@ def due(world: World, resident: Resident) -> bool:
     if not world.idle(resident) or world.pinned(resident) or world.facts(resident.model).residency == "always":
         return False
     return world.now >= _leaves_at(world, resident)
+
+
+def returns_at(world: World, model: str) -> float:
+    """Return the epoch s from which a model that is not here may be loaded unasked; inf: it must not."""
+    facts = world.facts(model)
+    return facts.last_turn_at + _AWAY_LOADS * facts.load_s if facts.residency == "always" else math.inf
 
 
 def next_instant(world: World, wanted: Sequence[Claim]) -> float | None:
@@ -51,5 +60,6 @@ def _instants(world: World, wanted: Sequence[Claim]) -> list[float]:
             found += [linger_until(world, one, lane) for lane in Lane if wanted]
     for backlog in world.backlogs.values():
         found += [world.overdue_at(lane, line.head_at) for lane, line in backlog.lines]
+    found += [returns_at(world, model) for model in world.models if model not in world.here]
     blocks = [facts.blocked for facts in world.models.values() if facts.blocked is not None]
     return found + [block.until for block in blocks if block.until is not None]

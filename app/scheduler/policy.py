@@ -15,7 +15,7 @@ from __future__ import annotations
 from app.scheduler.course import Course, follow
 from app.scheduler.eviction import excess
 from app.scheduler.gates import gates
-from app.scheduler.instants import due, next_instant
+from app.scheduler.instants import due, next_instant, returns_at
 from app.scheduler.plans import Plan
 from app.scheduler.reasons import explain
 from app.scheduler.turns import claims, too_large
@@ -56,9 +56,10 @@ def _expired(world: World) -> set[str]:
 
 
 def _missing(world: World) -> str | None:
-    """Return a model that should always be here, is not, and fits beside what is."""
+    """Return a model that should always be here, was not here just now, and fits beside what is and beside a request to each of these."""
     here = world.here
-    absent = [model for model, facts in world.models.items() if facts.residency == "always" and model not in here]
-    fitting = [model for model in absent if world.facts(model).need_bytes <= world.room_bytes and not world.blocked(model)]
+    room_bytes = world.room_bytes - sum(max(0, world.facts(one.model).need_bytes - one.bytes) for one in world.residents)
+    absent = [model for model in world.models if returns_at(world, model) <= world.now and model not in here]
+    fitting = [model for model in absent if world.facts(model).need_bytes <= room_bytes and not world.blocked(model)]
     fitting = [model for model in fitting if not too_large(world, model)]
     return min(fitting, default=None) if world.loading is None else None
