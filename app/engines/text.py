@@ -203,7 +203,10 @@ class TextEngine:
         return next((self._entering[:end] for end in ends if self._read_together(self._entering[:end])), [])
 
     def _read_together(self, answers: Sequence[Answer]) -> bool:
-        return self._batch.takes([answer.tokens for answer in answers], self._kv.piece_tokens(answers))
+        piece = self._kv.piece_tokens(answers)
+        if any(answer.work.patient for answer in answers):  # who comes meanwhile waits for this slice: it is an ordinary one
+            piece = self._pace.size if piece is None else min(piece, self._pace.size)
+        return self._batch.takes([answer.tokens for answer in answers], piece)
 
     def _enter(self) -> list[Event]:
         """Let in who was chosen."""
@@ -290,11 +293,5 @@ class TextEngine:
         self._settle()
 
     def _new_batch(self) -> TextBatch:
-        return TextBatch(
-            self._model,
-            slots=self.slots,
-            eos_token_ids=self._eos_token_ids,
-            cache_bytes=self._cache_bytes,
-            pace=self._pace,
-            sight=self._sight,
-        )
+        ends, cache_bytes = self._eos_token_ids, self._cache_bytes
+        return TextBatch(self._model, slots=self.slots, eos_token_ids=ends, cache_bytes=cache_bytes, pace=self._pace, sight=self._sight)
