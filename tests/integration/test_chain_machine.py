@@ -247,5 +247,5 @@ def test_chains_hold_under_any_order_of_moves(store: JobStore) -> None:
         def __init__(self) -> None:
             super().__init__(store)
 
-    steps = settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+    steps = settings(max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(Machine, settings=steps)
