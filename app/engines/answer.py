@@ -38,7 +38,7 @@ class Answer:
         cached_tokens: Of the prompt, taken from the prefix cache.
         alone: Whether nothing else of the engine may share a slice with it.
         prefilled: Whether ``Prefilled`` was reported.
-        rests: How often its prompt was set aside, half read.
+        rests: How often others entered while its prompt rested, half read.
         looped: Whether it ended because it repeated itself.
         reasoning_tokens: How many of its tokens were thought.
     """

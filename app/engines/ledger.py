@@ -11,7 +11,7 @@ scheduler moves the limit as models come and go.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 __all__ = ["KvAccount", "KvLedger"]
@@ -63,6 +63,11 @@ class KvLedger:
     def reserved_of(self, owner: str) -> int:
         """What *owner*'s requests hold."""
         return self._reserved.get(owner, 0)
+
+    @property
+    def claimants(self) -> Collection[str]:
+        """Whose requests wait for room."""
+        return self._claims.keys()
 
     @property
     def lent_bytes(self) -> int:

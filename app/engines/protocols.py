@@ -241,7 +241,10 @@ class Engine(Protocol):
         ...
 
     def stepping(self) -> Sequence[str]:
-        """Return the ids whose tensors the next ``step`` touches: who is charged if it kills the process."""
+        """Return the ids whose tensors the next ``step`` touches: who is charged if it kills the process.
+
+        Quick, and asked more than once before a step, it answers the same.
+        """
         ...
 
     def step(self) -> Sequence[Event]:

@@ -93,17 +93,14 @@ class TextEngine:
         """Forget *work_id* and free its slot and its keys and values."""
         self._refused = [failed for failed in self._refused if failed.id != work_id]
         self._line.leave(work_id)
-        entering = len(self._entering)
         self._entering = [answer for answer in self._entering if answer.work.id != work_id]
-        if len(self._entering) < entering:
-            self._settle()
         for row in [row for row, answer in self._running.items() if answer.work.id == work_id]:
             del self._running[row]
             try:
                 self._batch.remove(row)
             except LIBRARY_ERRORS:  # removing evaluates what was queued for the rows beside it
                 self._restart()
-            self._settle()
+        self._settle()
 
     @property
     def has_work(self) -> bool:
@@ -168,7 +165,8 @@ class TextEngine:
         """Choose who enters with the next step, besides those who were chosen, and reserve room for them."""
         if not self._entering and all(answer.ids for answer in self._split(self._batch.reading)[1]):
             self._batch.take_up()  # not before those for whom it rested have seen a token
-        if self._batch.prefilling and not self._set_aside():
+        reading = self._batch.prefilling
+        if reading and not self._set_aside():
             return
         chosen = len(self._entering)
         aside, running = self._split(self._batch.aside)
@@ -176,26 +174,29 @@ class TextEngine:
             self._entering.append(answer)
         if len(self._entering) > chosen:
             self._let_cache_grow()
+            for one in aside:
+                one.rests += 1
+        elif reading:
+            self._batch.take_up()  # there was no room after all
 
     def _set_aside(self) -> bool:
         """Let prompts rest for which nobody waits, so that somebody's is read first. Return whether there is somebody."""
         reading, running = self._split(self._batch.reading)
         if self._entering or self._batch.aside or not self._line.passes(running, reading):
             return False
-        for answer in reading:
-            answer.rests += 1
         self._batch.set_aside()
         return True
 
     def _split(self, rows: Sequence[int]) -> tuple[list[Answer], list[Answer]]:
         """Return the answers of *rows*, and the others that are in."""
-        its, others = ([answer for row, answer in self._running.items() if (row in rows) is wanted] for wanted in (True, False))
-        return its, others
+        return [one for row, one in self._running.items() if row in rows], [one for row, one in self._running.items() if row not in rows]
 
     def _joins(self, answer: Answer) -> bool:
         """Return whether *answer*'s prompt is read together with all that were chosen: patient ones would delay who is waited for."""
         together = all(one.work.patient == answer.work.patient for one in self._entering)
-        return together and not (answer.work.patient and self._batch.aside) and self._read_together([*self._entering, answer])
+        aside = self._split(self._batch.aside)[0]
+        passes = all(one.may_rest for one in aside) and not (aside and answer.work.patient)
+        return together and passes and self._read_together([*self._entering, answer])
 
     def _joining(self) -> Sequence[Answer]:
         """Return who of the chosen enters: all, unless room for the last took from the prefix cache what was held of the first."""
@@ -274,7 +275,7 @@ class TextEngine:
 
     def _recover(self, error: BaseException) -> list[Event]:
         """Take up work after a slice raised: the one answer in it fails; of several, each is tried by itself."""
-        answers = list(self._running.values())
+        answers = self._split(self._batch.aside)[1]
         self._restart()
         if len(answers) == 1:
             self._line.leave(answers[0].work.id)

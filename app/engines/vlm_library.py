@@ -293,7 +293,7 @@ class TextBatch:
 
     def _learn(self, seconds: float, *, prefilling: bool, piece: int) -> None:
         """Learn from a step: what decoding takes from one without a prompt, what a piece takes from the rest."""
-        if not prefilling:
-            self._decode_s = 0.8 * self._decode_s + 0.2 * seconds if self._decode_s else seconds
-        elif piece > 1:  # a single token says nothing of a piece
+        if prefilling and piece > 1:  # a single token says nothing of a piece
             self._pace.record(piece, max(seconds - (self._decode_s if self._order else 0.0), 0.25 * seconds))
+        elif self._order and not prefilling:
+            self._decode_s = 0.8 * self._decode_s + 0.2 * seconds if self._decode_s else seconds

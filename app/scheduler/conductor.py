@@ -151,8 +151,8 @@ class Conductor:
         over = self._claimed - {self._residency.loading}  # before the look, which then sees what came of these loads
         seen = self._lookout.look()
         made = plan(seen.world)
-        if seen.world.loading is not None and seen.world.backlog(seen.world.loading).asked:
-            self._residency.asked = True
+        self._residency.asked = self._residency.asked or self._is_load_awaited(seen)
+        self._lookout.gpu.leaving = frozenset(made.leaving)
         self._residency.refuse(seen.refusals)
         self._carry_out(made, seen)
         self._tell(made, seen)
@@ -161,6 +161,11 @@ class Conductor:
         # While somebody waits for memory every end of a job may be what he waits for.
         self._contended = bool(made.leaving) or any(model not in seen.resident for model in made.reasons)
         return _LOOK_EVERY_S if made.wake_at is None else min(_LOOK_EVERY_S, max(0.0, made.wake_at - seen.world.now))
+
+    def _is_load_awaited(self, seen: Sight) -> bool:
+        """Return whether somebody waits for the load under way: for its model, or for one that cannot be loaded before it is over."""
+        absent = [backlog for model, backlog in seen.world.backlogs.items() if model not in seen.resident]
+        return any(backlog.asked for backlog in absent) or self._residency.loading in self._lookout.wishing.wanted
 
     def _carry_out(self, made: Plan, seen: Sight) -> None:
         for queue in self._opened.keys() - made.gates.keys():
@@ -180,7 +185,7 @@ class Conductor:
         if made.load is not None and self._claim(made.load):
             spec = seen.specs[made.load]
             log.info("model.comes", model=spec.id, need_bytes=seen.needs[spec.id].load_bytes)
-            self._residency.load(spec, seen.needs[spec.id], asked=bool(seen.world.backlog(spec.id).asked))
+            self._residency.load(spec, seen.needs[spec.id], asked=self._is_load_awaited(seen))
             self._poked.set()  # a plan that loads unloads nobody: what else is due comes now
         for queue, limit in made.gates.items():
             self._set(queue, limit)

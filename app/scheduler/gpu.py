@@ -26,7 +26,7 @@ from app.errors import EngineFailed, InferenceError, ModelLoadFailed
 from app.log import get_logger
 from app.scheduler.books import MemoryBooks, Need
 from app.scheduler.breadcrumb import Breadcrumb, load_name
-from app.scheduler.stepping import EngineState, LoadFacts, PendingLoad, SteppedEngine, gives_way
+from app.scheduler.stepping import EngineState, LoadFacts, PendingLoad, SteppedEngine, failure_of, gives_way
 
 __all__ = ["GpuThread"]
 
@@ -66,6 +66,7 @@ class GpuThread:
         self._loads: deque[PendingLoad] = deque()
         self._stopping = False
         self._ended = False
+        self.leaving: frozenset[str] = frozenset()  # models that others wait to take the place of: the conductor says so
         self._thread = threading.Thread(target=self._run, name="gpu")
 
     def start(self) -> None:
@@ -166,10 +167,17 @@ class GpuThread:
             if self._stopping:
                 return
             resident = self._residents.get(model)
-            if resident and resident.engine.has_work and not gives_way(resident, self._residents.values()):
+            if resident and resident.engine.has_work and not self._sits_out(resident, model):
                 self._step(model, resident)
-        if self._loads and not self._stopping and not gives_way(self._loads[0], self._residents.values()):
+        self._obey()
+        if self._loads and not self._stopping and not self._sits_out(self._loads[0], self._loads[0].model):
             self._load_slice(self._loads[0])
+
+    def _sits_out(self, one: SteppedEngine | PendingLoad, model: str) -> bool:
+        """Return whether *one*, of *model*, is left out of this round: not while people wait for its memory or for its end."""
+        claimants = [self._residents[name] for name in self._books.ledger.claimants if name in self._residents]
+        may = model not in self.leaving and not any(claimant.hurried for claimant in claimants)
+        return gives_way(one, self._residents.values(), may=may)
 
     def _step(self, model: str, resident: SteppedEngine) -> None:
         began = time.perf_counter()
@@ -209,7 +217,7 @@ class GpuThread:
         self._unload(model)
         self._lost(model)
         for work_id in work:
-            self._emit(Failed(work_id, _engine_failed(model, error)))
+            self._emit(Failed(work_id, failure_of(model, error)))
 
     def _load_slice(self, load: PendingLoad) -> None:
         if load.steps is None:
@@ -233,7 +241,7 @@ class GpuThread:
         load.longest_slice_s = max(load.longest_slice_s, ended_s - began_s)
         if engine is None:
             return
-        facts = LoadFacts(max(0, device.active_bytes() - load.bytes_before), ended_s - load.began_s, load.longest_slice_s)
+        facts = LoadFacts(max(0, device.active_bytes() - load.bytes_before), ended_s - load.began_s - load.paused_s, load.longest_slice_s)
         resident = self._residents[load.model] = SteppedEngine(engine, facts.bytes, load.need)
         self._books.end_load(load.model, facts.bytes)
         self._publish_state(load.model, resident)
@@ -280,7 +288,7 @@ class GpuThread:
             resident.take(work)
         except BaseException as error:  # of this work alone: nothing of it has been computed
             log.exception("engine.refused", model=model, error=type(error).__name__)
-            self._emit(Failed(work.id, _engine_failed(model, error)))
+            self._emit(Failed(work.id, failure_of(model, error)))
 
     def _cancel(self, model: str, work_id: str) -> None:
         resident = self._residents.get(model)
@@ -290,10 +298,3 @@ class GpuThread:
                 resident.engine.cancel(work_id)
             except BaseException as error:  # noqa: BLE001 - as in a step
                 self._drop_broken(model, resident, error)
-
-
-def _engine_failed(model: str, error: BaseException) -> InferenceError:
-    if isinstance(error, InferenceError):
-        return error
-    text = f"The engine of {model} failed: {type(error).__name__}."
-    return EngineFailed(text)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from app.errors import EngineFailed, InferenceError
 from app.scheduler.breadcrumb import slice_name
 
 if TYPE_CHECKING:
     from app.engines.protocols import Engine, Frontend, Loading, Work
     from app.scheduler.books import Need
 
-__all__ = ["EngineState", "LoadFacts", "PendingLoad", "SteppedEngine", "gives_way"]
+__all__ = ["EngineState", "LoadFacts", "PendingLoad", "SteppedEngine", "failure_of", "gives_way"]
 
 _MOST_PASSED = 8  # rounds in a row that what nobody waits for is left out of; a line lets as many pass
 
@@ -102,15 +104,38 @@ class PendingLoad:
     longest_slice_s: float = 0.0
     bytes_before: int = 0
     passed: int = 0  # rounds in which it gave way since its last slice
+    paused_s: float = 0.0  # how long it gave way since it began
+    paused_at: float = 0.0  # by time.perf_counter(); 0: it goes on
 
     @property
     def patient(self) -> bool:
         """Whether nobody waits for it."""
         return not self.asked()
 
+    def pause(self, *, pauses: bool) -> None:
+        """Note whether it gives way in this round, which is no time that it takes."""
+        now = time.perf_counter()
+        if pauses and not self.paused_at and self.steps is not None:
+            self.paused_at = now
+        elif not pauses and self.paused_at:
+            self.paused_s, self.paused_at = self.paused_s + now - self.paused_at, 0.0
 
-def gives_way(one: SteppedEngine | PendingLoad, residents: Iterable[SteppedEngine]) -> bool:
-    """Return whether *one*, for which nobody waits, is left out of a round so that somebody sees the first of an answer sooner."""
-    way = one.patient and one.passed < _MOST_PASSED and any(resident.is_awaited() for resident in residents)
+
+def gives_way(one: SteppedEngine | PendingLoad, residents: Iterable[SteppedEngine], *, may: bool) -> bool:
+    """Return whether *one*, for which nobody waits, is left out of a round so that somebody sees the first of an answer sooner.
+
+    Args:
+        one: Whose slice is next.
+        residents: All engines.
+        may: Whether nobody waits for its end either.
+    """
+    way = may and one.patient and one.passed < _MOST_PASSED and any(resident.is_awaited() for resident in residents)
     one.passed = one.passed + 1 if way else 0
+    if isinstance(one, PendingLoad):
+        one.pause(pauses=way)
     return way
+
+
+def failure_of(model: str, error: BaseException) -> InferenceError:
+    """Return what work fails with whose engine raised *error*."""
+    return error if isinstance(error, InferenceError) else EngineFailed(f"The engine of {model} failed: {type(error).__name__}.")

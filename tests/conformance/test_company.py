@@ -18,7 +18,7 @@ from app.engines.ledger import KvAccount, KvLedger
 from app.engines.pace import Pace
 from app.engines.protocols import Prefilled, TextWork, Work
 from tests.conformance.driver import Outcome, Run, run, same
-from tests.conformance.subjects import Subject
+from tests.conformance.subjects import Subject, poisoned
 
 CACHE = 2**26
 FAMILIES = ("llama-f32", "qwen3-f32", "gemma3-f32", "qwen3_5-f32", "qwen3_5_moe-f32", "qwen3_vl-f32")
@@ -130,10 +130,9 @@ def test_a_prompt_that_nobody_waits_for_rests_while_others_are_read_and_goes_on_
 
 
 @pytest.mark.usefixtures("small_pieces")
+@pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("leaves", ["night", "person"])
-def test_who_leaves_while_a_prompt_rests_harms_nobody(
-    subject_named: Callable[[str], Subject], monkeypatch: pytest.MonkeyPatch, leaves: str
-) -> None:
+def test_who_leaves_while_a_prompt_rests_harms_nobody(subject_named: Callable[[str], Subject], leaves: str) -> None:
     family = subject_named("qwen3-f32")
     ledger = KvLedger(10**9)
     one = Run(family.open(account=KvAccount(ledger, "m")))
@@ -151,20 +150,43 @@ def test_who_leaves_while_a_prompt_rests_harms_nobody(
     family.close_all()
 
 
-def test_people_who_keep_coming_do_not_hold_up_a_prompt_for_ever(
-    subject_named: Callable[[str], Subject], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("small_pieces")
+def test_a_prompt_that_rests_is_not_blamed_for_what_breaks_meanwhile(subject_named: Callable[[str], Subject]) -> None:
+    family = subject_named("qwen3-f32")
+    night, faulty, beside = of_the_night(family, 0, 300), family.work(2, faulty=True), family.work(3, size=40)
+    one = Run(family.open(change=poisoned))
+    one.add(night)
+    one.step()
+    one.step()
+    one.add(faulty)
+    one.step()
+    assert one.outcomes[faulty.id].error is not None
+    one.add(beside)
+    one.finish()
+    assert any({night.id, beside.id} <= set(named) for named in one.steps)
+    for work in (night, beside):
+        assert same(one.outcomes[work.id], solo(family, [work])[0])
+    family.close_all()
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_people_who_keep_coming_do_not_hold_up_a_prompt_for_ever(subject_named: Callable[[str], Subject], at_once: int) -> None:
     family = subject_named("qwen3-f32")
     one, night = Run(family.open()), of_the_night(family, 0, 1000)
     one.add(night)
     one.step()
-    came = 0
+    people: list[str] = []
+    entered: set[tuple[str, ...]] = set()  # who together, while it rested
     while not is_read(one.outcomes[night.id]):
-        person = family.work(10 + came, size=1)
-        one.add(person)
-        came += 1
-        while not one.outcomes[person.id].end:
-            one.step()
-    assert 8 <= came <= 10
+        while sum(one.outcomes[name].end is None for name in people) < at_once:
+            person = family.work(10 + len(people), prompt=family.tokens(len(people), 24), size=1)
+            one.add(person)
+            people.append(person.id)
+        one.step()
+        assert len(one.steps) < 300
+        if night.id not in one.steps[-1]:
+            entered.add(tuple(one.steps[-1]))
+    assert 8 <= len(entered) <= 30
     one.finish()
     family.close_all()

@@ -76,7 +76,9 @@ def run_below(limit: int, subject: Subject, works: Sequence[Work]) -> Run:
 
 
 @pytest.mark.parametrize(
-    "model", [pytest.param(each, marks=[pytest.mark.slow] if each.startswith(("gemma3", "qwen3_5")) else []) for each in MODELS], indirect=True
+    "model",
+    [pytest.param(each, marks=[pytest.mark.slow] if each.startswith(("gemma3", "qwen3_5")) else []) for each in MODELS],
+    indirect=True,
 )
 def test_a_hundred_chats_over_budget_are_all_answered_as_ever_and_memory_stays_below_it(model: Subject) -> None:
     works = [chat(model, number) for number in range(100)]

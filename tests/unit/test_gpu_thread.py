@@ -6,14 +6,17 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from app.engines.ledger import KvAccount
 from app.engines.protocols import Engine, Event, Failed, Finished, Loading, Sampling, TextWork, Work
+from app.scheduler import stepping
+from app.scheduler.books import Need
 from app.scheduler.breadcrumb import Breadcrumb, Preparing, slice_of
 from app.scheduler.gpu import GpuThread
 from app.scheduler.load_deaths import LoadDeaths
@@ -197,6 +200,14 @@ def test_what_nobody_waits_for_lets_first_answers_pass_but_not_for_ever(tmp_path
     assert 1 <= meanwhile.count("batch") <= 5
     assert 1 <= meanwhile.count("load") <= 5
 
+    # Not while somebody waits for the memory that the batch has.
+    stage.gpu.leaving = frozenset({"batch"})
+    del notes[:]
+    stage.gpu.add("asked", replace(work("person", 40), prompt=tuple(b"think 40")))
+    stage.ending()
+    assert notes.count("batch") >= 35
+    stage.gpu.leaving = frozenset()
+
     # Once its answer has begun, all take turns.
     del notes[:]
     stage.gpu.add("asked", work("person", 40))
@@ -206,6 +217,20 @@ def test_what_nobody_waits_for_lets_first_answers_pass_but_not_for_ever(tmp_path
     wanted.set()
     load.result(20)
     stage.gpu.stop()
+
+
+def test_rounds_in_which_a_load_gives_way_are_no_time_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(stepping, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    load = stepping.PendingLoad("m", Frontend(ScriptedEngine()), "", Need(), Future(), lambda: False)
+    load.pause(pauses=True)  # it has not begun
+    now[0] += 10
+    load.pause(pauses=False)
+    load.steps = iter([None])
+    for pauses in (False, True, True, False, False):
+        load.pause(pauses=pauses)
+        now[0] += 1
+    assert load.paused_s == 2
 
 
 def test_what_many_threads_prepare_is_named_until_each_is_done(tmp_path: Path) -> None:
