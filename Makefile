@@ -16,12 +16,13 @@ setup: $(INSTALLED) ## make .venv with everything, test tools too
 up: setup ## set up, then start everything; Ctrl-C stops it
 	@$(BIN)/mlx-local up
 
-# How many processes run tests, a file at a time each; more than 2 want as many GB of memory and cores.
+# How many processes run tests, a file at a time each; more than 2 want as many GB of memory and cores. Files go in their order:
+# by the number of their tests, the few long ones would come last, and one process would be alone with them.
 TESTERS ?= 2
 
 # The tests run engines in their own process: with the BLAS that workers have, one thread of it, because its threads spin while
 # they wait, and the processes that tests start want the other cores.
-PYTEST = OPENBLAS_NUM_THREADS=1 LD_PRELOAD="$$($(BIN)/python -m app.machine preload)" $(BIN)/pytest -n $(TESTERS) --dist loadfile
+PYTEST = OPENBLAS_NUM_THREADS=1 LD_PRELOAD="$$($(BIN)/python -m app.machine preload)" $(BIN)/pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 test: setup ## set up, then run the tests
 	$(PYTEST)

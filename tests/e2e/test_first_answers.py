@@ -100,6 +100,7 @@ def test_meaning_is_near_to_meaning(client: openai.OpenAI) -> None:
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.slow  # tests/conformance tries it of every family
 def test_cold_answers_do_not_change_in_hot_company(client: openai.OpenAI) -> None:
     questions = [f"Name {n} animals." for n in range(2, 10)]
     solo = [content(ask(client, question)) for question in questions]

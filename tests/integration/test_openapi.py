@@ -29,7 +29,7 @@ _KEY = "a-key-of-ours"  # the configuration's
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param(["--max-examples=5", "--generation-deterministic"], id="briefly"),
+        pytest.param(["--max-examples=3", "--generation-deterministic"], id="briefly"),
         pytest.param(["--max-examples=200"], id="at-length", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
     ],
 )

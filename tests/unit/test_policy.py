@@ -251,17 +251,6 @@ def test_recordings_come_back_when_the_llm_has_had_its_time_or_a_recording_comes
     assert plan(_world(10, models, _here("llm", 9), backlogs={"asr": batch()})).unload == ("llm",)
 
 
-def test_what_always_stays_does_not_come_and_go_with_what_others_requests_take() -> None:
-    models = {"asr": _facts(2, residency="always", load_s=2.0, last_turn_at=NOW - 19), "llm": _facts(9)}
-    pausing = _busy("llm", 7)  # between two requests it holds less than it needs for one
-    assert plan(_world(10, models, pausing)).load is None
-    assert plan(_world(11, models, pausing)).wake_at == NOW + 1
-    after = replace(_world(11, models, pausing), now=NOW + 1)
-    assert plan(after).load == "asr"
-    assert plan(replace(after, budget_bytes=10)).load is None
-    assert plan(replace(_world(11, models, pausing, backlogs={"asr": people()}))).load == "asr", "who asks for it does not wait for that"
-
-
 def test_more_than_the_budget_was_measured_so_somebody_idle_leaves() -> None:
     models = {"a": _facts(3), "b": _facts(3)}
     assert plan(_world(5, models, _busy("a", 3), _here("b", 3))).unload == ("b",)

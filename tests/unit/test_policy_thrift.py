@@ -63,6 +63,18 @@ def test_an_always_model_does_not_come_back_into_what_others_have() -> None:
     assert plan(replace(_CROWDED, models=models, taken_bytes=3)).load == "ears"
 
 
+def test_what_always_stays_does_not_come_and_go_with_what_others_requests_take() -> None:
+    models = {"small": replace(_MODELS["small"], residency="always", load_s=2.0, last_turn_at=NOW - 19), "big": _MODELS["big"]}
+    between = Resident("big", 3, interactive_leases=1, served=8, last_used=_LONG, loaded_at=_LONG)  # less than a request needs
+    world = World(models=models, budget_bytes=7, now=NOW, residents=[between])
+    assert plan(world).load is None
+    assert plan(world).wake_at == NOW + 1
+    after = replace(world, now=NOW + 1)
+    assert plan(after).load == "small"
+    assert plan(replace(after, budget_bytes=6)).load is None
+    assert plan(replace(world, backlogs={"small": people()})).load == "small", "who asks for it does not wait for that"
+
+
 def test_who_is_crowded_out_is_told_how_much_is_left() -> None:
     told = waiting_state("big", Reason(Why.MEMORY_PRESSURE, 5_000_000_000, 4_000_000_000, 8_000_000_000))
     assert told is not None
