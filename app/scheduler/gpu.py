@@ -132,7 +132,7 @@ class GpuThread:
         device.settle_device()
         while True:
             with self._wake:
-                while not self._commands and not self._busy():
+                while not (self._commands or self._stopping or self._busy()):
                     self._wake.wait()
             self._obey()
             if self._stopping:

@@ -139,6 +139,23 @@ def test_a_load_asked_of_a_stopped_thread_is_cancelled(tmp_path: Path) -> None:
         stage.gpu.load("late", Frontend(ScriptedEngine()), "").result(20)
 
 
+def test_a_stop_that_comes_during_the_last_slice_is_obeyed(tmp_path: Path) -> None:
+    class Last(ScriptedEngine):
+        def step(self) -> Sequence[Event]:
+            stopping.start()
+            while not stage.gpu._commands:  # noqa: SLF001 - the order must be there before the slice is over
+                time.sleep(0.001)
+            return super().step()
+
+    stage = Stage(tmp_path)
+    stopping = threading.Thread(target=stage.gpu.stop, daemon=True)
+    stage.load("last", Last())
+    stage.gpu.add("last", work("its own", 0))
+    stage.ending()
+    stopping.join(20)
+    assert not stopping.is_alive()
+
+
 def test_each_slice_is_named_before_it_with_its_number(tmp_path: Path) -> None:
     crumb, seen = Breadcrumb(tmp_path / "crumb"), []
 
