@@ -12,12 +12,10 @@ from typing import Any, NamedTuple
 from app.engines.channels import Channel, Channels
 from app.engines.detokenize import Detokenizer
 from app.engines.markup import PLAIN
-from app.engines.protocols import CallPiece, Finished, FinishReason, TextWork
+from app.engines.protocols import MOST_PASSED, CallPiece, Finished, FinishReason, TextWork
 from app.engines.repetition import loops
 
 __all__ = ["Answer", "Shown"]
-
-_MOST_RESTS = 8
 
 
 class Shown(NamedTuple):
@@ -82,7 +80,7 @@ class Answer:
     @property
     def may_rest(self) -> bool:
         """Whether its prompt may be set aside for another's: nobody waits for it, and it was not made to often enough."""
-        return self.work.patient and not self.alone and self.rests < _MOST_RESTS
+        return self.work.patient and not self.alone and self.rests < MOST_PASSED
 
     @property
     def finished(self) -> Finished:

@@ -1,9 +1,9 @@
 """The engine that hears: finds speech in recordings and writes chunks of them down.
 
 Those who are in take turns, a slice each, so a short recording passes between the
-slices of a long one, and what somebody waits for before the rest. Nobody shares a slice, so company changes no text and a failure
-concerns one alone. A chunk enters when the ledger has room for all that its model
-may keep of it.
+slices of a long one, and what somebody waits for before the rest. Nobody shares a
+slice, so company changes no text and a failure concerns one alone. A chunk enters
+when the ledger has room for all that its model may keep of it.
 """
 
 from __future__ import annotations

@@ -13,10 +13,9 @@ from collections.abc import Callable, Collection, Iterable
 
 from app.engines.answer import Answer
 from app.engines.kv_admission import KvAdmission
+from app.engines.protocols import MOST_PASSED
 
 __all__ = ["Line"]
-
-_MOST_OVERTAKEN = 8
 
 
 class Line:
@@ -113,7 +112,7 @@ class Line:
         """Return whose turn it is: one that lets nobody pass, unless one that does has been overtaken often enough."""
         unfinished = [answer for answer in self._waiting if answer.finish is None]
         first = next((answer for answer in unfinished if not _lets_pass(answer)), None)
-        if first is not None and self._overtaken < _MOST_OVERTAKEN:
+        if first is not None and self._overtaken < MOST_PASSED:
             return first
         crowded = first is None and len(company) >= self._slots - self._slots // 4
         others = (answer for answer in unfinished if _lets_pass(answer) and not (crowded and answer.work.extra))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from app.engines.thinking import ThinkingBudget
 
 __all__ = [
+    "MOST_PASSED",
     "Conclusion",
     "CountsPrompts",
     "Embedded",
@@ -53,6 +54,9 @@ __all__ = [
 ]
 
 FinishReason = Literal["stop", "length"]
+
+MOST_PASSED = 8
+"""How many in a row may go before what nobody waits for, in a line, in turns and in rounds of slices: it is not put off for ever."""
 
 
 @dataclass(frozen=True, slots=True)

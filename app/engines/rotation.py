@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
+from app.engines.protocols import MOST_PASSED
+
 __all__ = ["Rotation"]
 
 T = TypeVar("T")
-_MOST_PASSED = 8
 
 
 class Rotation(Generic[T]):
@@ -39,7 +40,7 @@ class Rotation(Generic[T]):
         """Whose turn it is, None where nobody is there. Asked twice, it answers the same."""
         hurried = next((one for one in self._members if not self._is_patient(one)), None)
         patient = next((one for one in self._members if self._is_patient(one)), None)
-        return patient if hurried is None or (patient is not None and self._passed >= _MOST_PASSED) else hurried
+        return patient if hurried is None or (patient is not None and self._passed >= MOST_PASSED) else hurried
 
     def join(self, one: T) -> None:
         """Let *one* in, after all others."""

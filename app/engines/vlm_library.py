@@ -272,6 +272,7 @@ class TextBatch:
             self._forget(row)
 
     def _embedded(self, ids: list[int], pictures: Sequence[Picture]) -> dict[str, Any]:
+        """Return what the generator is told of a prompt, its embeddings among it."""
         if self._sight is not None:
             return self._sight.embed(self._model, ids, pictures)
         features = self._model.get_input_embeddings(mx.array([ids])).to_dict()

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from app.engines.protocols import MOST_PASSED
 from app.errors import EngineFailed, InferenceError
 from app.scheduler.breadcrumb import slice_name
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from app.scheduler.books import Need
 
 __all__ = ["EngineState", "LoadFacts", "PendingLoad", "SteppedEngine", "failure_of", "gives_way"]
-
-_MOST_PASSED = 8  # rounds in a row that what nobody waits for is left out of; a line lets as many pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ def gives_way(one: SteppedEngine | PendingLoad, residents: Iterable[SteppedEngin
         residents: All engines.
         may: Whether nobody waits for its end either.
     """
-    way = may and one.patient and one.passed < _MOST_PASSED and any(resident.is_awaited() for resident in residents)
+    way = may and one.patient and one.passed < MOST_PASSED and any(resident.is_awaited() for resident in residents)
     one.passed = one.passed + 1 if way else 0
     if isinstance(one, PendingLoad):
         one.pause(pauses=way)

@@ -130,7 +130,6 @@ def test_a_prompt_that_nobody_waits_for_rests_while_others_are_read_and_goes_on_
 
 
 @pytest.mark.usefixtures("small_pieces")
-@pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("leaves", ["night", "person"])
 def test_who_leaves_while_a_prompt_rests_harms_nobody(subject_named: Callable[[str], Subject], leaves: str) -> None:
     family = subject_named("qwen3-f32")

@@ -188,7 +188,7 @@ def insist_on(output: dict[str, Any], *, minutes: int) -> None:
         assert not [one for one in output["segments"] if begin_s + 1 < one["start"] < begin_s + 14]
 
 
-@pytest.mark.slow  # pages and links of chains are tried so each time
+@pytest.mark.slow  # tests/integration/test_daemon_chaos.py and test_transcripts.py try it each time
 def test_chunks_that_were_heard_are_not_heard_again_after_a_kill(stack: Stack, client: openai.OpenAI, long: Path) -> None:
     undisturbed = ask(client, long).text
     job_id = submitted(stack, long)
